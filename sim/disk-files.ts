@@ -1,0 +1,91 @@
+import type { File, Folder } from "#ports/file.ts";
+import { SimDisk, failure } from "./disk.ts";
+import { changeName, createFile, inodeAt, readInode, writeInode } from "./disk-state.ts";
+import type { DiskState, Inode, View } from "./disk-state.ts";
+import type { Process } from "./process.ts";
+
+/** A folder of a simulated disk, as one process sees it. */
+export function openSimFolder(disk: SimDisk, process: Process, path: string): Folder {
+  const state = disk.folder(path);
+  return {
+    path,
+    list: () => [...state.names.keys()].sort(),
+    exists: (name) => state.names.has(name),
+    open(name) {
+      let inode = inodeAt(disk.state, path, name, "current");
+      if (inode === undefined) {
+        const refused = disk.writeFailure(0);
+        if (refused !== undefined) return refused;
+        disk.step(process, "name", () => {
+          inode = createFile(disk.state, state, name);
+        });
+        // A process that died just now still gets something to write into; nothing of it will ever be seen.
+        inode ??= createFile({ ...disk.state, inodes: new Map() }, emptyFolder(), name);
+      }
+      return openSimFile(disk, process, inode, `${path}/${name}`);
+    },
+    remove(name) {
+      if (!state.names.has(name)) return failure("ENOENT", `${path}/${name} does not exist`);
+      disk.step(process, "name", () => changeName(disk.state, state, name, undefined));
+      return undefined;
+    },
+    sync: (done) => disk.syncNames(process, state, done),
+  };
+}
+
+function openSimFile(disk: SimDisk, process: Process, inode: Inode, path: string): File {
+  return {
+    path,
+    bytes: () => inode.bytes,
+    read(offset, into) {
+      const refused = disk.readFailure();
+      if (refused === undefined) readInode(inode, "current", offset, into);
+      return refused;
+    },
+    write(offset, chunks) {
+      const refused = disk.writeFailure(0);
+      if (refused === undefined) {
+        disk.step(process, "write", () => writeInode(disk.state, inode, offset, chunks));
+      }
+      return refused;
+    },
+    sync: (done) => disk.syncFile(process, inode, done),
+    close: () => undefined,
+  };
+}
+
+/**
+ * A folder for a checker's eyes: it reads what is there, or what would be left after a power loss that kept nothing
+ * unsynced. Nothing can be changed through it.
+ */
+export function viewFolder(disk: DiskState, path: string, view: View): Folder {
+  const state = disk.folders.get(path);
+  const names = (view === "current" ? state?.names : state?.durableNames) ?? new Map<string, number>();
+  const refuse = failure("EROFS", `${path} is only looked at`);
+  return {
+    path,
+    list: () => [...names.keys()].sort(),
+    exists: (name) => names.has(name),
+    open(name) {
+      const inode = inodeAt(disk, path, name, view);
+      if (inode === undefined) return failure("ENOENT", `${path}/${name} does not exist`);
+      return {
+        path: `${path}/${name}`,
+        bytes: () => (view === "current" ? inode.bytes : inode.durableBytes),
+        read: (offset, into) => {
+          readInode(inode, view, offset, into);
+          return undefined;
+        },
+        write: () => refuse,
+        sync: (done) => done(refuse),
+        close: () => undefined,
+      };
+    },
+    remove: () => refuse,
+    sync: (done) => done(refuse),
+  };
+}
+
+function emptyFolder(): { names: Map<string, number>; durableNames: Map<string, number>; unsynced: [] } {
+  return { names: new Map(), durableNames: new Map(), unsynced: [] };
+}

@@ -1,0 +1,353 @@
+import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
+import type { ImageView } from "./image-view.ts";
+import type { Held } from "./stamp.ts";
+
+// The oracle knows every write that a host made and what it was told of it (SPEC 4.1). It knows nothing of the engine: it
+// judges images, reads and claims by what the hosts were promised.
+//
+// "Ticks" order everything that the oracle is told: one number for each invocation and each answer. A "reign" is one
+// process's time as the primary of the line, the history that counts. A process that goes on serving after another site was
+// promoted is off the line: its writes are a branch, and must never show on the line.
+
+export type WriteRecord = {
+  readonly id: number;
+  readonly volume: number;
+  readonly sector: number;
+  readonly sectors: number;
+  readonly zero: boolean;
+  readonly site: string;
+  /** Number of the reign it was made in; -1 off the line. */
+  readonly reign: number;
+  readonly invokedTick: number;
+  /** Infinity until the host was told that it succeeded. */
+  ackedTick: number;
+  outcome: HostOutcome | "none";
+  /** The engine's own field tells its place in the order, 0 before it has one. */
+  readonly request: HostRequest | undefined;
+  /** Sites at which an answered FLUSH, FUA or `durability: write` promises that it survives a power loss; as bits. */
+  durableAt: number;
+  durableTick: number;
+};
+
+/** What an image must satisfy. Sites are bits, as everywhere in the oracle. */
+export type Claim = {
+  readonly site: number;
+  /** Every write acked before this tick must be there. */
+  readonly allAckedBefore: number;
+  /** The site lost power at this tick: of the writes acked before it, only those promised durable there must be. -1: never. */
+  readonly powerLostAt: number;
+  /** Writes that an earlier crash lost may be there again: the image is from before that was settled. */
+  readonly mayHoldLost: boolean;
+  /** No write may be there while one is missing that was acked before the first was made. */
+  readonly cut: boolean;
+};
+
+/** A broken promise, by the id of the invariant. */
+export type Finding = { readonly id: string; readonly message: string };
+
+export type Reign = { readonly number: number; readonly site: string; readonly life: number };
+
+const SECTOR_KEYS = 0x1000_0000;
+
+export class Oracle {
+  readonly writes: (WriteRecord | undefined)[] = [undefined];
+  tick = 1;
+  reign: Reign = { number: 0, site: "", life: -1 };
+  readonly durability: "flush" | "write";
+  /** Line writes of each sector in the order of their invocation. */
+  readonly #histories = new Map<number, number[]>();
+  /** Per sector, the writes that a settled crash or promotion lost, and when. */
+  readonly #lost = new Map<number, Map<number, number>>();
+  /** Acked writes that no FLUSH has covered yet, by volume. */
+  readonly #volatile: WriteRecord[][] = [];
+
+  constructor(durability: "flush" | "write") {
+    this.durability = durability;
+  }
+
+  next(): number {
+    this.tick += 1;
+    return this.tick;
+  }
+
+  invoke(
+    write: Pick<WriteRecord, "volume" | "sector" | "sectors" | "zero" | "site" | "request"> & { life: number },
+  ): WriteRecord {
+    const reign = write.life === this.reign.life ? this.reign.number : -1;
+    const { volume, sector, sectors, zero, site, request } = write;
+    const record: WriteRecord = {
+      id: this.writes.length,
+      volume,
+      sector,
+      sectors,
+      zero,
+      site,
+      reign,
+      invokedTick: this.next(),
+      ackedTick: Infinity,
+      outcome: "none",
+      request,
+      durableAt: 0,
+      durableTick: Infinity,
+    };
+    this.writes.push(record);
+    if (reign >= 0) this.#enter(record);
+    return record;
+  }
+
+  /** Id that the next write will have: its sectors are stamped with it before it is invoked. */
+  nextWriteId(): number {
+    return this.writes.length;
+  }
+
+  /** The host was told how its write ended. `participants` are the sites that the primary's status says have it. */
+  answer(write: WriteRecord, outcome: HostOutcome, participants: number, forced: boolean): void {
+    write.outcome = outcome;
+    if (outcome !== "ok") return;
+    write.ackedTick = this.next();
+    if (forced || this.durability === "write") this.#makeDurable(write, participants);
+    else (this.#volatile[write.volume] ??= []).push(write);
+  }
+
+  /** Writes that a FLUSH invoked at a tick covers and that no other covered before, at any site of `participants`. */
+  coveredBy(volume: number, invokedTick: number): readonly WriteRecord[] {
+    return (this.#volatile[volume] ?? []).filter((write) => write.ackedTick < invokedTick);
+  }
+
+  flushed(volume: number, invokedTick: number, participants: number): void {
+    const rest: WriteRecord[] = [];
+    for (const write of this.#volatile[volume] ?? []) {
+      if (write.ackedTick < invokedTick) this.#makeDurable(write, participants);
+      else rest.push(write);
+    }
+    this.#volatile[volume] = rest;
+  }
+
+  /** A copy has become synchronized: what is durable at the primary is so there too (the one rule of forgetting). */
+  joined(primary: number, copy: number): void {
+    for (const write of this.writes) {
+      if (write !== undefined && (write.durableAt & primary) !== 0) write.durableAt |= copy;
+    }
+  }
+
+  #makeDurable(write: WriteRecord, sites: number): void {
+    write.durableAt |= sites;
+    if (write.durableTick === Infinity) write.durableTick = this.next();
+  }
+
+  #enter(write: WriteRecord): void {
+    for (let i = 0; i < write.sectors; i += 1) {
+      const key = keyOf(write.volume, write.sector + i);
+      const history = this.#histories.get(key);
+      if (history === undefined) this.#histories.set(key, [write.id]);
+      else history.push(write.id);
+    }
+  }
+
+  /** Newest id first: the line writes of a sector. */
+  history(volume: number, sector: number): readonly number[] {
+    return this.#histories.get(keyOf(volume, sector)) ?? [];
+  }
+
+  /** True when `older` certainly comes before `newer` in the order of writes. Undefined stands for the empty volume. */
+  isSurelyOlder(older: WriteRecord | undefined, newer: WriteRecord): boolean {
+    if (older === undefined) return true;
+    if (older === newer) return false;
+    if (older.reign !== newer.reign) return older.reign < newer.reign;
+    const [first, second] = [older.request?.lsn ?? 0, newer.request?.lsn ?? 0];
+    if (first > 0 && second > 0) return first < second;
+    return older.ackedTick < newer.invokedTick;
+  }
+
+  /**
+   * The writes that what a sector holds may be of. One, but for zeros: the empty volume and every zeroing look alike. Nothing
+   * when no write of the line explains it.
+   */
+  candidates(volume: number, sector: number, held: Held): readonly (WriteRecord | undefined)[] {
+    if (held.kind === "alien") return [];
+    const history = this.history(volume, sector);
+    if (held.id !== 0) return history.includes(held.id) ? [this.writes[held.id]] : [];
+    const zeroings = history.map((id) => this.writes[id]).filter((write) => write?.zero === true);
+    return [undefined, ...zeroings];
+  }
+
+  /** Whether an image keeps what was promised. At most a few findings, the most telling first. */
+  judge(image: ImageView, claim: Claim): Finding[] {
+    const findings = phantoms(this, image);
+    let newestHeld: { invoked: number; write: WriteRecord | undefined } = { invoked: -1, write: undefined };
+    let firstMissing: WriteRecord | undefined;
+    for (const key of this.#histories.keys()) {
+      const [volume, sector] = placeOf(key);
+      const verdict = this.#judgeSector(image, claim, volume, sector);
+      if ("id" in verdict) {
+        findings.push(verdict);
+        if (findings.length > 3) return findings;
+        continue;
+      }
+      const { held, missing } = verdict;
+      if (held !== undefined && held.invokedTick > newestHeld.invoked) {
+        newestHeld = { invoked: held.invokedTick, write: held };
+      }
+      if (missing !== undefined && (firstMissing?.ackedTick ?? Infinity) > missing.ackedTick) firstMissing = missing;
+    }
+    if (claim.cut && firstMissing !== undefined && firstMissing.ackedTick < newestHeld.invoked) {
+      findings.push({
+        id: "I8",
+        message:
+          `${image.site} holds ${describe(newestHeld.write)} and lacks ${describe(firstMissing)}, ` +
+          `which was acked before the first was made: not a point of the history`,
+      });
+    }
+    return findings;
+  }
+
+  #judgeSector(
+    image: ImageView,
+    claim: Claim,
+    volume: number,
+    sector: number,
+  ): Finding | { held: WriteRecord | undefined; missing: WriteRecord | undefined } {
+    const held = image.held(volume, sector);
+    const lost = this.#lost.get(keyOf(volume, sector));
+    let finding: Finding | undefined;
+    for (const candidate of this.candidates(volume, sector, held)) {
+      const missing = this.#firstNewer(candidate, volume, sector, (write) => write.ackedTick < Infinity);
+      const required = this.#firstNewer(candidate, volume, sector, (write) => isRequired(write, claim));
+      const cameBack = candidate !== undefined && lost?.has(candidate.id) === true && !claim.mayHoldLost;
+      if (required === undefined && !cameBack) return { held: candidate, missing };
+      finding ??= cameBack
+        ? { id: "N2", message: `${at(image, volume, sector)} holds ${describe(candidate)} again, which was lost` }
+        : { id: "lost", message: `${at(image, volume, sector)} holds ${describe(candidate)} and lacks ${describe(required)}` };
+    }
+    // A sector that no write explains was reported as a phantom already.
+    return finding ?? { held: undefined, missing: undefined };
+  }
+
+  /** The write of a sector with the earliest ack among those surely newer than what is held, and wanted. */
+  #firstNewer(
+    held: WriteRecord | undefined,
+    volume: number,
+    sector: number,
+    wanted: (write: WriteRecord) => boolean,
+  ): WriteRecord | undefined {
+    const lost = this.#lost.get(keyOf(volume, sector));
+    let first: WriteRecord | undefined;
+    for (const id of this.history(volume, sector)) {
+      const write = this.writes[id];
+      if (write === undefined || lost?.has(id) === true || !wanted(write)) continue;
+      if (this.isSurelyOlder(held, write) && write.ackedTick < (first?.ackedTick ?? Infinity)) first = write;
+    }
+    return first;
+  }
+
+  /**
+   * A process begins to serve with this image: what it holds is from now on the state of the line, and what it does not hold
+   * of earlier writes is gone for good.
+   */
+  beginReign(image: ImageView, life: number): void {
+    const tick = this.next();
+    this.reign = { number: this.reign.number + 1, site: image.site, life };
+    for (const [key, history] of this.#histories) {
+      const [volume, sector] = placeOf(key);
+      const candidates = this.candidates(volume, sector, image.held(volume, sector));
+      const held = candidates[candidates.length - 1];
+      for (const id of history) {
+        const write = this.writes[id];
+        if (write === undefined || candidates.includes(write)) continue;
+        if (held !== undefined && this.isSurelyOlder(write, held)) continue;
+        let lost = this.#lost.get(key);
+        if (lost === undefined) this.#lost.set(key, (lost = new Map()));
+        if (!lost.has(id)) lost.set(id, tick);
+      }
+    }
+  }
+
+  /** Whether a host's read, invoked at a tick and answered now, may show this. */
+  judgeRead(volume: number, sector: number, held: Held, invokedTick: number): Finding | undefined {
+    const place = `a read of volume ${volume} sector ${sector}`;
+    if (held.kind === "alien") return { id: "I8", message: `${place} shows ${held.what}` };
+    const candidates = this.candidates(volume, sector, held);
+    if (candidates.length === 0) return { id: "I8", message: `${place} shows write ${held.id}, never made there` };
+    const lost = this.#lost.get(keyOf(volume, sector));
+    let finding: Finding | undefined;
+    for (const candidate of candidates) {
+      const newer = this.#firstNewer(candidate, volume, sector, (write) => write.ackedTick < invokedTick);
+      const cameBack = candidate !== undefined && lost?.has(candidate.id) === true;
+      if (newer === undefined && !cameBack) return undefined;
+      finding ??= cameBack
+        ? { id: "N2", message: `${place} shows ${describe(candidate)}, which earlier reads did not` }
+        : { id: "I32", message: `${place} shows ${describe(candidate)} and not the acked ${describe(newer)}` };
+    }
+    return finding;
+  }
+
+  /** Sectors of a write at which an image holds something surely older: what it lacks of the write. */
+  lacks(image: ImageView, write: WriteRecord): { sector: number; held: Held } | undefined {
+    for (let i = 0; i < write.sectors; i += 1) {
+      const sector = write.sector + i;
+      const held = image.held(write.volume, sector);
+      const candidates = this.candidates(write.volume, sector, held);
+      if (candidates.length === 0 || candidates.every((one) => this.isSurelyOlder(one, write))) {
+        return { sector, held };
+      }
+    }
+    return undefined;
+  }
+
+  /** All sectors that any line write touched. */
+  *touchedSectors(): Generator<readonly [number, number]> {
+    for (const key of this.#histories.keys()) yield placeOf(key);
+  }
+
+  /** The newest acked write of a sector that was not lost, or undefined. */
+  newestAcked(volume: number, sector: number): WriteRecord | undefined {
+    const lost = this.#lost.get(keyOf(volume, sector));
+    let newest: WriteRecord | undefined;
+    for (const id of this.history(volume, sector)) {
+      const write = this.writes[id];
+      if (write === undefined || write.ackedTick === Infinity || lost?.has(id) === true) continue;
+      if (this.isSurelyOlder(newest, write)) newest = write;
+    }
+    return newest;
+  }
+}
+
+function isRequired(write: WriteRecord, claim: Claim): boolean {
+  if (write.ackedTick >= claim.allAckedBefore) return false;
+  if (write.ackedTick > claim.powerLostAt) return true;
+  return (write.durableAt & claim.site) !== 0 && write.durableTick <= claim.powerLostAt;
+}
+
+function phantoms(oracle: Oracle, image: ImageView): Finding[] {
+  const findings: Finding[] = [];
+  image.forEachStored((volume, sector, held) => {
+    if (findings.length > 3) return;
+    if (held.kind === "alien") {
+      findings.push({ id: "I8", message: `${at(image, volume, sector)} holds ${held.what}` });
+    } else if (oracle.candidates(volume, sector, held).length === 0) {
+      const write = oracle.writes[held.id];
+      const why = write === undefined ? "which nobody made" : "which is of a branch that was given up";
+      findings.push({ id: write === undefined ? "I8" : "N4", message: `${at(image, volume, sector)} holds write ${held.id}, ${why}` });
+    }
+  });
+  return findings;
+}
+
+export function describe(write: WriteRecord | undefined): string {
+  if (write === undefined) return "the empty volume";
+  const lsn = write.request?.lsn ?? 0;
+  const end = write.ackedTick === Infinity ? write.outcome : "acked";
+  return `${write.zero ? "zeroing" : "write"} ${write.id} (lsn ${lsn}, ${end}, at ${write.site})`;
+}
+
+function at(image: ImageView, volume: number, sector: number): string {
+  return `${image.site} volume ${volume} sector ${sector}`;
+}
+
+function keyOf(volume: number, sector: number): number {
+  return volume * SECTOR_KEYS + sector;
+}
+
+function placeOf(key: number): readonly [number, number] {
+  return [Math.floor(key / SECTOR_KEYS), key % SECTOR_KEYS];
+}

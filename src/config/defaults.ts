@@ -1,0 +1,12 @@
+import { KiB } from "#base/limits.ts";
+
+/** What holds where the cluster file is silent (SPEC decision 23, INTERFACE table of options). */
+export const defaults = {
+  durability: "flush",
+  regionBytes: 64 * KiB,
+  onLoss: "continue",
+  ackTimeoutMs: 10_000,
+  resume: "auto",
+  probeMs: 500,
+  timeoutMs: 3_000,
+} as const;

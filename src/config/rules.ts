@@ -1,0 +1,178 @@
+import { limits } from "#base/limits.ts";
+import type { Place } from "./locate.ts";
+import { nearest } from "./nearest.ts";
+import type { RawCopy, RawFile, RawGroup } from "./schema.ts";
+import type { PlacedProblem } from "./shape.ts";
+import { formatDuration, formatSize } from "./units.ts";
+import { defaults } from "./defaults.ts";
+
+// What the keys of the cluster file must fulfil beyond their own shape: names, references, numbers, combinations.
+// Addresses and paths have rules of their own, in places.ts.
+
+type CopyOption = keyof RawCopy;
+
+/** Options that only some modes know (INTERFACE, table of the copy's options). */
+const optionModes = new Map<CopyOption, readonly string[]>([
+  ["onLoss", ["sync", "bunker"]],
+  ["ackTimeout", ["sync", "bunker"]],
+  ["preserve", ["sync", "async", "cycle"]],
+  ["seal", ["async"]],
+  ["staging", ["async"]],
+  ["every", ["cycle"]],
+  ["ackAt", ["cycle"]],
+  ["through", ["cycle"]],
+  ["connections", ["async", "cycle"]],
+]);
+
+const lossPolicies = new Map([
+  ["sync", ["continue", "stall", "fail"]],
+  ["bunker", ["override", "fail", "off"]],
+]);
+
+const nameForm = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
+
+/** A site's data folder holds one folder per group beside these files of the site itself. */
+const reservedGroupNames = ["lock", "events.jsonl", "events.jsonl.1"];
+
+/** Every rule that the file breaks. */
+export function checkRules(file: RawFile): readonly PlacedProblem[] {
+  const sites = Object.keys(file.sites);
+  const groups = Object.entries(file.groups ?? {});
+  return [
+    ...checkName(["cluster"], file.cluster),
+    ...sites.flatMap((site) => checkName(["sites", site], site)),
+    ...checkCount(["sites"], sites.length, 1, limits.sitesMax),
+    ...checkCount(["groups"], groups.length, 0, limits.groupsMax),
+    ...Object.entries(file.sites).flatMap(([name, site]) =>
+      Object.keys(site.reach ?? {}).flatMap((peer) =>
+        peer === name
+          ? [problem(["sites", name, "reach", peer], "a site does not dial itself", "name another site")]
+          : checkSite(["sites", name, "reach", peer], peer, sites),
+      ),
+    ),
+    ...groups.flatMap(([name, group]) => checkGroup(["groups", name], group, sites)),
+  ];
+}
+
+function checkGroup(place: Place, group: RawGroup, sites: readonly string[]): PlacedProblem[] {
+  const name = String(place.at(-1));
+  const copies = Object.entries(group.copies ?? {});
+  const volumes = Object.entries(group.volumes);
+  const members = [group.primary, ...copies.map(([site]) => site)];
+  const problems = [
+    ...checkName(place, name),
+    ...checkSite([...place, "primary"], group.primary, sites),
+    ...checkCount([...place, "volumes"], volumes.length, 1, limits.volumesPerGroupMax),
+    ...checkCount([...place, "copies"], copies.length, 0, limits.copiesPerGroupMax),
+    ...checkRegion([...place, "region"], group.region),
+  ];
+  if (reservedGroupNames.includes(name)) {
+    problems.push(problem(place, `a site keeps a file of its own under the name ${name}`, "choose another name"));
+  }
+  for (const [volume, { size, at }] of volumes) {
+    const where = [...place, "volumes", volume];
+    problems.push(...checkName(where, volume), ...checkVolumeSize([...where, "size"], size));
+    for (const site of Object.keys(at ?? {})) {
+      problems.push(...checkMember([...where, "at", site], site, { sites, members }));
+    }
+  }
+  for (const [site, copy] of copies) {
+    const at = [...place, "copies", site];
+    problems.push(...checkSite(at, site, sites), ...checkCopy(at, copy));
+    if (site === group.primary) {
+      problems.push(problem(at, `${site} is the primary and cannot be its own copy`, "name another site"));
+    }
+  }
+  return problems;
+}
+
+function checkCopy(place: Place, copy: RawCopy): PlacedProblem[] {
+  const problems: PlacedProblem[] = [];
+  for (const [option, modes] of optionModes) {
+    if (copy[option] === undefined || modes.includes(copy.mode)) continue;
+    const reason = `${option} belongs to mode ${modes.join(" and ")}, and this copy is ${copy.mode}`;
+    problems.push(problem([...place, option], reason, "leave it out"));
+  }
+  const policies = lossPolicies.get(copy.mode);
+  if (copy.onLoss !== undefined && policies !== undefined && !policies.includes(copy.onLoss)) {
+    const reason = `a ${copy.mode} copy knows no onLoss: ${copy.onLoss}`;
+    problems.push(problem([...place, "onLoss"], reason, `expected ${policies.join(", ")}`));
+  }
+  const probeMs = copy.probe ?? defaults.probeMs;
+  const timeoutMs = copy.timeout ?? defaults.timeoutMs;
+  if (probeMs < limits.tickMs) {
+    const reason = `a probe each ${formatDuration(probeMs)} is more often than the site's own clock ticks`;
+    problems.push(problem([...place, "probe"], reason, `give it ${formatDuration(limits.tickMs)} or more`));
+  }
+  if (timeoutMs < 2 * probeMs) {
+    const silence = `a silence of ${formatDuration(timeoutMs)}`;
+    const reason = `${silence} is not told from one late probe (probe: ${formatDuration(probeMs)})`;
+    const wrong = copy.timeout === undefined ? "probe" : "timeout";
+    problems.push(problem([...place, wrong], reason, "let timeout be at least twice probe"));
+  }
+  if (copy.ackTimeout !== undefined && copy.ackTimeout < limits.tickMs) {
+    const reason = `${formatDuration(copy.ackTimeout)} would lose the copy at the first hiccup`;
+    problems.push(problem([...place, "ackTimeout"], reason, `give it ${formatDuration(limits.tickMs)} or more`));
+  }
+  if (copy.rate !== undefined && copy.rate < limits.rateBytesPerSecondMin) {
+    const reason = `${copy.rate} bytes per second would never bring a copy up`;
+    const hint = `give it ${formatSize(limits.rateBytesPerSecondMin)} or more, or leave it out`;
+    problems.push(problem([...place, "rate"], reason, hint));
+  }
+  return problems;
+}
+
+function checkName(place: Place, name: string): PlacedProblem[] {
+  if (name.length > limits.nameBytesMax) {
+    return [problem(place, `the name is longer than ${limits.nameBytesMax} characters`, "shorten it")];
+  }
+  if (nameForm.test(name)) return [];
+  const hint = "use letters, digits, - _ and ., beginning with a letter or digit";
+  return [problem(place, `${JSON.stringify(name)} cannot be a name`, hint)];
+}
+
+function checkSite(place: Place, site: string, sites: readonly string[]): PlacedProblem[] {
+  if (sites.includes(site)) return [];
+  const near = nearest(site, sites);
+  const hint = near === undefined ? `sites of this file: ${sites.join(", ")}` : `did you mean ${near}?`;
+  return [problem(place, `there is no site ${JSON.stringify(site)}`, hint)];
+}
+
+function checkMember(
+  place: Place,
+  site: string,
+  known: { readonly sites: readonly string[]; readonly members: readonly string[] },
+): PlacedProblem[] {
+  const unknown = checkSite(place, site, known.sites);
+  if (unknown.length > 0 || known.members.includes(site)) return unknown;
+  const hint = `sites that hold it: ${known.members.join(", ")}`;
+  return [problem(place, `site ${site} does not hold this group`, hint)];
+}
+
+function checkCount(place: Place, count: number, min: number, max: number): PlacedProblem[] {
+  if (count < min) return [problem(place, "is empty", `it needs at least ${min}`)];
+  if (count <= max) return [];
+  return [problem(place, `${count} are too many`, `at most ${max} fit`)];
+}
+
+function checkVolumeSize(place: Place, bytes: number): PlacedProblem[] {
+  const { sectorBytes, volumeBytesMax } = limits;
+  if (bytes < sectorBytes || bytes % sectorBytes !== 0) {
+    const next = Math.max(1, Math.ceil(bytes / sectorBytes)) * sectorBytes;
+    return [problem(place, `${bytes} is no multiple of ${sectorBytes} bytes, a disk's unit`, `the next is ${next}`)];
+  }
+  if (bytes <= volumeBytesMax) return [];
+  return [problem(place, `${formatSize(bytes)} is too large`, `at most ${formatSize(volumeBytesMax)} fit`)];
+}
+
+function checkRegion(place: Place, bytes: number | undefined): PlacedProblem[] {
+  if (bytes === undefined) return [];
+  const { regionBytesMin: min, regionBytesMax: max } = limits;
+  if (bytes >= min && bytes <= max && Number.isInteger(Math.log2(bytes))) return [];
+  const hint = `use a power of two from ${formatSize(min)} to ${formatSize(max)}`;
+  return [problem(place, `${formatSize(bytes)} cannot be a region`, hint)];
+}
+
+function problem(place: Place, reason: string, hint: string): PlacedProblem {
+  return { place, reason, hint };
+}

@@ -1,0 +1,62 @@
+// The cluster file after it was read and checked: sizes in bytes, times in milliseconds, paths absolute, defaults filled in.
+// `parse.ts` makes it from antipode.yaml; everything else only reads it.
+
+export type Config = {
+  /** Where the file lies, for messages. */
+  readonly path: string;
+  readonly cluster: string;
+  readonly sites: ReadonlyMap<string, SiteConfig>;
+  readonly groups: ReadonlyMap<string, GroupConfig>;
+  /** The 256-bit secret that the sites share, or undefined: then only loopback addresses are accepted. */
+  readonly secret: Uint8Array | undefined;
+  /** The secret's file, left out when the sites share none. `secret` is filled from it where a site is to be run. */
+  readonly secretPath?: string;
+  /** Accepts addresses beyond loopback without a secret. */
+  readonly insecure: boolean;
+};
+
+export type SiteConfig = {
+  readonly name: string;
+  /** `host:port` or `unix:/path`. */
+  readonly peer: string;
+  readonly api: string;
+  readonly nbd: readonly string[];
+  readonly data: string;
+  /** Address to dial for a peer instead of that peer's own (NAT, tunnels, test proxies). */
+  readonly reach: ReadonlyMap<string, string>;
+};
+
+export type GroupConfig = {
+  readonly name: string;
+  readonly primary: string;
+  /** In the order of the file; a volume's index is its place here. */
+  readonly volumes: readonly VolumeConfig[];
+  readonly copies: ReadonlyMap<string, CopyConfig>;
+  readonly durability: "flush" | "write";
+  readonly regionBytes: number;
+  readonly hooks: { readonly onPromote?: string; readonly onDemote?: string };
+};
+
+export type VolumeConfig = {
+  readonly name: string;
+  readonly bytes: number;
+  /** Place of the image per site, where it is not `<data>/<group>/<volume>.img`. */
+  readonly at: ReadonlyMap<string, string>;
+};
+
+export type CopyMode = "sync";
+
+export type CopyConfig = {
+  readonly site: string;
+  readonly mode: CopyMode;
+  readonly onLoss: "continue" | "stall" | "fail";
+  readonly ackTimeoutMs: number;
+  readonly resume: "auto" | "manual";
+  readonly preserveBytesMax: number | undefined;
+  /** Objective for `status --check`; undefined: none. */
+  readonly rpoMs: number | undefined;
+  readonly probeMs: number;
+  readonly timeoutMs: number;
+  /** Ceiling for resync in bytes per second; undefined: none. */
+  readonly rateBytesPerSecond: number | undefined;
+};

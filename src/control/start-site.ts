@@ -1,0 +1,177 @@
+import { AppError } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
+import type { Address } from "#config/addresses.ts";
+import { parseAddress } from "#config/addresses.ts";
+import type { Config, SiteConfig } from "#config/types.ts";
+import { takeDataLock } from "#io/data-lock.ts";
+import { listen } from "#io/listen.ts";
+import { startNbdServer } from "#io/nbd-server.ts";
+import { createSitePorts } from "#io/site-ports.ts";
+import type { CommandOutcome, SiteCommand, SiteStatus } from "#site/api.ts";
+import type { Site, SiteOptions } from "#site/site.ts";
+import { watchRuntime } from "./engine-runtime.ts";
+import type { EventLog } from "./event-log.ts";
+import { createEventLog } from "./event-log.ts";
+import { objectivesOf } from "./objectives.ts";
+import type { Api } from "./start-api.ts";
+import { startApi } from "./start-api.ts";
+import { openTraceFile } from "./trace-file.ts";
+import { readVersion } from "./version.ts";
+
+export type StartOptions = {
+  /** With the secret read, where there is one (`withSecret`). */
+  readonly config: Config;
+  readonly site: string;
+  /** Makes the engine; the real one is `createSite` of site/site.ts. */
+  readonly createSite: (options: SiteOptions) => Site;
+  /** File for `serve --trace`. */
+  readonly tracePath?: string;
+  /** Trouble that the site lives with and a person should hear of. */
+  readonly onTrouble: (message: string) => void;
+};
+
+export type RunningSite = {
+  /** Where it listens, each as one would dial it. */
+  readonly addresses: { readonly nbd: readonly string[]; readonly api: string; readonly peer: string };
+  status(): SiteStatus;
+  command(command: SiteCommand): Promise<CommandOutcome>;
+  /** Ends host connections, syncs, records a clean stop, and frees folder and addresses. */
+  stop(): Promise<void>;
+};
+
+/** What is undone, last first, when the site stops or its start fails half-way. */
+type Cleanup = { readonly name: string; readonly run: () => void | Promise<void> };
+
+/**
+ * Runs one site in this process: engine, peers, exports, and the API in a thread of its own. Resolves once every group has
+ * found its role and everything listens.
+ *
+ * Rejects with an `AppError` when the data folder or an address is taken, or the site's data cannot be opened; nothing is
+ * left running then.
+ */
+export async function startSite(options: StartOptions): Promise<RunningSite> {
+  const cleanups: Cleanup[] = [];
+  const undo = async (): Promise<void> => {
+    for (const { name, run } of cleanups.splice(0).reverse()) {
+      try {
+        await run();
+      } catch (error) {
+        // The rest must be freed all the same.
+        options.onTrouble(`${name} did not stop cleanly: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    }
+  };
+  try {
+    return await compose(options, cleanups, undo);
+  } catch (error) {
+    await undo();
+    throw error;
+  }
+}
+
+async function compose(
+  options: StartOptions,
+  cleanups: Cleanup[],
+  undo: () => Promise<void>,
+): Promise<RunningSite> {
+  const { config, onTrouble } = options;
+  const own = ownSite(config, options.site);
+  const lock = takeDataLock(own.data);
+  cleanups.push({ name: "the data folder", run: () => lock.release() });
+
+  // The API comes after the engine that feeds the log; until then there is nobody to tell.
+  let api: Api | undefined;
+  const events = createEventLog({
+    folder: own.data,
+    site: own.name,
+    wallMs: () => Date.now(),
+    onEvent: (event) => api?.publish(event),
+    onTrouble,
+  });
+  cleanups.push({ name: "the event log", run: () => events.close() });
+
+  const site = await createEngine(options, events, cleanups);
+  const started = Promise.withResolvers<string | undefined>();
+  site.start(started.resolve);
+  cleanups.push({ name: "the site", run: () => stopEngine(site) });
+
+  // Groups may need their peers to find their roles, so everything listens before the start has ended.
+  const peer = await listen({
+    address: addressOf(own.peer),
+    connectionsMax: limits.peerConnectionsMax,
+    onConnection: (connection) => site.accept(connection),
+    onTrouble,
+  });
+  cleanups.push({ name: "the peer listener", run: () => peer.close() });
+  const nbd = await startNbdServer({
+    addresses: own.nbd,
+    exports: site.exports,
+    events,
+    onError: (error) => onTrouble(error.message),
+  });
+  cleanups.push({ name: "the NBD server", run: () => nbd.close() });
+  api = await startEngineApi(options, own, { site, events }, cleanups);
+
+  const failure = await started.promise;
+  if (failure !== undefined) throw new AppError("failed", `site ${own.name} cannot start: ${failure}`);
+  return {
+    addresses: { nbd: nbd.addresses, api: own.api, peer: peer.address },
+    status: () => site.status(),
+    command: (command) => new Promise((resolve) => site.command(command, resolve)),
+    stop: undo,
+  };
+}
+
+/** Makes ports and engine. The ports' timers and the trace end after the engine has. */
+async function createEngine(options: StartOptions, events: EventLog, cleanups: Cleanup[]): Promise<Site> {
+  const { config, site: name, tracePath, onTrouble } = options;
+  const trace =
+    tracePath === undefined
+      ? undefined
+      : openTraceFile({ path: tracePath, nowMs: () => performance.now(), onTrouble });
+  if (trace !== undefined) cleanups.push({ name: "the trace", run: () => trace.close() });
+  const ports = await createSitePorts({ config, site: name, events, trace });
+  return options.createSite({ config, name, version: readVersion(), ports });
+}
+
+async function startEngineApi(
+  options: StartOptions,
+  own: SiteConfig,
+  parts: { readonly site: Site; readonly events: EventLog },
+  cleanups: Cleanup[],
+): Promise<Api> {
+  const { site, events } = parts;
+  const runtime = watchRuntime();
+  cleanups.push({ name: "the loop's monitor", run: () => runtime.close() });
+  const api = await startApi({
+    address: addressOf(own.api),
+    objectives: objectivesOf(options.config),
+    engine: {
+      status: () => site.status(),
+      command: (command, done) => site.command(command, done),
+      events: (query) => events.query(query),
+      runtime: () => runtime.read(),
+    },
+    onTrouble: options.onTrouble,
+  });
+  cleanups.push({ name: "the API", run: () => api.stop() });
+  return api;
+}
+
+function stopEngine(site: Site): Promise<void> {
+  return new Promise((resolve) => site.stop(resolve));
+}
+
+function ownSite(config: Config, name: string): SiteConfig {
+  const own = config.sites.get(name);
+  if (own !== undefined) return own;
+  throw new AppError("usage", `${config.path} has no site ${JSON.stringify(name)}`, {
+    hint: `sites of the file: ${[...config.sites.keys()].join(", ")}`,
+  });
+}
+
+function addressOf(text: string): Address {
+  const parsed = parseAddress(text);
+  if (parsed.ok) return parsed.address;
+  throw new AppError("config", parsed.reason, { hint: parsed.hint });
+}

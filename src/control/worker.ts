@@ -1,0 +1,95 @@
+import fs from "node:fs";
+import net from "node:net";
+import { parentPort, workerData } from "node:worker_threads";
+import fastify from "fastify";
+import { must } from "#base/assert.ts";
+import { limits } from "#base/limits.ts";
+import type { Address } from "#config/addresses.ts";
+import { connectEngine } from "./bridge.ts";
+import { createEventStream } from "./event-stream.ts";
+import { refuseRequest } from "./guard.ts";
+import { createMetrics } from "./metrics.ts";
+import type { Objectives } from "./objectives.ts";
+import { problem, problemOfError } from "./problem.ts";
+import { addRoutes, NotFound, sendProblem } from "./routes.ts";
+
+/** What `startApi` gives the thread. */
+export type WorkerOptions = {
+  readonly address: Address;
+  readonly objectives: Objectives;
+  readonly enginePort: MessagePort;
+};
+
+/** What the thread tells `startApi`, once. */
+export type WorkerReport =
+  | { readonly kind: "listening" }
+  | { readonly kind: "failed"; readonly message: string };
+
+type MessagePort = import("node:worker_threads").MessagePort;
+
+// The API's thread: an HTTP server on loopback or a Unix socket in front of the engine that runs in the main thread.
+
+const { address, objectives, enginePort } = workerData as WorkerOptions;
+const parent = must(parentPort, "the API runs in a worker thread only");
+const stream = createEventStream();
+const engine = connectEngine(enginePort, (event) => stream.publish(event));
+const app = fastify({ bodyLimit: limits.apiBodyBytesMax, forceCloseConnections: true });
+
+// Only JSON is taken: Fastify's text/plain would let any web page post to us without being asked first.
+app.removeContentTypeParser("text/plain");
+app.addHook("onRequest", async (request, reply) => {
+  reply.header("x-content-type-options", "nosniff").header("cache-control", "no-store");
+  const refusal = refuseRequest(request.method, request.headers);
+  return refusal === undefined ? undefined : sendProblem(reply, refusal);
+});
+app.setErrorHandler((error, _request, reply) =>
+  error instanceof NotFound
+    ? sendProblem(reply, problem(404, "usage", error.message, error.hint))
+    : sendProblem(reply, problemOfError(error)),
+);
+app.setNotFoundHandler((request, reply) =>
+  sendProblem(reply, problem(404, "usage", `there is no ${request.method} ${request.url}`)),
+);
+addRoutes(app, { engine, stream, metrics: createMetrics(), objectives });
+
+parent.on("message", () => {
+  stream.close();
+  void app.close().then(() => {
+    enginePort.close();
+    parent.close();
+  });
+});
+
+report(await begin());
+
+async function begin(): Promise<WorkerReport> {
+  try {
+    if (address.kind === "tcp") {
+      await app.listen({ host: address.host, port: address.port });
+    } else {
+      await removeStaleSocket(address.path);
+      await app.listen({ path: address.path });
+      // Whoever can write to the socket can command the site.
+      fs.chmodSync(address.path, 0o600);
+    }
+    return { kind: "listening" };
+  } catch (error) {
+    return { kind: "failed", message: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function report(message: WorkerReport): void {
+  parent.postMessage(message);
+}
+
+/** Removes a socket that a killed process left behind; one that answers is left alone, and listening then fails. */
+async function removeStaleSocket(path: string): Promise<void> {
+  if (!fs.existsSync(path)) return;
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const probe = net.connect({ path });
+  probe.on("connect", () => resolve(false));
+  probe.on("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
+  const stale = await promise;
+  probe.destroy();
+  if (stale) fs.rmSync(path, { force: true });
+}

@@ -1,0 +1,209 @@
+import { limits } from "#base/limits.ts";
+import type { IoFailure } from "#base/errors.ts";
+import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
+import { mustHave } from "./member-state.ts";
+import { closeGranules, idleLsn } from "./open-map.ts";
+import type { FlushRound, Member, Primary, PrimaryEffect, Volume } from "./primary-state.ts";
+import { askRecord } from "./records.ts";
+import { reply } from "./replies.ts";
+
+// Flush rounds (decision 2). One round of a volume at a time: sync the image here and at every ack participant; whoever
+// asks meanwhile shares the next one, so that one fdatasync serves all (group commit, trap 11). A round also closes
+// granules of the open map, since it proves their writes synced everywhere.
+
+/** A host's FLUSH, or a write with FUA whose legs have all answered: replied when a round that began after now is done. */
+export function joinFlush(primary: Primary, request: HostRequest, out: PrimaryEffect[]): void {
+  const volume = primary.volumes[request.volume];
+  if (volume === undefined) return;
+  const running = volume.flush.running;
+  if (running !== undefined && running.startCompletions === volume.completions) {
+    running.requests.push(request);
+    return;
+  }
+  if (running === undefined && volume.flush.coveredCompletions === volume.completions) {
+    // Nothing was written since the last good round, and it covered everybody.
+    reply(primary, request, "ok", out);
+    return;
+  }
+  volume.flush.waiting.push(request);
+  if (running === undefined) startRound(primary, volume, out);
+}
+
+/** Starts a round that serves no host, to close granules; shares the running one's successor. */
+export function wantRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): void {
+  volume.flush.wanted = true;
+  if (volume.flush.running === undefined) startRound(primary, volume, out);
+}
+
+function startRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): void {
+  primary.ticket += 1;
+  const coverLsn = writtenThrough(primary);
+  const idleVolume = primary.nowMs - volume.lastWriteMs >= limits.openIdleMs;
+  const crowded = primary.openGranules >= (limits.openGranulesMax * 3) / 4;
+  const round: FlushRound = {
+    ticket: primary.ticket,
+    volume,
+    startCompletions: volume.completions,
+    coverLsn,
+    clearLsn: idleVolume || crowded ? coverLsn : Math.min(coverLsn, idleLsn(primary)),
+    legs: 1,
+    closeLegs: 1,
+    requests: volume.flush.waiting,
+    failure: "ok",
+  };
+  volume.flush.waiting = [];
+  volume.flush.wanted = false;
+  volume.flush.running = round;
+  for (const member of primary.members) addMemberLeg(member, round, out);
+  out.push({ kind: "syncImage", volume: volume.index, ticket: round.ticket });
+}
+
+function addMemberLeg(member: Member, round: FlushRound, out: PrimaryEffect[]): void {
+  const participates = member.stage === "joining" || member.stage === "synchronized";
+  if (participates || member.stage === "resync") {
+    // A member under resync holds no host up, but it is fed: what it has not synced must stay open.
+    round.closeLegs += 1;
+    if (participates) round.legs += 1;
+    member.flushes.set(round.ticket, { kind: "round", round, participates });
+    out.push({
+      kind: "sendFlush",
+      member: member.index,
+      volume: round.volume.index,
+      ticket: round.ticket,
+    });
+    if (participates) return;
+  }
+  if (member.fracturing !== undefined) {
+    round.legs += 1;
+    member.fracturing.rounds.push(round);
+  } else if (mustHave(member)) {
+    // A flush may not be answered while a strict member still lacks what an earlier power cut took from it.
+    round.legs += 1;
+    member.flushWaits.push(round);
+  }
+}
+
+/** The image has answered the sync of a round. */
+export function imageSynced(
+  primary: Primary,
+  synced: {
+    readonly volume: number;
+    readonly ticket: number;
+    readonly failure: IoFailure | undefined;
+  },
+  out: PrimaryEffect[],
+): void {
+  const volume = primary.volumes[synced.volume];
+  const round = volume?.flush.running;
+  if (volume === undefined || round === undefined || round.ticket !== synced.ticket) return;
+  if (synced.failure !== undefined) {
+    failVolume(primary, volume, `fdatasync failed: ${synced.failure.message}`, out);
+    round.failure = "io";
+  }
+  roundLegDone(primary, round, out);
+}
+
+/** A leg of the round has answered, or is replaced by its durable loss record. */
+export function roundLegDone(primary: Primary, round: FlushRound, out: PrimaryEffect[]): void {
+  round.legs -= 1;
+  if (round.legs > 0) return;
+  const { volume } = round;
+  const { flush } = volume;
+  flush.running = undefined;
+  if (round.failure === "ok") {
+    flush.coveredCompletions = round.startCompletions;
+    flush.coveredLsn = Math.max(flush.coveredLsn, round.coverLsn);
+    for (const member of primary.members) noteSynced(primary, member);
+    closeLegDone(primary, round, out);
+  }
+  for (const request of round.requests) reply(primary, request, round.failure, out);
+  if (flush.waiting.length > 0 || flush.wanted) startRound(primary, volume, out);
+}
+
+/** A member has synced what it was fed before the round. The last to answer lets the open map forget. */
+export function closeLegDone(primary: Primary, round: FlushRound, out: PrimaryEffect[]): void {
+  round.closeLegs -= 1;
+  if (round.closeLegs === 0) closeAfter(primary, round, out);
+}
+
+// What absent members lack must be durable in their dirty maps before the open map forgets it (I16).
+function closeAfter(primary: Primary, round: FlushRound, out: PrimaryEffect[]): void {
+  let someoneAbsent = false;
+  for (const member of primary.members) someoneAbsent ||= member.dirty !== undefined;
+  if (!hasClosable(round)) return;
+  if (someoneAbsent) askRecord(primary, { kind: "clear", volume: round.volume, round }, out);
+  else closeGranules(primary, round.volume, round.clearLsn, out);
+}
+
+function hasClosable(round: FlushRound): boolean {
+  for (const open of round.volume.open.values()) {
+    if (open.durable && open.lastLsn <= round.clearLsn) return true;
+  }
+  return false;
+}
+
+/** Every write up to this LSN has been answered by the image. */
+export function writtenThrough(primary: Primary): number {
+  for (const oldest of primary.writing) return oldest.lsn - 1;
+  return primary.nextLsn - 1;
+}
+
+/** Every write up to this LSN is synced at the primary and at all who take part. */
+export function syncedThrough(primary: Primary): number {
+  let lsn = primary.nextLsn - 1;
+  for (const volume of primary.volumes) {
+    if (volume.flush.coveredLsn < volume.lastLsn) lsn = Math.min(lsn, volume.flush.coveredLsn);
+  }
+  return lsn;
+}
+
+function noteSynced(primary: Primary, member: Member): void {
+  if (member.stage === "synchronized") member.record.syncedLsn = syncedThrough(primary);
+}
+
+/** The lowest LSN synced at all members, absent ones at their last value (decision 4); copies close granules by it. */
+export function stableLsn(primary: Primary): number {
+  let lsn = syncedThrough(primary);
+  for (const member of primary.members) lsn = Math.min(lsn, member.record.syncedLsn);
+  return lsn;
+}
+
+/** A failed sync or write is final for the volume: nobody retries and hopes (DESIGN §5, trap 8). */
+export function failVolume(
+  primary: Primary,
+  volume: Volume,
+  why: string,
+  out: PrimaryEffect[],
+): void {
+  if (volume.state === "failed") return;
+  volume.state = "failed";
+  out.push({
+    kind: "event",
+    event: { kind: "volume", volume: volume.name, from: "ok", to: "failed", why },
+  });
+  failAll(primary, volume.flush.waiting, "io", out);
+  volume.flush.waiting = [];
+}
+
+function failAll(
+  primary: Primary,
+  requests: readonly HostRequest[],
+  outcome: HostOutcome,
+  out: PrimaryEffect[],
+): void {
+  for (const request of requests) reply(primary, request, outcome, out);
+}
+
+/** Rounds that close granules nobody writes to: at once when the volume is idle, else every ten seconds. */
+export function closeIdle(primary: Primary, out: PrimaryEffect[]): void {
+  const due = primary.nowMs - primary.roundAtMs >= limits.openRoundMsMax;
+  const crowded = primary.openGranules >= (limits.openGranulesMax * 3) / 4;
+  if (due) primary.roundAtMs = primary.nowMs;
+  for (const volume of primary.volumes) {
+    if (volume.open.size === 0 || volume.state !== "ok") continue;
+    const idle = primary.nowMs - volume.lastWriteMs >= limits.openIdleMs;
+    if ((idle || due || crowded) && volume.flush.running === undefined) {
+      wantRound(primary, volume, out);
+    }
+  }
+}

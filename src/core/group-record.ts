@@ -1,0 +1,78 @@
+import type { History } from "./history.ts";
+import type { ImageState, Role } from "./states.ts";
+
+/**
+ * What a site must know of a group after any crash, in one document: `store/record-file.ts` keeps it. A machine changes
+ * its own record and then asks for it to be made durable; nothing that rests on the change happens before `recorded`.
+ */
+export type GroupRecord = {
+  readonly cluster: string;
+  readonly group: string;
+  readonly site: string;
+  /** Drawn when the record was first made: tells a blank or foreign disk from the one we knew (row 53). */
+  readonly replicaId: string;
+  role: Role;
+  history: History;
+  /** Counts the starts of a primary (decision 5). */
+  incarnation: number;
+  /** LSNs below this may have been used; the next incarnation begins here. */
+  lsnReserved: number;
+  bootId: string;
+  /** The last stop left nothing unsynced and no request under way. */
+  cleanStop: boolean;
+  /** This site's image, as far as the site itself can know. */
+  image: ImageState;
+  /** Where the image was last made `synchronized`. */
+  syncedAt:
+    | { readonly lsn: number; readonly generation: number; readonly wallMs: number }
+    | undefined;
+  /** The primary has told us that it went on without us, from which LSN, and why. */
+  toldOfFracture: { readonly lsn: number; readonly why: string } | undefined;
+  /** Identities of the open map of each volume, by the volume's index. */
+  openMapIds: number[];
+  volumes: readonly { readonly name: string; readonly bytes: number }[];
+  regionBytes: number;
+  /** What this site, as primary, knows of each other member, by site. */
+  members: { [site: string]: MemberRecord };
+  /** Place of the preserved point of a resync (decision 11); empty until a mode keeps one. */
+  preservedPoint: undefined;
+};
+
+/**
+ * `blank`: never had a whole image. `dirty`: lacks what its dirty maps mark (fractured, paused, or being resynced).
+ * `synchronized`: has everything; it has no dirty maps.
+ */
+export type MemberPhase = "blank" | "dirty" | "synchronized";
+
+export type MemberRecord = {
+  phase: MemberPhase;
+  /** Since the member was lost, this primary has acked a write that the member lacks (decision 9). */
+  alone: boolean;
+  paused: boolean;
+  /** The data the member had when we last spoke; undefined before the first time. */
+  replicaId: string | undefined;
+  /** Identity of the dirty map of each volume, by index; empty while there are none. */
+  dirtyMapIds: number[];
+  /** Highest LSN known synced at the member, over all volumes. */
+  syncedLsn: number;
+  /** The operator has confirmed that a disk we do not know may be filled. */
+  fullConfirmed: boolean;
+  /** Why the member is not fed and will not be until an operator acts, or "". */
+  stoppedWhy: string;
+  /** Both sides have acked writes that the other lacks (U57). */
+  splitBrain: boolean;
+};
+
+export function blankMember(): MemberRecord {
+  return {
+    phase: "blank",
+    alone: false,
+    paused: false,
+    replicaId: undefined,
+    dirtyMapIds: [],
+    syncedLsn: 0,
+    fullConfirmed: false,
+    stoppedWhy: "",
+    splitBrain: false,
+  };
+}

@@ -1,0 +1,61 @@
+import { roundLegDone, syncedThrough } from "./flush.ts";
+import { noteState, shownState } from "./member-state.ts";
+import { allVolumesIndex } from "./primary-state.ts";
+import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
+import { askRecord } from "./records.ts";
+
+// Becoming `synchronized`, in decision 8's order: new writes wait, the member records it, then the primary erases.
+
+/**
+ * The member lacks nothing any more (decision 8): from now on new writes wait for it. It is first given what the other
+ * members lack, so that it could be their source (decision 4), then it syncs everything.
+ */
+export function join(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  member.stage = "joining";
+  member.resync.pending = undefined;
+  for (const other of primary.members) {
+    if (other === member || other.dirty === undefined) continue;
+    other.dirty.forEach((map, volume) => {
+      if (map.count > 0) {
+        out.push({ kind: "sendMemberMap", member: member.index, volume, map });
+      }
+    });
+  }
+  primary.ticket += 1;
+  const coverLsn = primary.nextLsn - 1;
+  member.flushes.set(primary.ticket, { kind: "joining", coverLsn });
+  out.push({
+    kind: "sendFlush",
+    member: member.index,
+    volume: allVolumesIndex,
+    ticket: primary.ticket,
+  });
+}
+
+/** The member has recorded that it is synchronized; now we do, and erase what marked it dirty in the same commit. */
+export function synchronizedRecorded(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  if (member.stage !== "joining") return;
+  member.record.phase = "synchronized";
+  member.record.alone = false;
+  member.record.dirtyMapIds = [];
+  member.dirty = undefined;
+  askRecord(primary, { kind: "synchronized", member, epoch: member.epoch }, out);
+}
+
+export function synchronized(
+  primary: Primary,
+  member: Member,
+  epoch: number,
+  out: PrimaryEffect[],
+): void {
+  if (member.stage !== "joining" || member.epoch !== epoch) return;
+  const before = shownState(member);
+  member.stage = "synchronized";
+  member.record.syncedLsn = syncedThrough(primary);
+  member.resync.done = [];
+  out.push({ kind: "eraseDirtyMaps", member: member.index });
+  noteState(member, before, "has everything", out);
+  for (const round of member.flushWaits.splice(0)) roundLegDone(primary, round, out);
+  primary.recheckResolved = true;
+  primary.recheckHeld = true;
+}

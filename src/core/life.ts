@@ -1,0 +1,237 @@
+import type { HostRequest } from "#ports/host-request.ts";
+import { fracture, mapOf } from "./dirty-maps.ts";
+import { roundLegDone, wantRound } from "./flush.ts";
+import { legDone } from "./legs.ts";
+import { isFed, mustHave } from "./member-state.ts";
+import { loseMember } from "./members.ts";
+import { closeGranules, orOpenInto } from "./open-map.ts";
+import { reserve } from "./order.ts";
+import type { Member, Primary, PrimaryEffect, RecordAction } from "./primary-state.ts";
+import { askRecord } from "./records.ts";
+import { copyOf } from "./region-map.ts";
+import { refuseReplies, releaseReplies, reply } from "./replies.ts";
+
+// The life of a primary: its start, which is also its recovery; standing still; draining; and learning that somebody else
+// has become primary.
+
+/** Begins a new incarnation (decision 5) on whatever the last one left. */
+export function startPrimary(primary: Primary, out: PrimaryEffect[]): void {
+  const { record } = primary;
+  record.role = "primary";
+  record.image = "synchronized";
+  record.incarnation += 1;
+  record.cleanStop = false;
+  record.toldOfFracture = undefined;
+  const toResolve = primary.members.filter((member) => member.record.phase !== "blank");
+  for (const volume of primary.volumes) {
+    primary.openGranules += volume.open.size;
+    if (volume.open.size === 0) continue;
+    for (const member of toResolve) {
+      // The old writes count as issued just before our first, so that the first round may close them.
+      orOpenInto(mapOf(primary, member, volume.index, out), volume);
+      if (member.record.phase === "synchronized") member.record.phase = "dirty";
+    }
+    if (toResolve.length > 0) volume.unresolved = copyOf(volume.openMap);
+  }
+  primary.contactDeadlineMs = primary.nowMs + contactMs(primary);
+  reserve(primary, out);
+  askRecord(primary, { kind: "started" }, out);
+}
+
+function contactMs(primary: Primary): number {
+  return Math.max(0, ...primary.members.map((member) => member.policy.timeoutMs));
+}
+
+/** Serves once every member was reached or is known to be down: one of them may have been promoted while we were away. */
+export function maybeServe(primary: Primary, out: PrimaryEffect[]): void {
+  if (primary.stage !== "starting" && !primary.suspended) return;
+  if (primary.lsnReserved === 0) return; // The start itself is not on record yet.
+  const late = primary.nowMs >= primary.contactDeadlineMs;
+  for (const member of primary.members) {
+    if (member.contact !== "unknown") continue;
+    if (!late) return;
+    member.contact = "down";
+  }
+  const wasSuspended = primary.suspended;
+  primary.suspended = false;
+  primary.why = "";
+  releaseReplies(primary, out);
+  if (primary.stage === "starting") primary.stage = "serving";
+  if (!wasSuspended) out.push({ kind: "served" });
+  primary.recheckResolved = true;
+  primary.recheckHeld = true;
+}
+
+/** See `Primary.suspended`. Requests are held, reads too, and so are the replies that are due. */
+export function suspend(primary: Primary, why: string, out: PrimaryEffect[]): void {
+  if (primary.stage !== "serving" || primary.members.length === 0) return;
+  primary.suspended = true;
+  primary.stage = "starting";
+  primary.why = why;
+  primary.contactDeadlineMs = primary.nowMs + contactMs(primary);
+  for (const member of primary.members) {
+    member.contact = "unknown";
+    member.sendMarks.length = 0;
+  }
+  out.push({ kind: "event", event: { kind: "suspended", why } });
+}
+
+// ---------------------------------------------------------------------------------------------------------------- draining
+
+/** Takes no more requests, ends those under way, syncs everything everywhere, then records what follows. */
+export function beginDrain(primary: Primary, next: "demote" | "stop", out: PrimaryEffect[]): void {
+  if (primary.stage === "ended" || primary.drain !== undefined) return;
+  primary.stage = "draining";
+  primary.why = next === "demote" ? "being demoted" : "stopping";
+  primary.drain = { next, phase: "requests" };
+  refuseReplies(primary, out);
+  primary.suspended = false;
+  for (const request of primary.held.splice(0)) reply(primary, request, "gone", out);
+  for (const member of primary.members) {
+    if (!mustHave(member) || isFed(member)) continue;
+    for (const request of member.resend.splice(0)) {
+      request.failure = "gone";
+      legDone(primary, request, out);
+    }
+    for (const round of member.flushWaits.splice(0)) {
+      round.failure = "gone";
+      roundLegDone(primary, round, out);
+    }
+  }
+}
+
+/** Called after every step while draining. */
+export function checkDrained(primary: Primary, out: PrimaryEffect[]): void {
+  const { drain: draining } = primary;
+  if (draining === undefined || primary.stage === "ended") return;
+  if (draining.phase === "requests" && primary.inFlight === 0 && primary.writing.size === 0) {
+    draining.phase = "sync";
+    for (const member of primary.members) {
+      // Who does not take part in the last rounds is dirty wherever something is open.
+      if (member.stage !== "synchronized") settleAbsent(primary, member, out);
+    }
+    for (const volume of primary.volumes) {
+      if (volume.state === "ok") wantRound(primary, volume, out);
+    }
+  }
+  if (
+    draining.phase === "sync" &&
+    primary.volumes.every((volume) => volume.flush.running === undefined)
+  ) {
+    draining.phase = "record";
+    for (const volume of primary.volumes) {
+      if (volume.state === "ok") closeGranules(primary, volume, primary.nextLsn, out);
+    }
+    endOnRecord(primary, draining.next, out);
+  }
+}
+
+function settleAbsent(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  if (member.stage !== "none") {
+    out.push({ kind: "closeSession", member: member.index, why: "the primary is stopping" });
+    loseMember(primary, member, "the primary is stopping", out);
+  }
+  for (const round of member.flushWaits.splice(0)) roundLegDone(primary, round, out);
+  fracture(primary, member, member.record.alone, out);
+}
+
+function endOnRecord(primary: Primary, next: "demote" | "stop", out: PrimaryEffect[]): void {
+  const { record } = primary;
+  record.cleanStop = primary.volumes.every((volume) => volume.state === "ok");
+  record.lsnReserved = primary.nextLsn;
+  if (next === "demote") {
+    record.role = "demoted";
+    record.image = "consistent";
+    askRecord(primary, { kind: "demoted", why: "demoted by an operator" }, out);
+  } else {
+    askRecord(primary, { kind: "stopped" }, out);
+  }
+}
+
+// --------------------------------------------------------------------------------------------------------------- the end
+
+/**
+ * A member has answered with a higher generation: a refusal, not a loss (decision 6). Nothing is acked any more, whatever
+ * `onLoss` says, and this site goes on as a demoted one.
+ */
+export function outranked(primary: Primary, by: string, out: PrimaryEffect[]): void {
+  if (primary.stage === "ended") return;
+  const why = `${by}; this site is not the primary any more`;
+  endNow(primary, why, out);
+  primary.record.role = "demoted";
+  primary.record.image = "consistent";
+  askRecord(primary, { kind: "demoted", why }, out);
+}
+
+/** Our own metadata cannot be made durable: nothing may be acked any more (PROOF §2.5). */
+export function storeFailed(primary: Primary, what: string, out: PrimaryEffect[]): void {
+  if (primary.stage === "ended") return;
+  endNow(primary, what, out);
+  out.push({ kind: "ended", how: "failed", why: what });
+}
+
+function endNow(primary: Primary, why: string, out: PrimaryEffect[]): void {
+  primary.stage = "ended";
+  primary.why = why;
+  primary.drain = undefined;
+  out.push({ kind: "dropExports" });
+  refuseReplies(primary, out);
+  primary.suspended = false;
+  for (const request of everyRequest(primary)) reply(primary, request, "gone", out);
+  for (const member of primary.members) {
+    if (member.stage !== "none") {
+      out.push({ kind: "closeSession", member: member.index, why });
+      member.stage = "none";
+    }
+  }
+  out.push({ kind: "event", event: { kind: "role", from: "primary", to: "demoted", why } });
+}
+
+// Wherever a request may wait, once each. The image writes under way are answered too: their hosts learn nothing of them.
+function everyRequest(primary: Primary): Set<HostRequest> {
+  const all = new Set<HostRequest>(primary.writing);
+  const addAll = (requests: readonly HostRequest[]): void => {
+    for (const request of requests) all.add(request);
+  };
+  addAll(primary.held.splice(0));
+  addAll(primary.gathering?.requests ?? []);
+  addAll(primary.opening?.requests ?? []);
+  for (const volume of primary.volumes) {
+    addAll(volume.flush.waiting.splice(0));
+    addAll(volume.flush.running?.requests ?? []);
+  }
+  for (const member of primary.members) {
+    addAll(member.resend.splice(0));
+    addAll(member.fracturing?.requests ?? []);
+    const { items, head, count } = member.outstanding;
+    for (let i = 0; i < count; i += 1) {
+      const item = items[(head + i) & (items.length - 1)];
+      if (item?.kind === "write" || item?.kind === "zero") all.add(item);
+    }
+  }
+  for (const { action } of primary.recordActions)
+    if (action.kind === "failWrite") all.add(action.request);
+  return all;
+}
+
+type LifeAction = Extract<RecordAction, { kind: "started" | "demoted" | "stopped" }>;
+
+/** A record that a turn of this life waited for is durable. */
+export function lifeEvent(primary: Primary, action: LifeAction, out: PrimaryEffect[]): void {
+  switch (action.kind) {
+    case "started":
+      primary.why = "asking the copies whether one of them was promoted";
+      return maybeServe(primary, out);
+    case "demoted":
+    case "stopped":
+      if (primary.stage !== "ended") {
+        primary.stage = "ended";
+        out.push({ kind: "dropExports" });
+      }
+      out.push({
+        kind: "ended",
+        how: action.kind,
+        why: action.kind === "demoted" ? action.why : "stopped",
+      });
+  }
+}

@@ -1,0 +1,49 @@
+import { push } from "#base/fifo.ts";
+import type { Member, Outstanding, PrimaryEffect } from "./primary-state.ts";
+
+// What a member's stage means to the rest of the machine.
+
+/** Frames go to this member: it has a session that has begun. */
+export function isFed(member: Member): boolean {
+  return member.stage === "resync" || member.stage === "joining" || member.stage === "synchronized";
+}
+
+/** A host write waits for this member's ack. */
+export function waitsFor(member: Member): boolean {
+  if (member.stage === "joining" || member.stage === "synchronized") return true;
+  return member.stage === "resync" && mustHave(member);
+}
+
+/** A strict member takes part in every state, once it has been a copy at all (I4). */
+export function mustHave(member: Member): boolean {
+  return !member.policy.loss.mayAckAlone && !member.record.paused;
+}
+
+/** Gives the next frame its sequence and remembers what it is about. */
+export function queue(member: Member, item: Outstanding): void {
+  member.sequence += 1;
+  member.outstandingBytes += item.length;
+  push(member.outstanding, item);
+}
+
+/** The state that INTERFACE shows for this copy. */
+export function shownState(member: Member): string {
+  const { record, policy } = member;
+  if (record.splitBrain) return "split-brain";
+  if (record.paused) return "paused";
+  if (record.stoppedWhy !== "") return "stopped";
+  if (member.stage === "synchronized") return policy.mode.stateWell;
+  if (record.phase === "blank") return "init-sync";
+  if (member.stage === "none") return policy.mode.stateLost;
+  return "resync";
+}
+
+/** Tells of a change of the state that is shown. */
+export function noteState(member: Member, before: string, why: string, out: PrimaryEffect[]): void {
+  const now = shownState(member);
+  if (now === before) return;
+  out.push({
+    kind: "event",
+    event: { kind: "copy", copy: member.site, from: before, to: now, why },
+  });
+}

@@ -1,0 +1,321 @@
+import { limits } from "#base/limits.ts";
+import { at, drain, shift } from "#base/fifo.ts";
+
+import type { HostRequest } from "#ports/host-request.ts";
+import { dirtyOf, fracture, mapOf, markAll, unmarkRange } from "./dirty-maps.ts";
+import { closeLegDone, roundLegDone } from "./flush.ts";
+import { compareHistories, successorOf } from "./history.ts";
+import { legDone } from "./legs.ts";
+import { isFed, mustHave, noteState, queue, shownState, waitsFor } from "./member-state.ts";
+import { orOpenInto } from "./open-map.ts";
+import { idleResync } from "./primary-state.ts";
+import type { Member, MemberHello, Primary, PrimaryEffect } from "./primary-state.ts";
+import { askRecord } from "./records.ts";
+import { markBytes } from "./region-map.ts";
+import { compareAnswered, regionAnswered, startResync } from "./resync.ts";
+
+// The primary's view of its members: opening a session, feeding it, losing it, and the way back to `synchronized`.
+
+// ---------------------------------------------------------------------------------------------------------------- opening
+
+/** A session is open and the member has said who it is. Decides whether it may be fed, and what it lacks. */
+export function sessionOpened(
+  primary: Primary,
+  member: Member,
+  session: { readonly epoch: number; readonly hello: MemberHello },
+  out: PrimaryEffect[],
+): void {
+  const { epoch, hello } = session;
+  const refusal = refusalOf(primary, member, hello);
+  if (refusal !== undefined) return stopMember(primary, member, refusal, out);
+  member.contact = "reached";
+  member.stage = "opening";
+  member.epoch = epoch;
+  member.sequence = 0;
+  member.ackedSequence = 0;
+  member.sendMarks.length = 0;
+  if (member.record.replicaId !== hello.replicaId) {
+    // A disk we do not know, which may be filled: nothing on it counts.
+    member.record.replicaId = hello.replicaId;
+    member.record.phase = "blank";
+    member.record.syncedLsn = 0;
+    member.record.fullConfirmed = false;
+  }
+  member.record.splitBrain = false;
+  member.record.stoppedWhy = "";
+  if (member.record.phase === "blank" && member.dirty === undefined) markAll(primary, member, out);
+  // The member's own open map counts only after `memberOpenMapEnd`; where the tenures are the same it sends none.
+}
+
+type Refusal = { readonly why: string; readonly splitBrain: boolean };
+
+function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusal | undefined {
+  const { record } = member;
+  if (record.paused) return { why: "paused by an operator", splitBrain: false };
+  const relation = compareHistories(primary.record.history, hello.history);
+  if (relation === "diverged" || relation === "behind") {
+    return {
+      why: `${member.site} has been primary in a generation that does not continue into ours`,
+      splitBrain: true,
+    };
+  }
+  const successor = successorOf(hello.history, primary.record.history);
+  if (successor !== undefined && hello.aloneTowards[successor.site] === true) {
+    return {
+      why: `${member.site} acked writes without ${successor.site} before ${successor.site} was promoted`,
+      splitBrain: true,
+    };
+  }
+  const known = record.replicaId;
+  if (known !== undefined && known !== hello.replicaId && !record.fullConfirmed) {
+    return {
+      why: `${member.site} answers with a disk that is not the one we fed (blank or foreign)`,
+      splitBrain: false,
+    };
+  }
+  return undefined;
+}
+
+function stopMember(
+  primary: Primary,
+  member: Member,
+  refusal: Refusal,
+  out: PrimaryEffect[],
+): void {
+  const changed =
+    member.record.stoppedWhy !== refusal.why || member.record.splitBrain !== refusal.splitBrain;
+  member.record.stoppedWhy = refusal.why;
+  member.record.splitBrain = refusal.splitBrain;
+  member.contact = "down";
+  member.stage = "none";
+  out.push({ kind: "closeSession", member: member.index, why: refusal.why });
+  if (!changed) return;
+  askRecord(primary, { kind: "none" }, out);
+  out.push({
+    kind: "event",
+    event: {
+      kind: "copy",
+      copy: member.site,
+      to: refusal.splitBrain ? "split-brain" : "stopped",
+      why: refusal.why,
+    },
+  });
+}
+
+/** One page of what the member itself holds as open: it lacks certainty there, so it is dirty towards it (decision 4). */
+export function memberOpenMap(
+  primary: Primary,
+  member: Member,
+  page: { readonly volume: number; readonly firstGranule: number; readonly bits: Uint8Array },
+  out: PrimaryEffect[],
+): void {
+  if (member.stage !== "opening") return;
+  const volume = primary.volumes[page.volume];
+  if (volume === undefined) return;
+  const dirty = dirtyOf(primary, member, out)[page.volume];
+  if (dirty === undefined) return;
+  for (let bit = 0; bit < page.bits.length * 8; bit += 1) {
+    if (((page.bits[bit >>> 3] ?? 0) & (1 << (bit & 7))) === 0) continue;
+    const offset = (page.firstGranule + bit) * limits.openGranuleBytes;
+    if (offset < volume.bytes) markBytes(dirty, offset, limits.openGranuleBytes);
+  }
+}
+
+/** The member has told all. What it lacks must be on record before it adopts our generation. */
+export function memberOpenMapEnd(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  if (member.stage !== "opening") return;
+  for (const volume of primary.volumes) {
+    // Writes in flight when the last session ended, and whatever this primary has not resolved since it started.
+    if (volume.open.size > 0) orOpenInto(mapOf(primary, member, volume.index, out), volume);
+  }
+  if (member.dirty !== undefined && member.record.phase === "synchronized") {
+    member.record.phase = "dirty";
+  }
+  askRecord(primary, { kind: "begin", member, epoch: member.epoch }, out);
+}
+
+/** The record is durable: the member is fed from here on. */
+export function begin(primary: Primary, member: Member, epoch: number, out: PrimaryEffect[]): void {
+  if (member.stage !== "opening" || member.epoch !== epoch) return;
+  const before = shownState(member);
+  member.stage = "resync";
+  member.why = "";
+  const resync = member.dirty !== undefined;
+  out.push({ kind: "sendBegin", member: member.index, lsn: primary.nextLsn - 1, resync });
+  resendStalled(primary, member, out);
+  startResync(primary, member, out);
+  noteState(member, before, resync ? "regions to bring over" : "nothing was missed", out);
+  primary.recheckHeld = true;
+}
+
+function resendStalled(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const again = member.resend;
+  member.resend = [];
+  for (const request of again) {
+    sendWrite(member, request, out);
+    // Its leg was counted when it was first sent.
+    if (!waitsFor(member)) legDone(primary, request, out);
+  }
+}
+
+/** Sends a write to a fed member. The caller counts the leg where the member is waited for. */
+export function sendWrite(member: Member, request: HostRequest, out: PrimaryEffect[]): void {
+  const unawaited = { kind: "unawaited", lsn: request.lsn, length: request.length } as const;
+  queue(member, waitsFor(member) ? request : unawaited);
+  member.sentLsn = request.lsn;
+  out.push({ kind: "sendWrite", member: member.index, request, sequence: member.sequence });
+}
+
+// ---------------------------------------------------------------------------------------------------------------- answers
+
+/** ACK: everything sent up to `sequence` is in the member's image. */
+export function acked(
+  primary: Primary,
+  member: Member,
+  sequence: number,
+  out: PrimaryEffect[],
+): void {
+  if (!isFed(member)) return;
+  while (member.ackedSequence < sequence) {
+    const item = shift(member.outstanding);
+    if (item === undefined) return;
+    member.ackedSequence += 1;
+    member.outstandingBytes -= item.length;
+    switch (item.kind) {
+      case "compare":
+      case "region":
+        regionAnswered(primary, member, item, out);
+        break;
+      case "unawaited":
+        member.ackedLsn = item.lsn;
+        break;
+      default:
+        member.ackedLsn = item.lsn;
+        legDone(primary, item, out);
+    }
+  }
+}
+
+/** DIFFERS comes before the ACK of its compare, so the compare is still outstanding. */
+export function markDiffering(member: Member, sequence: number, bits: Uint8Array): void {
+  const item = at(member.outstanding, sequence - member.ackedSequence - 1);
+  if (item?.kind === "compare") compareAnswered(item, bits);
+}
+
+export function flushed(
+  primary: Primary,
+  member: Member,
+  ticket: number,
+  out: PrimaryEffect[],
+): void {
+  const flush = member.flushes.get(ticket);
+  if (flush === undefined) return;
+  member.flushes.delete(ticket);
+  switch (flush.kind) {
+    case "round":
+      closeLegDone(primary, flush.round, out);
+      if (flush.participates) roundLegDone(primary, flush.round, out);
+      return;
+    case "resync":
+      return resyncSynced(primary, member, flush.done, out);
+    case "joining":
+      out.push({ kind: "sendSynchronized", member: member.index, lsn: flush.coverLsn });
+  }
+}
+
+// Regions that the member has synced are no longer dirty. A page that loses marks needs no sync (store/map-file.ts).
+function resyncSynced(
+  primary: Primary,
+  member: Member,
+  done: readonly { volume: number; offset: number; length: number }[],
+  out: PrimaryEffect[],
+): void {
+  const { resync } = member;
+  resync.flushing = false;
+  for (const range of done) {
+    const map = member.dirty?.[range.volume];
+    if (map !== undefined) unmarkRange(map, range.offset, range.length);
+  }
+  out.push({ kind: "writeDirtyMaps", member: member.index });
+  startResync(primary, member, out);
+}
+
+// ------------------------------------------------------------------------------------------------------------------- loss
+
+/**
+ * The session is gone. What was in flight is dirty towards the member, durably, before anything is acked without it
+ * (decision 3: the whole open map, since acked is not yet synced there).
+ */
+export function loseMember(
+  primary: Primary,
+  member: Member,
+  why: string,
+  out: PrimaryEffect[],
+): void {
+  const { stage } = member;
+  member.contact = "down";
+  if (stage === "none") {
+    primary.recheckHeld = true;
+    return;
+  }
+  const before = shownState(member);
+  const tookPart = waitsFor(member);
+  member.stage = "none";
+  member.why = why;
+  member.lostAtMs = primary.nowMs;
+  abandonResync(primary, member);
+  const requests: HostRequest[] = [];
+  for (const item of drain(member.outstanding)) {
+    if (item.kind === "write" || item.kind === "zero") requests.push(item);
+  }
+  member.outstandingBytes = 0;
+  const rounds = [];
+  for (const flush of member.flushes.values()) {
+    if (flush.kind === "round" && flush.participates) rounds.push(flush.round);
+  }
+  member.flushes.clear();
+  if (mustHave(member)) return loseStrict(primary, member, { requests, rounds, before, why }, out);
+  if (stage !== "opening") {
+    fracture(primary, member, requests.length > 0, out);
+    member.fracturing?.requests.push(...requests);
+    if (member.fracturing !== undefined) member.fracturing.rounds.push(...rounds);
+    // Nothing was open: everything the rounds cover is synced there already.
+    else for (const round of rounds) roundLegDone(primary, round, out);
+  }
+  if (tookPart) noteState(member, before, why, out);
+  primary.recheckHeld = true;
+}
+
+// No ack without the member, in any state (I4): its writes wait, or fail, and what it may lack is sorted out on its return.
+function loseStrict(
+  primary: Primary,
+  member: Member,
+  lost: {
+    readonly requests: readonly HostRequest[];
+    readonly rounds: Member["flushWaits"];
+    readonly before: string;
+    readonly why: string;
+  },
+  out: PrimaryEffect[],
+): void {
+  member.flushWaits.push(...lost.rounds);
+  if (member.policy.loss.waits) {
+    member.resend.push(...lost.requests);
+  } else {
+    for (const request of lost.requests) {
+      request.failure = "io";
+      legDone(primary, request, out);
+    }
+    for (const round of member.flushWaits.splice(0)) {
+      round.failure = "io";
+      roundLegDone(primary, round, out);
+    }
+  }
+  noteState(member, lost.before, lost.why, out);
+  primary.recheckHeld = true;
+}
+
+function abandonResync(primary: Primary, member: Member): void {
+  for (const item of primary.locks) if (item.member === member.index) primary.locks.delete(item);
+  Object.assign(member.resync, idleResync());
+}

@@ -1,0 +1,143 @@
+import { limits } from "#base/limits.ts";
+import type { HostRequest } from "#ports/host-request.ts";
+import type { OpenGranule, Primary, PrimaryEffect, Volume } from "./primary-state.ts";
+import { isMarked, mark, markBytes, unmark } from "./region-map.ts";
+import type { RegionMap } from "./region-map.ts";
+
+// The open map at the primary (decision 3): the granules with a write not yet known synced at every member that takes part.
+// A granule's bit is durable before the first image write into it starts (I18), and is taken away only after every leg
+// has answered a sync that began after the granule's last write.
+
+const granuleBytes = limits.openGranuleBytes;
+
+export function firstGranule(offset: number): number {
+  return Math.floor(offset / granuleBytes);
+}
+
+export function lastGranule(offset: number, lengthBytes: number): number {
+  return Math.floor((offset + lengthBytes - 1) / granuleBytes);
+}
+
+/**
+ * Whether all granules of a write are durably open. Where one is not, its bit is set, the request joins the batch that
+ * gathers, and is admitted again when the batch is durable.
+ */
+export function openFor(primary: Primary, request: HostRequest, out: PrimaryEffect[]): boolean {
+  const volume = primary.volumes[request.volume];
+  if (volume === undefined) return false;
+  const last = lastGranule(request.offset, request.length);
+  let cold = false;
+  for (let granule = firstGranule(request.offset); granule <= last; granule += 1) {
+    const known = volume.open.get(granule);
+    if (known === undefined) {
+      gather(primary, volume, granule, out);
+      cold = true;
+    } else if (!known.durable) {
+      cold = true;
+    }
+  }
+  if (!cold) return true;
+  // A granule of the batch under way is waited for in the gathering one too: it comes later, so it is durable by then.
+  gatheringBatch(primary, out).requests.push(request);
+  return false;
+}
+
+/** Whether a write may open new granules now; at the limit it waits for a round to close some. */
+export function roomToOpen(primary: Primary, request: HostRequest): boolean {
+  if (primary.openGranules < limits.openGranulesMax) return true;
+  const open = primary.volumes[request.volume]?.open;
+  const last = lastGranule(request.offset, request.length);
+  for (let granule = firstGranule(request.offset); granule <= last; granule += 1) {
+    if (open?.has(granule) !== true) return false;
+  }
+  return true;
+}
+
+/** Notes that a write with this LSN goes into its granules, which are open. */
+export function touch(volume: Volume, offset: number, lengthBytes: number, lsn: number): void {
+  const last = lastGranule(offset, lengthBytes);
+  for (let granule = firstGranule(offset); granule <= last; granule += 1) {
+    const open = volume.open.get(granule);
+    if (open !== undefined) open.lastLsn = lsn;
+  }
+}
+
+function gather(primary: Primary, volume: Volume, granule: number, out: PrimaryEffect[]): void {
+  // The LSN to come keeps an idle-round from clearing the granule before its write has even been issued.
+  const open: OpenGranule = { lastLsn: primary.nextLsn, durable: false };
+  volume.open.set(granule, open);
+  primary.openGranules += 1;
+  mark(volume.openMap, granule, granule);
+  gatheringBatch(primary, out).granules.push(open);
+}
+
+function gatheringBatch(primary: Primary, out: PrimaryEffect[]) {
+  if (primary.gathering === undefined) {
+    primary.ticket += 1;
+    primary.gathering = { ticket: primary.ticket, granules: [], requests: [] };
+    if (primary.opening === undefined) out.push({ kind: "awaitTurnEnd" });
+  }
+  return primary.gathering;
+}
+
+/** The turn's requests are all in: make the gathered bits durable, unless a batch is under way already. */
+export function openGathered(primary: Primary, out: PrimaryEffect[]): void {
+  if (primary.opening !== undefined || primary.gathering === undefined) return;
+  primary.opening = primary.gathering;
+  primary.gathering = undefined;
+  out.push({ kind: "syncOpenMaps", ticket: primary.opening.ticket });
+}
+
+/** The batch is durable. Gives back the requests that waited for it, to be admitted again. */
+export function opened(primary: Primary, ticket: number, out: PrimaryEffect[]): HostRequest[] {
+  const batch = primary.opening;
+  if (batch === undefined || batch.ticket !== ticket) return [];
+  for (const granule of batch.granules) granule.durable = true;
+  primary.opening = undefined;
+  openGathered(primary, out);
+  return batch.requests;
+}
+
+/** Closes the granules whose last write is not after `clearLsn`. */
+export function closeGranules(
+  primary: Primary,
+  volume: Volume,
+  clearLsn: number,
+  out: PrimaryEffect[],
+): void {
+  let closed = 0;
+  for (const [granule, open] of volume.open) {
+    if (!open.durable || open.lastLsn > clearLsn) continue;
+    volume.open.delete(granule);
+    unmark(volume.openMap, granule, granule);
+    closed += 1;
+  }
+  primary.openGranules -= closed;
+  if (closed > 0) out.push({ kind: "writeOpenMaps" });
+}
+
+/** Whether a granule of this range is open since before this start and not resolved yet (U24). */
+export function isUnresolved(volume: Volume, offset: number, lengthBytes: number): boolean {
+  const map = volume.unresolved;
+  if (map === undefined) return false;
+  const last = lastGranule(offset, lengthBytes);
+  for (let granule = firstGranule(offset); granule <= last; granule += 1) {
+    if (isMarked(map, granule)) return true;
+  }
+  return false;
+}
+
+/** Marks in a dirty map every region of every open granule: "whatever might differ" towards a member (decision 3). */
+export function orOpenInto(dirty: RegionMap, volume: Volume): void {
+  for (const granule of volume.open.keys()) {
+    markBytes(dirty, granule * granuleBytes, granuleBytes);
+  }
+}
+
+/** A granule with no write after this LSN has been idle for `openIdleMs`. */
+export function idleLsn(primary: Primary): number {
+  const before = primary.nowMs - limits.openIdleMs;
+  let lsn = 0;
+  for (const noted of primary.marks) if (noted.atMs <= before) lsn = noted.lsn;
+  return lsn;
+}

@@ -1,0 +1,63 @@
+import { fracture, mapOf } from "./dirty-maps.ts";
+import { shownState } from "./member-state.ts";
+import { loseMember } from "./members.ts";
+import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
+import { askRecord } from "./records.ts";
+import { markBytes } from "./region-map.ts";
+
+// What an operator may ask of a running primary about one member. Each is on record before it is reported done.
+
+/** Stops feeding a member: an operator's fracture. The member is told, so that it never takes itself for current. */
+export function pauseMember(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  if (member.record.paused) return;
+  const before = shownState(member);
+  member.record.paused = true;
+  member.resumed = false;
+  if (member.stage !== "none") {
+    const why = "paused by an operator";
+    out.push({ kind: "sendFractured", member: member.index, lsn: primary.nextLsn - 1, why });
+    out.push({ kind: "closeSession", member: member.index, why });
+    loseMember(primary, member, why, out);
+  }
+  for (const request of member.resend.splice(0)) member.fracturing?.requests.push(request);
+  fracture(primary, member, member.record.alone, out);
+  askRecord(primary, { kind: "none" }, out);
+  out.push({
+    kind: "event",
+    event: { kind: "copy", copy: member.site, from: before, to: "paused", why: "by an operator" },
+  });
+  primary.recheckHeld = true;
+}
+
+export function resumeMember(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  member.resumed = true;
+  member.slowProbes = 0;
+  if (!member.record.paused) return;
+  member.record.paused = false;
+  askRecord(primary, { kind: "none" }, out);
+  out.push({
+    kind: "event",
+    event: {
+      kind: "copy",
+      copy: member.site,
+      from: "paused",
+      to: shownState(member),
+      why: "resumed by an operator",
+    },
+  });
+}
+
+/** Doubts everything: all regions are compared, and a disk that we do not know may be filled. */
+export function resyncMemberFull(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  member.record.fullConfirmed = true;
+  member.record.stoppedWhy = "";
+  member.resumed = true;
+  for (const volume of primary.volumes) {
+    markBytes(mapOf(primary, member, volume.index, out), 0, volume.bytes);
+  }
+  if (member.record.phase === "synchronized") member.record.phase = "dirty";
+  askRecord(primary, { kind: "none" }, out);
+  if (member.stage !== "none") {
+    out.push({ kind: "closeSession", member: member.index, why: "full resync asked for" });
+  }
+}

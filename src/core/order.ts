@@ -1,0 +1,251 @@
+import { assert, must } from "#base/assert.ts";
+import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
+import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
+import { fracture, mapOf, markAbsent } from "./dirty-maps.ts";
+import { failVolume, joinFlush, wantRound } from "./flush.ts";
+import { legDone } from "./legs.ts";
+import { isFed, mustHave, waitsFor } from "./member-state.ts";
+import { sendWrite } from "./members.ts";
+import { isUnresolved, openFor, roomToOpen, touch } from "./open-map.ts";
+import type { Member, Primary, PrimaryEffect, Volume } from "./primary-state.ts";
+import { askRecord } from "./records.ts";
+import { allMarked, markBytes, unitOf } from "./region-map.ts";
+import { reply } from "./replies.ts";
+import { wantRegions } from "./resync.ts";
+
+// The way of a host's request through the primary: admitted, its granules open, its LSN, the image, the members, the reply.
+// Reading this file from top to bottom is reading a write's way in time.
+
+/** A request has come from a host. It is answered exactly once, now or later. */
+export function arrive(primary: Primary, request: HostRequest, out: PrimaryEffect[]): void {
+  primary.inFlight += 1;
+  admit(primary, request, out);
+}
+
+function admit(primary: Primary, request: HostRequest, out: PrimaryEffect[]): void {
+  const volume = primary.volumes[request.volume];
+  assert(volume !== undefined, "a front has let a request to an unknown volume through");
+  if (primary.stage === "ended" || primary.stage === "draining") {
+    return reply(primary, request, "gone", out);
+  }
+  if (volume.state === "failed") return reply(primary, request, "io", out);
+  if (primary.stage === "starting") return hold(primary, request);
+  switch (request.kind) {
+    case "read":
+      return admitRead(primary, volume, request, out);
+    case "flush":
+      return admitFlush(primary, request, out);
+    default:
+      return admitWrite(primary, volume, request, out);
+  }
+}
+
+function admitRead(
+  primary: Primary,
+  volume: Volume,
+  request: HostRequest,
+  out: PrimaryEffect[],
+): void {
+  if (isUnresolved(volume, request.offset, request.length)) {
+    wantRegions(primary, volume, request);
+    return hold(primary, request);
+  }
+  out.push({ kind: "read", request });
+}
+
+function admitFlush(primary: Primary, request: HostRequest, out: PrimaryEffect[]): void {
+  const verdict = strictVerdict(primary);
+  if (verdict === "fail") return reply(primary, request, "io", out);
+  if (verdict === "wait") return hold(primary, request);
+  joinFlush(primary, request, out);
+}
+
+function admitWrite(
+  primary: Primary,
+  volume: Volume,
+  request: HostRequest,
+  out: PrimaryEffect[],
+): void {
+  const verdict = strictVerdict(primary);
+  if (verdict === "fail") return reply(primary, request, "io", out);
+  if (verdict === "wait") return hold(primary, request);
+  if (isUnresolved(volume, request.offset, request.length)) {
+    wantRegions(primary, volume, request);
+    return hold(primary, request);
+  }
+  if (isLocked(primary, request) || isCongested(primary) || !roomToOpen(primary, request)) {
+    return hold(primary, request);
+  }
+  if (openFor(primary, request, out)) issue(primary, volume, request, out);
+}
+
+/** What the members without whom nothing may be acked make of a write now. */
+function strictVerdict(primary: Primary): "go" | "wait" | "fail" {
+  for (const member of primary.members) {
+    if (!mustHave(member) || isFed(member)) continue;
+    return member.policy.loss.waits || member.stage === "opening" ? "wait" : "fail";
+  }
+  return "go";
+}
+
+function isLocked(primary: Primary, request: HostRequest): boolean {
+  for (const lock of primary.locks) {
+    if (
+      lock.volume === request.volume &&
+      lock.offset < request.offset + request.length &&
+      request.offset < lock.offset + lock.length
+    ) {
+      return true;
+    }
+  }
+  return false;
+}
+
+function isCongested(primary: Primary): boolean {
+  for (const member of primary.members) {
+    if (member.outstandingBytes > limits.sessionOutstandingBytesMax) return true;
+  }
+  // LSNs beyond the reserve must not be used: they could be given out again after a crash (trap 5).
+  return primary.nextLsn >= primary.lsnReserved;
+}
+
+function hold(primary: Primary, request: HostRequest): void {
+  primary.held.push(request);
+}
+
+/** Something that requests may wait for has changed. */
+export function readmitHeld(primary: Primary, out: PrimaryEffect[]): void {
+  primary.recheckHeld = false;
+  if (primary.held.length === 0 || primary.stage === "starting") return;
+  const waiting = primary.held;
+  primary.held = [];
+  for (const request of waiting) admit(primary, request, out);
+}
+
+/** A batch of granules is durable: the requests that waited for it go on. */
+export function readmit(
+  primary: Primary,
+  requests: readonly HostRequest[],
+  out: PrimaryEffect[],
+): void {
+  for (const request of requests) admit(primary, request, out);
+}
+
+// The write has its granules open: it gets its place in the order (decision 25) and goes to the image.
+function issue(primary: Primary, volume: Volume, request: HostRequest, out: PrimaryEffect[]): void {
+  const lsn = primary.nextLsn;
+  primary.nextLsn = lsn + 1;
+  if (primary.nextLsn + limits.lsnReserveMargin === primary.lsnReserved) reserve(primary, out);
+  request.lsn = lsn;
+  request.legs = 1;
+  volume.lastLsn = lsn;
+  volume.lastWriteMs = primary.nowMs;
+  touch(volume, request.offset, request.length, lsn);
+  primary.writing.add(request);
+  out.push({ kind: "image", request });
+}
+
+/** Reserves more LSNs durably, well before they are needed. */
+export function reserve(primary: Primary, out: PrimaryEffect[]): void {
+  const through = primary.nextLsn + limits.lsnReserve;
+  primary.record.lsnReserved = through;
+  askRecord(primary, { kind: "reserved", through }, out);
+}
+
+/** The image write has answered: now the members get it, in the order of LSNs. */
+export function imageDone(
+  primary: Primary,
+  request: HostRequest,
+  failure: IoFailure | undefined,
+  out: PrimaryEffect[],
+): void {
+  const volume = primary.volumes[request.volume];
+  assert(volume !== undefined, "an image write of an unknown volume was answered");
+  primary.writing.delete(request);
+  volume.completions += 1;
+  if (failure !== undefined) return imageFailed(primary, request, failure, out);
+  for (const member of primary.members) deliver(primary, member, request, out);
+  legDone(primary, request, out);
+}
+
+function deliver(
+  primary: Primary,
+  member: Member,
+  request: HostRequest,
+  out: PrimaryEffect[],
+): void {
+  if (!isFed(member)) {
+    if (mustHave(member)) waitForStrict(member, request);
+    else markAbsent(primary, member, request, out);
+    return;
+  }
+  // A region that the copier has not read yet goes over later as a whole, this write included (trap 3).
+  if (member.stage === "resync" && !mustHave(member) && isPending(member, request)) return;
+  if (waitsFor(member)) request.legs += 1;
+  sendWrite(member, request, out);
+}
+
+// The strict member was lost while the image write was under way.
+function waitForStrict(member: Member, request: HostRequest): void {
+  if (member.policy.loss.waits || member.stage === "opening") {
+    request.legs += 1;
+    member.resend.push(request);
+  } else {
+    request.failure = "io";
+  }
+}
+
+function isPending(member: Member, request: HostRequest): boolean {
+  const map = member.resync.pending?.[request.volume];
+  if (map === undefined) return false;
+  return allMarked(
+    map,
+    unitOf(map, request.offset),
+    unitOf(map, request.offset + request.length - 1),
+  );
+}
+
+/** F15: the host gets an error, and what the image now holds is unknown: dirty towards every member, durably, first. */
+function imageFailed(
+  primary: Primary,
+  request: HostRequest,
+  failure: IoFailure,
+  out: PrimaryEffect[],
+): void {
+  const volume = must(
+    primary.volumes[request.volume],
+    "an image write of an unknown volume failed",
+  );
+  request.failure = outcomeOf(failure);
+  for (const member of primary.members) {
+    markBytes(mapOf(primary, member, volume.index, out), request.offset, request.length);
+    if (member.record.phase === "synchronized") member.record.phase = "dirty";
+    if (isFed(member)) {
+      out.push({
+        kind: "closeSession",
+        member: member.index,
+        why: `a write to ${volume.name} failed here: ${failure.message}`,
+      });
+    } else {
+      fracture(primary, member, member.record.alone, out);
+    }
+  }
+  if (request.failure === "io") failVolume(primary, volume, failure.message, out);
+  askRecord(primary, { kind: "failWrite", request }, out);
+}
+
+/** A full disk fails the one write; anything else fails the volume (DESIGN §5, row 41). */
+function outcomeOf(failure: IoFailure): HostOutcome {
+  return failure.code === "ENOSPC" || failure.code === "EDQUOT" ? "full" : "io";
+}
+
+/** Whether a volume has more granules open than is good: a round closes some. */
+export function relieve(primary: Primary, out: PrimaryEffect[]): void {
+  if (primary.openGranules < (limits.openGranulesMax * 3) / 4) return;
+  for (const volume of primary.volumes) {
+    if (volume.flush.running === undefined && volume.open.size > 0) {
+      wantRound(primary, volume, out);
+    }
+  }
+}

@@ -1,0 +1,428 @@
+import type { IoFailure } from "#base/errors.ts";
+import { createFifo } from "#base/fifo.ts";
+import type { Fifo } from "#base/fifo.ts";
+import type { EventRecord } from "#ports/events.ts";
+import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
+import type { GroupRecord, MemberRecord } from "./group-record.ts";
+import type { MemberPolicy } from "./policy.ts";
+import type { RegionMap } from "./region-map.ts";
+
+// The state of a group's primary, the events that move it and the effects it asks for. SPEC-primary.md beside this file
+// tells the rules; `primary.ts` joins the machine.
+
+export type Primary = {
+  readonly record: GroupRecord;
+  readonly volumes: readonly Volume[];
+  readonly members: readonly Member[];
+  /** `write`: every write is treated as one with FUA (decision 1). */
+  readonly durability: "flush" | "write";
+  stage: PrimaryStage;
+  /** Why requests are held or refused, for people; "" while serving. */
+  why: string;
+  nowMs: number;
+  /** While `starting`: when we stop waiting for members that neither answered nor are known to be down. */
+  contactDeadlineMs: number;
+  nextLsn: number;
+  /** LSNs below this are durably reserved. */
+  lsnReserved: number;
+  ticket: number;
+  /** Writes whose image write has not answered, in LSN order. */
+  readonly writing: Set<HostRequest>;
+  /** Requests that wait for a granule, a region lock, a member or the start. In the order of arrival. */
+  held: HostRequest[];
+  /** Cold granules that gather, and those whose bits are being made durable. */
+  gathering: ColdBatch | undefined;
+  opening: ColdBatch | undefined;
+  openGranules: number;
+  /** What to do when a record is durable, in the order of tickets. */
+  readonly recordActions: { readonly ticket: number; readonly action: RecordAction }[];
+  /** Regions that a copier is reading: writes to them wait, so that no read is half old and half new. */
+  readonly locks: Set<ResyncItem>;
+  /** LSN and time at the last ticks, newest last: tells which granules have been idle for a while. */
+  readonly marks: { readonly atMs: number; readonly lsn: number }[];
+  roundAtMs: number;
+  /** Requests admitted and not answered. */
+  inFlight: number;
+  /**
+   * This process stood still longer than a peer waits before it gives us up: somebody may have been promoted meanwhile.
+   * Nothing is answered until every member has answered a probe or is known to be lost; the replies gather here.
+   */
+  suspended: boolean;
+  readonly heldReplies: { readonly request: HostRequest; readonly outcome: HostOutcome }[];
+  /** Something that held requests, or unresolved granules, wait for has changed; looked at when the step ends. */
+  recheckHeld: boolean;
+  recheckResolved: boolean;
+  /** What follows `draining`. */
+  drain: { readonly next: "demote" | "stop"; phase: "requests" | "sync" | "record" } | undefined;
+};
+
+/**
+ * `starting`: nobody is served until every member was reached or is known to be down. `serving`. `draining`: demote or stop
+ * was asked, what is under way ends. `ended`: refuses everything.
+ */
+export type PrimaryStage = "starting" | "serving" | "draining" | "ended";
+
+export type Volume = {
+  readonly index: number;
+  readonly name: string;
+  readonly bytes: number;
+  state: "ok" | "failed";
+  /** Persistent form of the open map. */
+  readonly openMap: RegionMap;
+  /** The same granules, with what the running machine knows of each. */
+  readonly open: Map<number, OpenGranule>;
+  /** Granules open since before this start, not yet resolved (U24); undefined when there are none. */
+  unresolved: RegionMap | undefined;
+  lastLsn: number;
+  /** Image writes answered since the start; a round covers all answered before it began. */
+  completions: number;
+  lastWriteMs: number;
+  readonly flush: FlushQueue;
+};
+
+export type OpenGranule = { lastLsn: number; durable: boolean };
+
+export type ColdBatch = {
+  readonly ticket: number;
+  readonly granules: OpenGranule[];
+  readonly requests: HostRequest[];
+};
+
+export type FlushQueue = {
+  running: FlushRound | undefined;
+  /** Requests that the running round does not cover. */
+  waiting: HostRequest[];
+  /** A round is wanted although no request asks for one. */
+  wanted: boolean;
+  /** `completions` when the last good round began; -1 before the first. */
+  coveredCompletions: number;
+  /** All writes of the volume up to this LSN are synced at the primary and at every member that took part. */
+  coveredLsn: number;
+};
+
+export type FlushRound = {
+  readonly ticket: number;
+  readonly volume: Volume;
+  readonly startCompletions: number;
+  /** Every write up to this LSN was in the image and on its way to all fed members when the round began. */
+  readonly coverLsn: number;
+  /** Granules with no write after this LSN may be cleared when the round is done. */
+  readonly clearLsn: number;
+  /** Legs that the round's hosts still wait for: the image here and every ack participant. */
+  legs: number;
+  /** Legs that must answer before granules close: the hosts' part as one, and every member that is fed. */
+  closeLegs: number;
+  readonly requests: HostRequest[];
+  failure: HostOutcome;
+};
+
+export type MemberStage =
+  /** No session. */
+  | "none"
+  /** The session is open; the member's open map is on its way, or the record that must precede BEGIN. */
+  | "opening"
+  /** Fed with writes and regions; not an ack participant (but see `MemberPolicy.loss`). */
+  | "resync"
+  /** Has everything; new writes wait for it; SYNCHRONIZED is on its way. */
+  | "joining"
+  | "synchronized";
+
+export type Member = {
+  readonly index: number;
+  readonly site: string;
+  readonly policy: MemberPolicy;
+  readonly record: MemberRecord;
+  stage: MemberStage;
+  /** Whether anything was heard since `starting` began. */
+  contact: "unknown" | "reached" | "down";
+  epoch: number;
+  /** Sequence of the last frame sent that ACK answers, and of the last answered. */
+  sequence: number;
+  ackedSequence: number;
+  readonly outstanding: Fifo<Outstanding>;
+  outstandingBytes: number;
+  readonly flushes: Map<number, MemberFlush>;
+  /** Flush rounds of a strict member that wait until it is synchronized. */
+  readonly flushWaits: FlushRound[];
+  /** Requests that wait for the durable record that we go on without this member. */
+  fracturing:
+    | { readonly ticket: number; readonly requests: HostRequest[]; readonly rounds: FlushRound[] }
+    | undefined;
+  /** Writes that a lost `stall` member had not acked: sent again first when it is back. */
+  resend: HostRequest[];
+  dirty: readonly RegionMap[] | undefined;
+  readonly resync: Resync;
+  /** Highest LSN acked, and sent. */
+  ackedLsn: number;
+  sentLsn: number;
+  /** Frames sent at the last ticks: tells how long the oldest has waited. */
+  readonly sendMarks: { readonly atMs: number; readonly sequence: number }[];
+  /** Lost as `slow`: probes under half of `ackTimeout` still wanted before it may come back. */
+  slowProbes: number;
+  sentBytes: number;
+  comparedBytes: number;
+  why: string;
+  lostAtMs: number;
+  /** With `resume: manual`: the operator has allowed the resync. */
+  resumed: boolean;
+};
+
+export type Resync = {
+  /** Regions that nobody has read yet, per volume; undefined when no resync runs. */
+  pending: readonly RegionMap[] | undefined;
+  /** A first sync copies; every other compares first. */
+  compare: boolean;
+  /** Regions that a host waits for: they come first. */
+  readonly wanted: { readonly volume: number; readonly region: number }[];
+  cursorVolume: number;
+  cursorRegion: number;
+  /** Ranges found different, to be read again and sent. */
+  readonly differing: ResyncRange[];
+  inFlightBytes: number;
+  /** Ranges that the member has, to be cleared once it has synced them. */
+  done: ResyncRange[];
+  doneBytes: number;
+  flushing: boolean;
+  /** Bytes that the ceiling still allows in this tick. */
+  allowanceBytes: number;
+};
+
+export type ResyncRange = {
+  readonly volume: number;
+  readonly offset: number;
+  readonly length: number;
+};
+
+export type ResyncItem = ResyncRange & {
+  readonly kind: "compare" | "region";
+  readonly member: number;
+  readonly epoch: number;
+  readonly regionBytes: number;
+  /** For a compare: which of its regions differ. */
+  differs: boolean[] | undefined;
+};
+
+/** What a frame of a session is about, in the order sent: ACK(s) takes all up to s. */
+export type Outstanding = HostRequest | ResyncItem | Unawaited;
+export type Unawaited = {
+  readonly kind: "unawaited";
+  readonly lsn: number;
+  readonly length: number;
+};
+
+/** What an answer to a flush of a member is for. */
+export type MemberFlush =
+  | { readonly kind: "round"; readonly round: FlushRound; readonly participates: boolean }
+  /** The ranges that a resync has brought over: they are no longer dirty once synced. */
+  | { readonly kind: "resync"; readonly done: readonly ResyncRange[] }
+  | { readonly kind: "joining"; readonly coverLsn: number };
+
+export type RecordAction =
+  | { readonly kind: "started" }
+  | { readonly kind: "reserved"; readonly through: number }
+  | { readonly kind: "fractured"; readonly member: Member; readonly ticket: number }
+  | { readonly kind: "begin"; readonly member: Member; readonly epoch: number }
+  | { readonly kind: "synchronized"; readonly member: Member; readonly epoch: number }
+  | { readonly kind: "clear"; readonly volume: Volume; readonly round: FlushRound }
+  | { readonly kind: "failWrite"; readonly request: HostRequest }
+  | { readonly kind: "demoted"; readonly why: string }
+  | { readonly kind: "stopped" }
+  | { readonly kind: "none" };
+
+/** What a member said of itself when the session was opened. */
+export type MemberHello = {
+  readonly replicaId: string;
+  readonly history: GroupRecord["history"];
+  /** Whether it once acked writes alone towards a site, by site. */
+  readonly aloneTowards: { readonly [site: string]: boolean };
+  /** It has received nothing of this group yet. */
+  readonly blank: boolean;
+};
+
+export type PrimaryEvent =
+  | { readonly kind: "start" }
+  | { readonly kind: "tick"; readonly nowMs: number }
+  | { readonly kind: "request"; readonly request: HostRequest }
+  | { readonly kind: "turnEnd" }
+  | { readonly kind: "openMapDurable"; readonly ticket: number }
+  | {
+      readonly kind: "imageDone";
+      readonly request: HostRequest;
+      readonly failure: IoFailure | undefined;
+    }
+  | {
+      readonly kind: "imageSynced";
+      readonly ticket: number;
+      readonly volume: number;
+      readonly failure: IoFailure | undefined;
+    }
+  | { readonly kind: "recorded"; readonly ticket: number }
+  | { readonly kind: "storeFailed"; readonly what: string }
+  | { readonly kind: "memberDown"; readonly member: number; readonly why: string }
+  | {
+      readonly kind: "sessionOpened";
+      readonly member: number;
+      readonly epoch: number;
+      readonly hello: MemberHello;
+    }
+  | {
+      readonly kind: "sessionLost";
+      readonly member: number;
+      readonly epoch: number;
+      readonly why: string;
+    }
+  | { readonly kind: "acked"; readonly member: number; readonly sequence: number }
+  | { readonly kind: "flushed"; readonly member: number; readonly ticket: number }
+  | {
+      readonly kind: "differs";
+      readonly member: number;
+      readonly sequence: number;
+      readonly bits: Uint8Array;
+    }
+  | {
+      readonly kind: "memberOpenMap";
+      readonly member: number;
+      readonly volume: number;
+      readonly firstGranule: number;
+      readonly bits: Uint8Array;
+    }
+  | { readonly kind: "memberOpenMapEnd"; readonly member: number }
+  | { readonly kind: "synchronizedRecorded"; readonly member: number }
+  | {
+      readonly kind: "regionRead";
+      readonly item: ResyncItem;
+      readonly bytes: Uint8Array;
+      readonly failure: IoFailure | undefined;
+    }
+  | { readonly kind: "probeAnswered"; readonly member: number; readonly roundTripMs: number }
+  | { readonly kind: "suspend"; readonly why: string }
+  | { readonly kind: "pause"; readonly member: number }
+  | { readonly kind: "resume"; readonly member: number }
+  | { readonly kind: "resyncFull"; readonly member: number }
+  | { readonly kind: "repaired"; readonly volume: number }
+  | { readonly kind: "drain"; readonly next: "demote" | "stop" }
+  | { readonly kind: "outranked"; readonly by: string };
+
+export type PrimaryEffect =
+  | { readonly kind: "read"; readonly request: HostRequest }
+  | { readonly kind: "image"; readonly request: HostRequest }
+  | { readonly kind: "reply"; readonly request: HostRequest; readonly outcome: HostOutcome }
+  /** Ask for `turnEnd` once this turn's requests are all in. */
+  | { readonly kind: "awaitTurnEnd" }
+  /** Write the open maps' changed pages and sync them; then `openMapDurable`. */
+  | { readonly kind: "syncOpenMaps"; readonly ticket: number }
+  /** Write the open maps' changed pages; no sync, since only marks were taken away. */
+  | { readonly kind: "writeOpenMaps" }
+  | { readonly kind: "syncImage"; readonly volume: number; readonly ticket: number }
+  /** Hand changed pages of a member's dirty maps to their files, before any reply that follows. */
+  | { readonly kind: "writeDirtyMaps"; readonly member: number }
+  /** Make files for the dirty maps named in the record; they are new. */
+  | { readonly kind: "createDirtyMaps"; readonly member: number }
+  | { readonly kind: "eraseDirtyMaps"; readonly member: number }
+  /** Sync all dirty maps and their folder, then the record; then `recorded`. */
+  | { readonly kind: "record"; readonly ticket: number }
+  | {
+      readonly kind: "sendWrite";
+      readonly member: number;
+      readonly request: HostRequest;
+      readonly sequence: number;
+    }
+  | {
+      readonly kind: "sendCompare";
+      readonly item: ResyncItem;
+      readonly bytes: Uint8Array;
+      readonly sequence: number;
+    }
+  | {
+      readonly kind: "sendRegion";
+      readonly item: ResyncItem;
+      readonly bytes: Uint8Array;
+      readonly sequence: number;
+    }
+  | {
+      readonly kind: "sendBegin";
+      readonly member: number;
+      readonly lsn: number;
+      readonly resync: boolean;
+    }
+  | {
+      readonly kind: "sendFlush";
+      readonly member: number;
+      readonly volume: number;
+      readonly ticket: number;
+    }
+  | {
+      readonly kind: "sendMemberMap";
+      readonly member: number;
+      readonly volume: number;
+      readonly map: RegionMap;
+    }
+  | { readonly kind: "sendSynchronized"; readonly member: number; readonly lsn: number }
+  | {
+      readonly kind: "sendFractured";
+      readonly member: number;
+      readonly lsn: number;
+      readonly why: string;
+    }
+  | { readonly kind: "closeSession"; readonly member: number; readonly why: string }
+  | { readonly kind: "readRegion"; readonly item: ResyncItem }
+  | { readonly kind: "event"; readonly event: Omit<EventRecord, "group"> }
+  /** The group is no longer served here: fronts drop its connections. */
+  | { readonly kind: "dropExports" }
+  | { readonly kind: "served" }
+  /** The machine has ended: `demoted` goes on as a secondary. */
+  | {
+      readonly kind: "ended";
+      readonly how: "demoted" | "stopped" | "failed";
+      readonly why: string;
+    };
+
+export function createMember(index: number, policy: MemberPolicy, record: MemberRecord): Member {
+  return {
+    index,
+    site: policy.site,
+    policy,
+    record,
+    stage: "none",
+    contact: "unknown",
+    epoch: 0,
+    sequence: 0,
+    ackedSequence: 0,
+    outstanding: createFifo(),
+    outstandingBytes: 0,
+    flushes: new Map(),
+    flushWaits: [],
+    fracturing: undefined,
+    resend: [],
+    dirty: undefined,
+    resync: idleResync(),
+    ackedLsn: 0,
+    sentLsn: 0,
+    sendMarks: [],
+    slowProbes: 0,
+    sentBytes: 0,
+    comparedBytes: 0,
+    why: "",
+    lostAtMs: 0,
+    resumed: false,
+  };
+}
+
+export function idleResync(): Resync {
+  return {
+    pending: undefined,
+    compare: true,
+    wanted: [],
+    cursorVolume: 0,
+    cursorRegion: 0,
+    differing: [],
+    inFlightBytes: 0,
+    done: [],
+    doneBytes: 0,
+    flushing: false,
+    allowanceBytes: Number.POSITIVE_INFINITY,
+  };
+}
+
+/** In place of a volume's index: all of them. */
+export const allVolumesIndex = -1;

@@ -1,0 +1,300 @@
+import { unreachable } from "#base/assert.ts";
+import { limits } from "#base/limits.ts";
+import { must } from "#base/assert.ts";
+import { fractured } from "./dirty-maps.ts";
+import { closeIdle, imageSynced } from "./flush.ts";
+import { blankMember } from "./group-record.ts";
+import type { GroupRecord } from "./group-record.ts";
+import { synchronized, synchronizedRecorded } from "./joining.ts";
+import { legDone } from "./legs.ts";
+import {
+  beginDrain,
+  checkDrained,
+  lifeEvent,
+  maybeServe,
+  outranked,
+  startPrimary,
+  storeFailed,
+  suspend,
+} from "./life.ts";
+import { mustHave } from "./member-state.ts";
+import {
+  acked,
+  begin,
+  flushed,
+  loseMember,
+  markDiffering,
+  memberOpenMap,
+  memberOpenMapEnd,
+  sessionOpened,
+} from "./members.ts";
+import { closeGranules, opened, openGathered } from "./open-map.ts";
+import { pauseMember, resumeMember, resyncMemberFull } from "./operator.ts";
+import { arrive, imageDone, readmit, readmitHeld, relieve } from "./order.ts";
+import type { MemberPolicy } from "./policy.ts";
+import { createMember } from "./primary-state.ts";
+import type {
+  Primary,
+  PrimaryEffect,
+  PrimaryEvent,
+  RecordAction,
+  Volume,
+} from "./primary-state.ts";
+import { nextMarked } from "./region-map.ts";
+import type { RegionMap } from "./region-map.ts";
+import { pump, regionRead, releaseResolved } from "./resync.ts";
+import { checkSlow, noteProbe } from "./slow.ts";
+
+// The machine of a group's primary: `step(state, event, out)`, synchronous and pure. Whatever takes time or may fail comes
+// back as an event, so the order "recorded, then acked" can be read in order.ts and members.ts, and a simulator can run it.
+
+export type PrimaryOptions = {
+  readonly record: GroupRecord;
+  readonly policies: readonly MemberPolicy[];
+  readonly durability: "flush" | "write";
+  /** The open map of each volume as found on disk, by index. */
+  readonly openMaps: readonly RegionMap[];
+  /** Dirty maps found on disk, by site. */
+  readonly dirtyMaps: ReadonlyMap<string, readonly RegionMap[]>;
+  readonly nowMs: number;
+};
+
+export function createPrimary(options: PrimaryOptions): Primary {
+  const { record, nowMs } = options;
+  const members = options.policies.map((policy, index) => {
+    const memberRecord = (record.members[policy.site] ??= blankMember());
+    const member = createMember(index, policy, memberRecord);
+    member.dirty = options.dirtyMaps.get(policy.site);
+    return member;
+  });
+  return {
+    record,
+    members,
+    volumes: record.volumes.map((volume, index) =>
+      createVolume(index, volume, must(options.openMaps[index], "a volume has no open map")),
+    ),
+    durability: options.durability,
+    stage: "starting",
+    why: "starting",
+    nowMs,
+    contactDeadlineMs: Number.POSITIVE_INFINITY,
+    nextLsn: Math.max(1, record.lsnReserved),
+    lsnReserved: 0,
+    ticket: 0,
+    writing: new Set(),
+    held: [],
+    gathering: undefined,
+    opening: undefined,
+    openGranules: 0,
+    recordActions: [],
+    locks: new Set(),
+    marks: [],
+    roundAtMs: nowMs,
+    inFlight: 0,
+    suspended: false,
+    heldReplies: [],
+    drain: undefined,
+    recheckHeld: false,
+    recheckResolved: false,
+  };
+}
+
+function createVolume(
+  index: number,
+  volume: { readonly name: string; readonly bytes: number },
+  openMap: RegionMap,
+): Volume {
+  const open = new Map<number, { lastLsn: number; durable: boolean }>();
+  for (let unit = nextMarked(openMap, 0); unit !== -1; unit = nextMarked(openMap, unit + 1)) {
+    open.set(unit, { lastLsn: 0, durable: true });
+  }
+  return {
+    index,
+    name: volume.name,
+    bytes: volume.bytes,
+    state: "ok",
+    openMap,
+    open,
+    unresolved: undefined,
+    lastLsn: 0,
+    completions: 0,
+    lastWriteMs: 0,
+    flush: {
+      running: undefined,
+      waiting: [],
+      wanted: false,
+      coveredCompletions: -1,
+      coveredLsn: 0,
+    },
+  };
+}
+
+/** Moves the machine by one event. Effects are appended to `out`, to be performed in order. */
+export function step(primary: Primary, event: PrimaryEvent, out: PrimaryEffect[]): void {
+  if (event.kind === "request") {
+    arrive(primary, event.request, out);
+  } else if ("member" in event) {
+    stepMember(primary, event, out);
+  } else {
+    stepGroup(primary, event, out);
+  }
+  while (primary.recheckResolved || primary.recheckHeld) {
+    if (primary.recheckResolved) releaseResolved(primary);
+    if (primary.recheckHeld) readmitHeld(primary, out);
+  }
+  if (primary.drain !== undefined) checkDrained(primary, out);
+}
+
+type MemberEvent = Extract<PrimaryEvent, { member: number }>;
+type GroupEvent = Exclude<PrimaryEvent, MemberEvent | { kind: "request" }>;
+
+function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): void {
+  switch (event.kind) {
+    case "start":
+      return startPrimary(primary, out);
+    case "tick":
+      return tick(primary, event.nowMs, out);
+    case "turnEnd":
+      return openGathered(primary, out);
+    case "openMapDurable":
+      readmit(primary, opened(primary, event.ticket, out), out);
+      return relieve(primary, out);
+    case "imageDone":
+      imageDone(primary, event.request, event.failure, out);
+      return pumpAll(primary, out);
+    case "imageSynced": {
+      return imageSynced(primary, event, out);
+    }
+    case "recorded":
+      return recorded(primary, event.ticket, out);
+    case "storeFailed":
+      return storeFailed(primary, event.what, out);
+    case "regionRead":
+      regionRead(primary, event, out);
+      return pumpAll(primary, out);
+    case "suspend":
+      return suspend(primary, event.why, out);
+    case "repaired": {
+      must(primary.volumes[event.volume], "an unknown volume was repaired").state = "ok";
+      return;
+    }
+    case "drain":
+      return beginDrain(primary, event.next, out);
+    case "outranked":
+      return outranked(primary, event.by, out);
+    default:
+      return unreachable(event);
+  }
+}
+
+function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]): void {
+  const member = must(primary.members[event.member], "an event names an unknown member");
+  switch (event.kind) {
+    case "sessionOpened":
+      sessionOpened(primary, member, event, out);
+      return maybeServe(primary, out);
+    case "sessionLost":
+      if (member.stage !== "none" && event.epoch !== member.epoch) return;
+      loseMember(primary, member, event.why, out);
+      return maybeServe(primary, out);
+    case "memberDown":
+      if (member.stage === "none") member.contact = "down";
+      if (member.why === "") member.why = event.why;
+      return maybeServe(primary, out);
+    case "acked":
+      return acked(primary, member, event.sequence, out);
+    case "flushed":
+      return flushed(primary, member, event.ticket, out);
+    case "differs":
+      return markDiffering(member, event.sequence, event.bits);
+    case "memberOpenMap":
+      return memberOpenMap(primary, member, event, out);
+    case "memberOpenMapEnd":
+      return memberOpenMapEnd(primary, member, out);
+    case "synchronizedRecorded":
+      return synchronizedRecorded(primary, member, out);
+    case "probeAnswered":
+      noteProbe(primary, member, event.roundTripMs);
+      return maybeServe(primary, out);
+    case "pause":
+      return pauseMember(primary, member, out);
+    case "resume":
+      return resumeMember(primary, member, out);
+    case "resyncFull":
+      return resyncMemberFull(primary, member, out);
+    default:
+      return unreachable(event);
+  }
+}
+
+/** Records are durable in the order in which they were asked for, so one answer settles all earlier tickets too. */
+function recorded(primary: Primary, ticket: number, out: PrimaryEffect[]): void {
+  for (;;) {
+    const next = primary.recordActions[0];
+    if (next === undefined || next.ticket > ticket) return;
+    primary.recordActions.shift();
+    afterRecord(primary, next.action, out);
+  }
+}
+
+function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[]): void {
+  switch (action.kind) {
+    case "none":
+      return;
+    case "reserved":
+      primary.lsnReserved = action.through;
+      primary.recheckHeld = true;
+      return;
+    case "fractured":
+      return fractured(primary, action.member, action.ticket, out);
+    case "begin":
+      return begin(primary, action.member, action.epoch, out);
+    case "synchronized":
+      return synchronized(primary, action.member, action.epoch, out);
+    case "clear":
+      closeGranules(primary, action.volume, action.round.clearLsn, out);
+      primary.recheckHeld = true;
+      return;
+    case "failWrite":
+      return legDone(primary, action.request, out);
+    default:
+      return lifeEvent(primary, action, out);
+  }
+}
+
+function pumpAll(primary: Primary, out: PrimaryEffect[]): void {
+  for (const member of primary.members) if (member.stage === "resync") pump(primary, member, out);
+}
+
+function tick(primary: Primary, nowMs: number, out: PrimaryEffect[]): void {
+  const elapsedMs = nowMs - primary.nowMs;
+  primary.nowMs = nowMs;
+  noteMark(primary);
+  for (const member of primary.members) {
+    checkSlow(primary, member, out);
+    const rate = member.policy.rateBytesPerSecond;
+    if (rate !== undefined) {
+      const { resync } = member;
+      const carried = Number.isFinite(resync.allowanceBytes)
+        ? Math.min(0, resync.allowanceBytes)
+        : 0;
+      resync.allowanceBytes = carried + (rate * Math.min(elapsedMs, 1000)) / 1000;
+    }
+  }
+  pumpAll(primary, out);
+  maybeServe(primary, out);
+  if (primary.stage === "serving" && !strictAbsent(primary)) closeIdle(primary, out);
+}
+
+// While a strict member is away, the open map is what remembers what it may lack: nothing is closed.
+function strictAbsent(primary: Primary): boolean {
+  return primary.members.some((member) => mustHave(member) && member.stage !== "synchronized");
+}
+
+function noteMark(primary: Primary): void {
+  primary.marks.push({ atMs: primary.nowMs, lsn: primary.nextLsn - 1 });
+  const second = primary.marks[1];
+  // One mark older than the idle time is enough.
+  if (second !== undefined && second.atMs <= primary.nowMs - limits.openIdleMs)
+    primary.marks.shift();
+}

@@ -1,0 +1,9 @@
+import type { Primary, PrimaryEffect, RecordAction } from "./primary-state.ts";
+
+/** Asks for the record, with all dirty maps, to be made durable as they are now; `action` follows. Gives the ticket. */
+export function askRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[]): number {
+  primary.ticket += 1;
+  primary.recordActions.push({ ticket: primary.ticket, action });
+  out.push({ kind: "record", ticket: primary.ticket });
+  return primary.ticket;
+}

@@ -1,0 +1,26 @@
+import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
+import type { Primary, PrimaryEffect } from "./primary-state.ts";
+
+/** Gives a request back to its host, exactly once. */
+export function reply(
+  primary: Primary,
+  request: HostRequest,
+  outcome: HostOutcome,
+  out: PrimaryEffect[],
+): void {
+  primary.inFlight -= 1;
+  if (primary.suspended) primary.heldReplies.push({ request, outcome });
+  else out.push({ kind: "reply", request, outcome });
+}
+
+/** It is certain again that we are the primary: what gathered meanwhile goes out. */
+export function releaseReplies(primary: Primary, out: PrimaryEffect[]): void {
+  for (const held of primary.heldReplies.splice(0)) out.push({ kind: "reply", ...held });
+}
+
+/** We are not the primary any more: what gathered must not look as if it had been kept. */
+export function refuseReplies(primary: Primary, out: PrimaryEffect[]): void {
+  for (const held of primary.heldReplies.splice(0)) {
+    out.push({ kind: "reply", request: held.request, outcome: "gone" });
+  }
+}

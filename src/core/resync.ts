@@ -1,0 +1,320 @@
+import { allZero } from "#base/bytes.ts";
+import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
+import type { HostRequest } from "#ports/host-request.ts";
+import { failVolume } from "./flush.ts";
+import { join } from "./joining.ts";
+import { isFed, mustHave, queue } from "./member-state.ts";
+import { allVolumesIndex } from "./primary-state.ts";
+import type {
+  Member,
+  Primary,
+  PrimaryEffect,
+  ResyncItem,
+  ResyncRange,
+  Volume,
+} from "./primary-state.ts";
+import { copyOf, isMarked, nextMarked, runLength, unitOf, unmark } from "./region-map.ts";
+import type { RegionMap } from "./region-map.ts";
+
+// The copier (decision 10, sync): one pass over the dirty regions of a member while hosts write on. A region is read while
+// writes to it wait; what was read goes out on the same ordered connection as all later writes, so the member ends with
+// the newest. A region counts as clean once the member has synced it, never before (trap 2).
+//
+// A first sync copies. Every other resync sends hashes first, since most of what is marked only might differ.
+
+const syncEveryBytes = 64 * limits.resyncChunkBytes;
+
+/** Begins a resync, goes on with it, or, when nothing is dirty any more, lets the member join. */
+export function startResync(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  if (member.stage !== "resync") return;
+  const { dirty, resync } = member;
+  if (dirty === undefined || dirty.every((map) => map.count === 0))
+    return join(primary, member, out);
+  if (resync.pending !== undefined && isDone(member) && resync.done.length > 0) {
+    if (!resync.flushing) askSync(primary, member, out);
+    return;
+  }
+  if (resync.pending === undefined || isDone(member)) {
+    resync.pending = dirty.map(copyOf);
+    resync.compare = member.record.phase !== "blank";
+    resync.cursorVolume = 0;
+    resync.cursorRegion = 0;
+  }
+  pump(primary, member, out);
+}
+
+/** Reads ahead as far as window and ceiling allow; asks the member to sync when there is enough to forget. */
+export function pump(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const { resync } = member;
+  if (member.stage !== "resync" || resync.pending === undefined) return;
+  while (resync.inFlightBytes < limits.resyncWindowBytes && resync.allowanceBytes > 0) {
+    const next = nextItem(primary, member);
+    if (next === undefined) break;
+    resync.inFlightBytes += next.length;
+    resync.allowanceBytes -= next.length;
+    primary.locks.add(next);
+    out.push({ kind: "readRegion", item: next });
+  }
+  if (resync.flushing) return;
+  if (isDone(member) || resync.doneBytes >= syncEveryBytes) askSync(primary, member, out);
+}
+
+function isDone(member: Member): boolean {
+  const { pending, inFlightBytes, differing } = member.resync;
+  return (
+    inFlightBytes === 0 && differing.length === 0 && (pending ?? []).every((map) => map.count === 0)
+  );
+}
+
+function askSync(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const { resync } = member;
+  resync.flushing = true;
+  primary.ticket += 1;
+  member.flushes.set(primary.ticket, { kind: "resync", done: resync.done });
+  resync.done = [];
+  resync.doneBytes = 0;
+  out.push({
+    kind: "sendFlush",
+    member: member.index,
+    volume: allVolumesIndex,
+    ticket: primary.ticket,
+  });
+}
+
+// Different regions first, since they are half done; then what hosts wait for; then the rest in order.
+function nextItem(primary: Primary, member: Member): ResyncItem | undefined {
+  const { resync } = member;
+  const differing = resync.differing[0];
+  if (differing !== undefined) {
+    if (isBeingWritten(primary, differing)) return undefined;
+    resync.differing.shift();
+    return makeItem(primary, member, "region", differing);
+  }
+  const range = nextWanted(primary, member) ?? nextInOrder(primary, member);
+  if (range === undefined || isBeingWritten(primary, range)) return undefined;
+  takeFrom(resync.pending?.[range.volume], range);
+  return makeItem(primary, member, resync.compare ? "compare" : "region", range);
+}
+
+function makeItem(
+  primary: Primary,
+  member: Member,
+  kind: "compare" | "region",
+  range: ResyncRange,
+): ResyncItem {
+  return {
+    kind,
+    volume: range.volume,
+    offset: range.offset,
+    length: range.length,
+    member: member.index,
+    epoch: member.epoch,
+    regionBytes: primary.record.regionBytes,
+    differs: undefined,
+  };
+}
+
+// A device that answers later may still be writing there: what we would read is neither old nor new.
+function isBeingWritten(primary: Primary, range: ResyncRange): boolean {
+  for (const write of primary.writing) {
+    if (
+      write.volume === range.volume &&
+      write.offset < range.offset + range.length &&
+      range.offset < write.offset + write.length
+    ) {
+      return true;
+    }
+  }
+  return false;
+}
+
+function nextWanted(primary: Primary, member: Member): ResyncRange | undefined {
+  const { wanted, pending } = member.resync;
+  for (let want = wanted.shift(); want !== undefined; want = wanted.shift()) {
+    const map = pending?.[want.volume];
+    const volume = primary.volumes[want.volume];
+    if (map === undefined || volume === undefined || !isMarked(map, want.region)) continue;
+    return rangeOf(volume, map, want.region);
+  }
+  return undefined;
+}
+
+function nextInOrder(primary: Primary, member: Member): ResyncRange | undefined {
+  const { resync } = member;
+  for (; resync.cursorVolume < primary.volumes.length; resync.cursorVolume += 1) {
+    const volume = primary.volumes[resync.cursorVolume];
+    const map = resync.pending?.[resync.cursorVolume];
+    if (volume !== undefined && map !== undefined) {
+      const region = nextMarked(map, resync.cursorRegion);
+      if (region !== -1) {
+        resync.cursorRegion = region;
+        return rangeOf(volume, map, region);
+      }
+    }
+    resync.cursorRegion = 0;
+  }
+  return undefined;
+}
+
+function rangeOf(volume: Volume, map: RegionMap, region: number): ResyncRange {
+  const regions = runLength(map, region, Math.max(1, limits.resyncChunkBytes / map.unitBytes));
+  const offset = region * map.unitBytes;
+  const length = Math.min(regions * map.unitBytes, volume.bytes - offset);
+  return { volume: volume.index, offset, length };
+}
+
+function takeFrom(map: RegionMap | undefined, range: ResyncRange): void {
+  if (map === undefined) return;
+  unmark(map, unitOf(map, range.offset), unitOf(map, range.offset + range.length - 1));
+}
+
+/** The copier's read has answered: its writes may go on, and the content goes out at this place in the order. */
+export function regionRead(
+  primary: Primary,
+  read: {
+    readonly item: ResyncItem;
+    readonly bytes: Uint8Array;
+    readonly failure: IoFailure | undefined;
+  },
+  out: PrimaryEffect[],
+): void {
+  const { item, bytes, failure } = read;
+  const member = primary.members[item.member];
+  const current = primary.locks.delete(item);
+  primary.recheckHeld = true;
+  if (member === undefined || !current || !isFed(member) || member.epoch !== item.epoch) {
+    return;
+  }
+  if (failure !== undefined) {
+    const volume = primary.volumes[item.volume];
+    if (volume !== undefined) failVolume(primary, volume, `read failed: ${failure.message}`, out);
+    out.push({ kind: "closeSession", member: member.index, why: "a region cannot be read here" });
+    return;
+  }
+  queue(member, item);
+  if (item.kind === "compare") {
+    member.comparedBytes += item.length;
+    out.push({ kind: "sendCompare", item, bytes, sequence: member.sequence });
+  } else {
+    member.sentBytes += allZero(bytes) ? 0 : item.length;
+    out.push({ kind: "sendRegion", item, bytes, sequence: member.sequence });
+  }
+}
+
+/** The member has said which regions of a compare differ. */
+export function compareAnswered(item: ResyncItem, bits: Uint8Array): void {
+  const regions = Math.ceil(item.length / item.regionBytes);
+  item.differs = Array.from(
+    { length: regions },
+    (_, i) => ((bits[i >>> 3] ?? 0) & (1 << (i & 7))) !== 0,
+  );
+}
+
+/** The member has acked a compare or a region. */
+export function regionAnswered(
+  primary: Primary,
+  member: Member,
+  item: ResyncItem,
+  out: PrimaryEffect[],
+): void {
+  const { resync } = member;
+  resync.inFlightBytes -= item.length;
+  if (item.differs === undefined) noteDone(member, item);
+  else splitCompare(member, item, item.differs);
+  primary.recheckResolved = true;
+  pump(primary, member, out);
+}
+
+function noteDone(member: Member, range: ResyncRange): void {
+  member.resync.done.push({ volume: range.volume, offset: range.offset, length: range.length });
+  member.resync.doneBytes += range.length;
+}
+
+// Runs of regions that agree are done; runs that differ are read again and sent as they are then.
+function splitCompare(member: Member, item: ResyncItem, differs: readonly boolean[]): void {
+  let start = 0;
+  while (start < differs.length) {
+    let end = start + 1;
+    while (end < differs.length && differs[end] === differs[start]) end += 1;
+    const offset = item.offset + start * item.regionBytes;
+    const length = Math.min(end * item.regionBytes, item.length) - start * item.regionBytes;
+    const range = { volume: item.volume, offset, length };
+    if (differs[start] === true) member.resync.differing.push(range);
+    else noteDone(member, range);
+    start = end;
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- unresolved granules
+
+/**
+ * U24: a granule that was open when this primary started is served once every member that could be promoted has the same
+ * there, or is on record as lacking it. Lets go what no member stands in the way of any more.
+ */
+export function releaseResolved(primary: Primary): void {
+  primary.recheckResolved = false;
+  let released = false;
+  for (const volume of primary.volumes) {
+    const map = volume.unresolved;
+    if (map === undefined) continue;
+    for (let granule = nextMarked(map, 0); granule !== -1; granule = nextMarked(map, granule + 1)) {
+      if (primary.members.every((member) => isSettled(primary, member, volume, granule))) {
+        unmark(map, granule, granule);
+        released = true;
+      }
+    }
+    if (map.count === 0) volume.unresolved = undefined;
+  }
+  if (released) primary.recheckHeld = true;
+}
+
+function isSettled(primary: Primary, member: Member, volume: Volume, granule: number): boolean {
+  const { record, stage, resync } = member;
+  if (stage === "joining" || stage === "synchronized" || record.phase === "blank") return true;
+  // Whoever is not there is on record as dirty, which settles it for all but a strict member.
+  if (stage === "none" && member.contact === "down") return !mustHave(member);
+  if (stage !== "resync" || resync.pending === undefined) return false;
+  const offset = granule * limits.openGranuleBytes;
+  const map = resync.pending[volume.index];
+  if (map === undefined) return false;
+  const last = Math.min(offset + limits.openGranuleBytes, volume.bytes) - 1;
+  const found = nextMarked(map, unitOf(map, offset));
+  if (found !== -1 && found <= unitOf(map, last)) return false;
+  return !isUnderWay(primary, member, { volume: volume.index, offset, length: last + 1 - offset });
+}
+
+// Being read, on its way, or found different and not sent again yet.
+function isUnderWay(primary: Primary, member: Member, where: ResyncRange): boolean {
+  const overlaps = (range: ResyncRange): boolean =>
+    range.volume === where.volume &&
+    range.offset < where.offset + where.length &&
+    where.offset < range.offset + range.length;
+  for (const item of primary.locks) if (item.member === member.index && overlaps(item)) return true;
+  if (member.resync.differing.some(overlaps)) return true;
+  const { items, head, count } = member.outstanding;
+  for (let i = 0; i < count; i += 1) {
+    const item = items[(head + i) & (items.length - 1)];
+    if (item !== undefined && (item.kind === "compare" || item.kind === "region")) {
+      if (overlaps(item)) return true;
+    }
+  }
+  return false;
+}
+
+/** A host waits for these regions: every copier takes them first. */
+export function wantRegions(primary: Primary, volume: Volume, request: HostRequest): void {
+  for (const member of primary.members) {
+    const map = member.resync.pending?.[volume.index];
+    if (map === undefined) continue;
+    const granule = Math.floor(request.offset / limits.openGranuleBytes);
+    const first = unitOf(map, granule * limits.openGranuleBytes);
+    const end = unitOf(map, request.offset + request.length - 1);
+    for (let region = first; region <= end; region += 1) {
+      if (isMarked(map, region)) {
+        member.resync.wanted.push({ volume: volume.index, region });
+        break;
+      }
+    }
+  }
+}

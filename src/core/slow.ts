@@ -1,0 +1,49 @@
+import { isFed } from "./member-state.ts";
+import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
+
+/** Probes under half of `ackTimeout` that a member lost as `slow` must answer before it may come back (decision 8). */
+const GOOD_PROBES = 3;
+
+/** A write unanswered for `ackTimeout` loses the member with reason `slow`, though its probes answer. */
+export function checkSlow(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const { sendMarks } = member;
+  if (!isFed(member)) {
+    sendMarks.length = 0;
+    return;
+  }
+  if (member.sequence > member.ackedSequence) {
+    sendMarks.push({ atMs: primary.nowMs, sequence: member.sequence });
+  }
+  while ((sendMarks[0]?.sequence ?? Number.POSITIVE_INFINITY) <= member.ackedSequence) {
+    sendMarks.shift();
+  }
+  const oldest = sendMarks[0];
+  if (oldest === undefined || primary.nowMs - oldest.atMs < member.policy.ackTimeoutMs) return;
+  member.slowProbes = GOOD_PROBES;
+  sendMarks.length = 0;
+  out.push({
+    kind: "closeSession",
+    member: member.index,
+    why: `slow: nothing answered for ${member.policy.ackTimeoutMs} ms`,
+  });
+}
+
+/** A probe of ours was answered by the member's site. */
+export function noteProbe(primary: Primary, member: Member, roundTripMs: number): void {
+  if (member.slowProbes > 0) {
+    member.slowProbes =
+      roundTripMs < member.policy.ackTimeoutMs / 2 ? member.slowProbes - 1 : GOOD_PROBES;
+  }
+  if (primary.suspended) member.contact = "reached";
+}
+
+/** Whether the site may dial this member for a session now. */
+export function mayConnect(primary: Primary, member: Member): boolean {
+  const { record, policy } = member;
+  if (primary.stage === "ended" || primary.drain !== undefined || member.stage !== "none")
+    return false;
+  if (record.paused || record.splitBrain || member.slowProbes > 0) return false;
+  if (record.stoppedWhy !== "" && !record.fullConfirmed) return false;
+  if (primary.volumes.some((volume) => volume.state === "failed")) return false;
+  return policy.autoResume || record.phase !== "dirty" || member.resumed;
+}

@@ -1,0 +1,164 @@
+import type { Socket } from "node:net";
+import { assert } from "#base/assert.ts";
+import { limits } from "#base/limits.ts";
+import type { Connection, ConnectionEvents } from "#ports/transport.ts";
+
+/**
+ * The `Connection` port over a connected socket of Node, TCP or Unix.
+ *
+ * What is sent waits in a queue of our own until the end of the turn, and longer while the kernel has not taken the batch
+ * before: then everything that came meanwhile goes out in one call. Small chunks (headers, acknowledgements) are copied
+ * together, since a chunk more in a `writev` costs more than copying some KiB; large ones go as they are.
+ *
+ * After `end` or `close` nothing is sent or reported any more but `onClose`.
+ */
+export function createConnection(
+  socket: Socket,
+  remote: string,
+  open: (connection: Connection) => ConnectionEvents,
+): void {
+  const connection = new SocketConnection(socket, remote);
+  connection.begin(open(connection));
+}
+
+class SocketConnection implements Connection {
+  readonly remote: string;
+  readonly #socket: Socket;
+  #events: ConnectionEvents | undefined;
+  #queue: Uint8Array[] = [];
+  #queuedBytes = 0;
+  /** A flush is due at the end of this turn. */
+  #flushDue = false;
+  /** The kernel has not taken all of the last batch. */
+  #sending = false;
+  #ending = false;
+  /** What `onClose` will say; the first to know decides. */
+  #why = "";
+  #endTimer: NodeJS.Timeout | undefined;
+
+  constructor(socket: Socket, remote: string) {
+    this.#socket = socket;
+    this.remote = remote;
+  }
+
+  begin(events: ConnectionEvents): void {
+    assert(this.#events === undefined, "a connection has one owner");
+    this.#events = events;
+    const socket = this.#socket;
+    socket.setNoDelay(true);
+    socket.on("data", (chunk: Uint8Array) => {
+      if (!this.#isOver()) events.onData(chunk);
+    });
+    // Whoever ends has said all and hears nothing more: what we still have for it is of no use.
+    socket.on("end", () => this.#drop("the other side ended the connection"));
+    socket.on("error", (error) => this.#drop(error.message));
+    socket.on("close", () => this.#closed(events));
+  }
+
+  send(chunks: readonly Uint8Array[]): void {
+    if (this.#isOver()) return;
+    for (const chunk of chunks) {
+      if (chunk.length === 0) continue;
+      this.#queue.push(chunk);
+      this.#queuedBytes += chunk.length;
+    }
+    if (this.#flushDue || this.#sending) return;
+    this.#flushDue = true;
+    queueMicrotask(this.#flush);
+  }
+
+  queuedBytes(): number {
+    return this.#queuedBytes + this.#socket.writableLength;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  end(): void {
+    if (this.#isOver()) return;
+    this.#ending = true;
+    this.#why = "ended by this side";
+    // What comes now is thrown away, and still has to be read, or the other side's end would never be seen.
+    this.#socket.resume();
+    this.#endTimer = setTimeout(() => this.#socket.destroy(), limits.peerEndMsMax);
+    if (!this.#flushDue && !this.#sending) this.#socket.end();
+  }
+
+  close(why: string): void {
+    this.#drop(why);
+  }
+
+  #isOver(): boolean {
+    return this.#ending || this.#socket.destroyed;
+  }
+
+  #drop(why: string): void {
+    if (this.#why === "") this.#why = why;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#socket.destroy();
+  }
+
+  #closed(events: ConnectionEvents): void {
+    clearTimeout(this.#endTimer);
+    events.onClose(this.#why === "" ? "the connection closed" : this.#why);
+  }
+
+  readonly #flush = (): void => {
+    this.#flushDue = false;
+    if (this.#socket.destroyed) return;
+    const batch = joinSmall(this.#queue);
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    const last = batch.pop();
+    if (last === undefined) {
+      this.#taken();
+      return;
+    }
+    this.#sending = true;
+    this.#socket.cork();
+    for (const chunk of batch) this.#socket.write(chunk);
+    this.#socket.write(last, this.#onTaken);
+    this.#socket.uncork();
+  };
+
+  // A failed write is followed by the socket's `error` and `close`, which say the rest.
+  readonly #onTaken = (error: Error | null | undefined): void => {
+    this.#sending = false;
+    if (error === null || error === undefined) this.#taken();
+  };
+
+  #taken(): void {
+    if (this.#queue.length > 0) this.#flush();
+    else if (this.#ending) this.#socket.end();
+    else if (!this.#socket.destroyed) this.#events?.onDrain();
+  }
+}
+
+/** The same bytes in fewer chunks: neighbours that are small become one, copied; the others stay as they are. */
+export function joinSmall(chunks: readonly Uint8Array[]): Uint8Array[] {
+  const joined: Uint8Array[] = [];
+  let from = 0;
+  while (from < chunks.length) {
+    let bytes = 0;
+    let to = from;
+    for (; to < chunks.length; to++) {
+      const length = chunks[to]?.length ?? 0;
+      if (length > limits.sendJoinBytesMax || bytes + length > limits.sendJoinedBytesMax) break;
+      bytes += length;
+    }
+    if (to - from > 1) {
+      joined.push(Buffer.concat(chunks.slice(from, to), bytes));
+      from = to;
+    } else {
+      joined.push(...chunks.slice(from, from + 1));
+      from++;
+    }
+  }
+  return joined;
+}

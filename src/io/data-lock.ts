@@ -1,0 +1,49 @@
+import fs from "node:fs";
+import { join } from "node:path";
+import { AppError } from "#base/errors.ts";
+import { failureOf } from "./failure.ts";
+import { lockFile } from "./file-lock.ts";
+
+export type DataLock = { release(): void };
+
+const NAME = "lock";
+
+/**
+ * Makes the data folder when it is missing and takes it for this process alone, by a lock on the file `lock` in it. The file
+ * stays and says who was last; only the lock counts, and the kernel drops it with the process.
+ *
+ * Throws an `AppError` when another process has the folder, or when it cannot be made.
+ */
+export function takeDataLock(data: string): DataLock {
+  const path = join(data, NAME);
+  let fd: number;
+  try {
+    fs.mkdirSync(data, { recursive: true, mode: 0o700 });
+    fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+  } catch (error) {
+    throw new AppError("failed", failureOf(error, `opening the data folder ${data}`).message, {
+      hint: "check `data` of this site in the cluster file, and that this user may write there",
+      cause: error,
+    });
+  }
+  const lock = lockFile(fd, path);
+  if ("code" in lock) {
+    const owner = fs.readFileSync(fd, "utf8").trim();
+    fs.closeSync(fd);
+    throw new AppError(
+      "failed",
+      `the data folder ${data} is in use by process ${owner || "(unknown)"}`,
+      {
+        hint: "stop the other process, or give each site of the cluster file its own `data`",
+      },
+    );
+  }
+  fs.ftruncateSync(fd);
+  fs.writeSync(fd, `${process.pid}\n`, 0);
+  return {
+    release() {
+      lock.release();
+      fs.closeSync(fd);
+    },
+  };
+}

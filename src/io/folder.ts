@@ -1,0 +1,139 @@
+import fs from "node:fs";
+import { dirname, join } from "node:path";
+import { assert } from "#base/assert.ts";
+import { totalBytes } from "#base/bytes.ts";
+import { AppError, type IoFailure } from "#base/errors.ts";
+import type { File, Folder } from "#ports/file.ts";
+import { failureOf } from "./failure.ts";
+import { OpenFile } from "./open-file.ts";
+import { Syncer } from "./syncer.ts";
+
+const OPEN_FLAGS = fs.constants.O_RDWR | fs.constants.O_CREAT;
+
+/**
+ * The `Folder` port over a directory of the machine, made durably with those above it when missing. Files in it are for this
+ * user only (0600): they tell what the volumes hold.
+ */
+export function openFolder(path: string): Folder | IoFailure {
+  const failure = makeFolder(path);
+  if (failure !== undefined) return failure;
+  const names = new Syncer({
+    path,
+    run: (done) => syncNames(path, done),
+    unsyncedBytesSoft: Number.MAX_SAFE_INTEGER,
+  });
+  return {
+    path,
+    list: () => listFolder(path),
+    exists: (name) => fs.existsSync(inFolder(path, name)),
+    open: (name) => openFile(inFolder(path, name), names),
+    remove(name) {
+      const file = inFolder(path, name);
+      try {
+        fs.unlinkSync(file);
+      } catch (error) {
+        return failureOf(error, `removing ${file}`);
+      }
+      names.wrote(0);
+      return undefined;
+    },
+    sync: (done) => names.sync(done),
+  };
+}
+
+/** Makes every name in a folder durable, on this thread. For start-up only. */
+export function syncNamesNow(path: string): void {
+  const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function makeFolder(path: string): IoFailure | undefined {
+  try {
+    const topmost = fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+    if (topmost === undefined) return undefined;
+    // Each new folder is a name in the one above it, up to the first that was there before.
+    const last = dirname(topmost);
+    for (let above = dirname(path); ; above = dirname(above)) {
+      syncNamesNow(above);
+      if (above === last || above === dirname(above)) return undefined;
+    }
+  } catch (error) {
+    return failureOf(error, `making the folder ${path}`);
+  }
+}
+
+function syncNames(path: string, done: (failure: IoFailure | undefined) => void): void {
+  fs.open(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY, (openError, fd) => {
+    if (openError !== null) {
+      done(failureOf(openError, `opening the folder ${path}`));
+      return;
+    }
+    fs.fsync(fd, (syncError) => {
+      fs.closeSync(fd);
+      done(syncError === null ? undefined : failureOf(syncError, `syncing the folder ${path}`));
+    });
+  });
+}
+
+function listFolder(path: string): readonly string[] {
+  try {
+    return fs.readdirSync(path);
+  } catch (error) {
+    // The port has no room for this failure, and a site cannot begin without knowing what it has.
+    throw new AppError("failed", failureOf(error, `listing the folder ${path}`).message, {
+      cause: error,
+    });
+  }
+}
+
+function inFolder(path: string, name: string): string {
+  assert(
+    name !== "" && name !== "." && name !== ".." && !name.includes("/"),
+    `not a flat name: ${name}`,
+  );
+  return join(path, name);
+}
+
+function openFile(path: string, names: Syncer): File | IoFailure {
+  let file: OpenFile;
+  let bytes: number;
+  try {
+    file = new OpenFile(fs.openSync(path, OPEN_FLAGS, 0o600), path);
+    bytes = fs.fstatSync(file.fd).size;
+  } catch (error) {
+    return failureOf(error, `opening ${path}`);
+  }
+  // Whether `open` made the name or found it is not told apart: a sync of the folder too many does no harm.
+  names.wrote(0);
+  const syncer = new Syncer({
+    path,
+    run: (done) => file.fdatasync(done),
+    unsyncedBytesSoft: Number.MAX_SAFE_INTEGER,
+  });
+  return {
+    path,
+    bytes: () => bytes,
+    read(offset, into) {
+      const count = file.readNow(offset, into);
+      if (typeof count !== "number") return count;
+      into.fill(0, count);
+      return undefined;
+    },
+    write(offset, chunks) {
+      if (syncer.failure !== undefined) return syncer.failure;
+      const length = totalBytes(chunks);
+      const failure = file.write(offset, chunks);
+      // A failed write may have left a part behind, and that part too waits for a sync and may have made the file longer.
+      syncer.wrote(length);
+      if (failure === undefined) bytes = Math.max(bytes, length === 0 ? 0 : offset + length);
+      else bytes = Math.max(bytes, fs.fstatSync(file.fd).size);
+      return failure;
+    },
+    sync: (done) => syncer.sync(done),
+    close: () => file.close(),
+  };
+}

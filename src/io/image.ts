@@ -1,0 +1,97 @@
+import fs from "node:fs";
+import { dirname } from "node:path";
+import type { IoFailure } from "#base/errors.ts";
+import type { BlockDevice } from "#ports/block-device.ts";
+import { failureOf } from "./failure.ts";
+import { createFileDevice } from "./file-device.ts";
+import { lockFile } from "./file-lock.ts";
+import { syncNamesNow } from "./folder.ts";
+import { nativeCalls } from "./sys.ts";
+
+/** The unit in which sysfs tells sizes, whatever the device's sectors are. */
+const SYSFS_SECTOR_BYTES = 512;
+
+/**
+ * Opens a volume's image for this process alone: a block device, or a regular file, made sparse and durable when missing.
+ *
+ * Fails with EINVAL when it is there with another size or is neither of the two, with EBUSY when it is in use (also by this
+ * process), else with what the operating system says.
+ */
+export function openImage(path: string, bytes: number): BlockDevice | IoFailure {
+  let fd: number;
+  try {
+    fd = openPath(path);
+  } catch (error) {
+    return failureOf(error, `opening the image ${path}`);
+  }
+  const opened = openDescriptor(fd, path, bytes);
+  if ("code" in opened) fs.closeSync(fd);
+  return opened;
+}
+
+function openPath(path: string): number {
+  const { O_RDWR, O_EXCL, O_CREAT } = fs.constants;
+  // A block device opened with O_EXCL is refused while it is mounted or part of another device (open(2)).
+  if (fs.statSync(path, { throwIfNoEntry: false })?.isBlockDevice())
+    return fs.openSync(path, O_RDWR | O_EXCL);
+  // A device that is missing today must not become a file in /dev, which would hold the volume in memory.
+  return fs.openSync(path, path.startsWith("/dev/") ? O_RDWR : O_RDWR | O_CREAT, 0o600);
+}
+
+function openDescriptor(fd: number, path: string, bytes: number): BlockDevice | IoFailure {
+  const stat = fs.fstatSync(fd);
+  if (!stat.isFile() && !stat.isBlockDevice()) {
+    return {
+      code: "EINVAL",
+      message: `the image ${path} is neither a regular file nor a block device`,
+    };
+  }
+  const lock = lockFile(fd, path);
+  if ("code" in lock) return lock;
+  try {
+    const isBlockSpecial = stat.isBlockDevice();
+    const size = isBlockSpecial ? blockDeviceBytes(stat.rdev) : fileBytes(fd, path, bytes);
+    if (size === bytes) {
+      const sys = nativeCalls();
+      return createFileDevice({
+        fd,
+        path,
+        bytes,
+        isBlockSpecial,
+        sys,
+        onClosed: () => lock.release(),
+      });
+    }
+    lock.release();
+    const sizes = `has ${size} bytes, and the cluster file says ${bytes}`;
+    return {
+      code: "EINVAL",
+      message: `the image ${path} ${sizes}: correct the size there, or name another image`,
+    };
+  } catch (error) {
+    lock.release();
+    return failureOf(error, `making the image ${path} with ${bytes} bytes`);
+  }
+}
+
+/**
+ * Size of the file. An empty one is new, or was left so by a crash right after it was made (no volume has 0 bytes): it gets its
+ * size now, durably.
+ */
+function fileBytes(fd: number, path: string, bytes: number): number {
+  const { size } = fs.fstatSync(fd);
+  if (size > 0) return size;
+  fs.ftruncateSync(fd, bytes);
+  fs.fsyncSync(fd);
+  syncNamesNow(dirname(path));
+  return bytes;
+}
+
+function blockDeviceBytes(rdev: number): number {
+  // The halves of a device number as glibc's makedev(3) lays them out; neither uses its upper part in practice.
+  const major = (rdev >>> 8) & 0xfff;
+  const minor = (rdev & 0xff) | ((rdev >>> 12) & 0xfff00);
+  return (
+    Number(fs.readFileSync(`/sys/dev/block/${major}:${minor}/size`, "utf8")) * SYSFS_SECTOR_BYTES
+  );
+}

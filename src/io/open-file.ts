@@ -1,0 +1,135 @@
+import fs from "node:fs";
+import { totalBytes } from "#base/bytes.ts";
+import type { IoFailure } from "#base/errors.ts";
+import { failureOf } from "./failure.ts";
+
+/** Interrupted or refused-for-now calls in a row before we stop asking. Never seen on files; bounded all the same. */
+const ATTEMPTS_MAX = 100;
+
+/**
+ * An open file descriptor and the only thing that closes it.
+ *
+ * Calls that run in the thread pool hold the number of the descriptor, not the file. Closing waits for them: the next `open`
+ * of anybody would get the same number, and a late read or sync would hit a stranger's file.
+ */
+export class OpenFile {
+  readonly fd: number;
+  readonly path: string;
+  #inPool = 0;
+  #closing = false;
+  readonly #onClosed: () => void;
+
+  constructor(fd: number, path: string, onClosed: () => void = () => {}) {
+    this.fd = fd;
+    this.path = path;
+    this.#onClosed = onClosed;
+  }
+
+  /** Writes all chunks from `offset` on, at once and whole, into the page cache. After a failure a part may be written. */
+  write(offset: number, chunks: readonly Uint8Array[]): IoFailure | undefined {
+    const end = offset + totalBytes(chunks);
+    let at = offset;
+    let rest = chunks;
+    let attempts = 0;
+    while (at < end) {
+      try {
+        const count = writeSome(this.fd, at, rest);
+        at += count;
+        if (at < end) rest = without(rest, count);
+      } catch (error) {
+        attempts++;
+        if (isPassing(error) && attempts < ATTEMPTS_MAX) continue;
+        return failureOf(error, `writing ${this.path} at byte ${at}`);
+      }
+    }
+    return undefined;
+  }
+
+  /** Reads at once, on this thread. Answers how many bytes there were, fewer than asked only at the end of the file. */
+  readNow(offset: number, into: Uint8Array): number | IoFailure {
+    let done = 0;
+    let attempts = 0;
+    while (done < into.length) {
+      try {
+        const count = fs.readSync(this.fd, into, done, into.length - done, offset + done);
+        if (count === 0) break;
+        done += count;
+      } catch (error) {
+        attempts++;
+        if (isPassing(error) && attempts < ATTEMPTS_MAX) continue;
+        return failureOf(error, `reading ${this.path} at byte ${offset + done}`);
+      }
+    }
+    return done;
+  }
+
+  /** Fills `into` from byte `from` of it on, in the thread pool. Ending early is a failure: the caller knows the size. */
+  readInPool(
+    offset: number,
+    into: Uint8Array,
+    from: number,
+    done: (failure: IoFailure | undefined) => void,
+  ): void {
+    this.#inPool++;
+    fs.read(this.fd, into, from, into.length - from, offset + from, (error, count) => {
+      this.#leavePool();
+      if (error !== null) {
+        done(failureOf(error, `reading ${this.path} at byte ${offset + from}`));
+      } else if (count === 0) {
+        const message = `reading ${this.path} at byte ${offset + from}: it ends there, so somebody cut it short`;
+        done({ code: "EIO", message });
+      } else if (from + count < into.length) {
+        this.readInPool(offset, into, from + count, done);
+      } else {
+        done(undefined);
+      }
+    });
+  }
+
+  /** `fdatasync(2)` in the thread pool. */
+  fdatasync(done: (failure: IoFailure | undefined) => void): void {
+    this.#inPool++;
+    fs.fdatasync(this.fd, (error) => {
+      this.#leavePool();
+      done(error === null ? undefined : failureOf(error, `syncing ${this.path}`));
+    });
+  }
+
+  /** Closes the descriptor, now or when the last call in the pool has come back. Nothing new may be begun. */
+  close(): void {
+    if (this.#closing) return;
+    this.#closing = true;
+    if (this.#inPool === 0) this.#closeNow();
+  }
+
+  #leavePool(): void {
+    this.#inPool--;
+    if (this.#closing && this.#inPool === 0) this.#closeNow();
+  }
+
+  #closeNow(): void {
+    fs.closeSync(this.fd);
+    this.#onClosed();
+  }
+}
+
+function writeSome(fd: number, offset: number, chunks: readonly Uint8Array[]): number {
+  const only = chunks.length === 1 ? chunks[0] : undefined;
+  if (only === undefined) return fs.writevSync(fd, chunks, offset);
+  return fs.writeSync(fd, only, 0, only.length, offset);
+}
+
+/** The chunks less their first `count` bytes: what a short write left over. */
+export function without(chunks: readonly Uint8Array[], count: number): readonly Uint8Array[] {
+  let left = count;
+  for (const [index, chunk] of chunks.entries()) {
+    if (left < chunk.length) return [chunk.subarray(left), ...chunks.slice(index + 1)];
+    left -= chunk.length;
+  }
+  return [];
+}
+
+function isPassing(error: unknown): boolean {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return code === "EINTR" || code === "EAGAIN";
+}

@@ -1,0 +1,93 @@
+import { createRequire } from "node:module";
+import { constants } from "node:os";
+
+/** `fallocate(2)` modes, `lseek(2)` origins and `flock(2)` operations as Linux numbers them on every architecture. */
+export const FALLOC_FL_KEEP_SIZE = 0x01;
+export const FALLOC_FL_PUNCH_HOLE = 0x02;
+export const FALLOC_FL_ZERO_RANGE = 0x10;
+export const SEEK_DATA = 3;
+export const SEEK_HOLE = 4;
+export const LOCK_EXCLUSIVE_NOWAIT = 2 | 4;
+
+const RWF_NOWAIT = 0x08;
+const IOVEC_BYTES = 16;
+const { EINTR } = constants.errno;
+
+/**
+ * The system calls that we need and Node does not offer. Each answers a number: 0 or more when it worked, the negative errno
+ * when it did not. Offsets and lengths are in bytes.
+ */
+export type Sys = {
+  /** `fallocate(2)`. 0 or -errno. */
+  fallocate(fd: number, mode: number, offset: number, length: number): number;
+  /** `lseek(2)`. The position found, or -errno; -ENXIO when there is nothing of the kind up to the end. */
+  lseek(fd: number, offset: number, whence: number): number;
+  /** `preadv2(2)` that takes only what the page cache has. Bytes read, perhaps fewer than asked, or -EAGAIN for none. */
+  readCached(fd: number, into: Uint8Array, offset: number): number;
+  /** `flock(2)`. 0 or -errno. */
+  flock(fd: number, operation: number): number;
+};
+
+type Loaded = { readonly sys: Sys | undefined; readonly whyMissing: string };
+
+let loaded: Loaded | undefined;
+
+/**
+ * The native calls, loaded at the first use, or undefined where koffi does not load or `ANTIPODE_NO_NATIVE=1` forbids it.
+ * Whoever uses them must do its work without them too, only slower.
+ */
+export function nativeCalls(): Sys | undefined {
+  loaded ??= load();
+  return loaded.sys;
+}
+
+/** Why there are no native calls, for people; empty when there are. */
+export function whyNoNativeCalls(): string {
+  loaded ??= load();
+  return loaded.whyMissing;
+}
+
+function load(): Loaded {
+  if (process.env["ANTIPODE_NO_NATIVE"] === "1") {
+    return { sys: undefined, whyMissing: "ANTIPODE_NO_NATIVE=1 is set" };
+  }
+  try {
+    return { sys: bind(), whyMissing: "" };
+  } catch (error) {
+    return { sys: undefined, whyMissing: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function bind(): Sys {
+  // By `require`, since an `import` would load the library for everybody and fail where it is not to be had.
+  const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
+  const libc = koffi.load("libc.so.6");
+  const fallocate = libc.func("int fallocate(int fd, int mode, int64_t offset, int64_t length)");
+  const lseek = libc.func("int64_t lseek(int fd, int64_t offset, int whence)");
+  const preadv2 = libc.func(
+    "int64_t preadv2(int fd, void *iov, int count, int64_t offset, int flags)",
+  );
+  const flock = libc.func("int flock(int fd, int operation)");
+
+  const iovec = Buffer.alloc(IOVEC_BYTES);
+  const orErrno = (call: () => number): number => {
+    for (;;) {
+      const result = call();
+      if (result >= 0) return result;
+      const errno = koffi.errno();
+      if (errno !== EINTR) return -errno;
+    }
+  };
+  return {
+    fallocate: (fd, mode, offset, length) => orErrno(() => fallocate(fd, mode, offset, length)),
+    lseek: (fd, offset, whence) => orErrno(() => lseek(fd, offset, whence)),
+    readCached(fd, into, offset) {
+      iovec.writeBigUInt64LE(koffi.address(into), 0);
+      iovec.writeBigUInt64LE(BigInt(into.length), 8);
+      // On the path of every read, hence without the closure: an interrupted call counts as a miss.
+      const result: number = preadv2(fd, iovec, 1, offset, RWF_NOWAIT);
+      return result >= 0 ? result : -koffi.errno();
+    },
+    flock: (fd, operation) => orErrno(() => flock(fd, operation)),
+  };
+}

@@ -1,0 +1,32 @@
+import type { IoFailure } from "#base/errors.ts";
+
+/** A range of a device that is either stored or reads as zeros without taking space. */
+export type Extent = { readonly offset: number; readonly length: number; readonly hole: boolean };
+
+/**
+ * What holds a volume's blocks: a sparse file, a block device, later an NBD server.
+ *
+ * Everything calls back, and may do so before the call returns. `context` is handed through untouched, so that one
+ * function serves all requests and none costs a closure. Writes and zeroes that overlap take effect in the order in which
+ * they were submitted; whoever implements the port sees to that. Chunks must stay untouched until the callback.
+ */
+export type BlockDevice = {
+  readonly bytes: number;
+  read<C>(offset: number, length: number, context: C, done: ReadDone<C>): void;
+  write<C>(offset: number, chunks: readonly Uint8Array[], context: C, done: WriteDone<C>): void;
+  /** Makes the range read as zeros; with `mayPunch` it need not keep its space. */
+  zero<C>(offset: number, length: number, mayPunch: boolean, context: C, done: WriteDone<C>): void;
+  /** Makes every write answered before the call durable. A failure is final (see `File.sync`). */
+  sync(done: (failure: IoFailure | undefined) => void): void;
+  /**
+   * Bytes written since the last good sync began, at most: what was written twice counts twice. The device begins a sync by
+   * itself beyond `limits.unsyncedBytesSoft`; the caller holds back its hosts beyond `limits.unsyncedBytesHard`.
+   */
+  unsyncedBytes(): number;
+  /** What is stored in the range, in order and without gaps. A device that cannot tell says that all is stored. */
+  extents(offset: number, length: number, done: (extents: readonly Extent[]) => void): void;
+  close(): void;
+};
+
+export type ReadDone<C> = (context: C, failure: IoFailure | undefined, bytes: Uint8Array) => void;
+export type WriteDone<C> = (context: C, failure: IoFailure | undefined) => void;

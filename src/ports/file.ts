@@ -1,0 +1,35 @@
+import type { IoFailure } from "#base/errors.ts";
+
+/**
+ * A file of metadata: maps, records, later the journal.
+ *
+ * `write` returns at once and leaves the bytes in the page cache: they survive the death of the process, not of the
+ * machine. `sync` makes everything written before the call durable. A failed `sync` is final for the file (DESIGN §5):
+ * the caller must not sync it again and hope.
+ */
+export type File = {
+  readonly path: string;
+  bytes(): number;
+  /** Reads exactly `into.length` bytes; bytes beyond the end of the file read as zero. For start-up and small files only. */
+  read(offset: number, into: Uint8Array): IoFailure | undefined;
+  /** Writes all chunks one behind the other, whole or with a failure. */
+  write(offset: number, chunks: readonly Uint8Array[]): IoFailure | undefined;
+  sync(done: (failure: IoFailure | undefined) => void): void;
+  close(): void;
+};
+
+/** One flat folder of a site's own files. */
+export type Folder = {
+  readonly path: string;
+  list(): readonly string[];
+  /** Opens a file, or makes an empty one where none is. The new name is durable only after `sync` of the folder. */
+  open(name: string): File | IoFailure;
+  exists(name: string): boolean;
+  remove(name: string): IoFailure | undefined;
+  /** Makes names that came or went before the call durable. */
+  sync(done: (failure: IoFailure | undefined) => void): void;
+};
+
+export function isFailure(value: File | Folder | IoFailure): value is IoFailure {
+  return "code" in value;
+}

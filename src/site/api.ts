@@ -1,0 +1,83 @@
+import type { ErrorCode } from "#base/errors.ts";
+import type { CopyState, ImageState, LinkState, Role } from "#core/states.ts";
+
+// What a running site can be asked and told. The control API, the CLI and the simulator's operator all speak this.
+
+export type { CopyState, ImageState, LinkState, Role } from "#core/states.ts";
+
+/** `antipode status --json` and GET /v1/status; the names are INTERFACE's and stay. */
+export type SiteStatus = {
+  readonly site: string;
+  readonly version: string;
+  readonly groups: readonly GroupStatus[];
+};
+
+export type GroupStatus = {
+  readonly name: string;
+  readonly role: Role;
+  readonly generation: number;
+  /** The site that this one holds for the primary. */
+  readonly primary: string;
+  readonly durability: "flush" | "write";
+  /** Host requests are answered. False at a secondary and while the primary holds all I/O; `why` says what for. */
+  readonly serving: boolean;
+  readonly why: string;
+  readonly lsn: number;
+  readonly set: number;
+  readonly volumes: readonly VolumeStatus[];
+  readonly journal: { readonly bytesUsed: number; readonly bytesMax: number; readonly stalledWrites: number };
+  readonly copies: readonly CopyStatus[];
+  /** Open-map granules and host requests under way, for the curious and for tests. */
+  readonly openGranules: number;
+  readonly requestsInFlight: number;
+};
+
+export type VolumeStatus = {
+  readonly name: string;
+  readonly bytes: number;
+  readonly state: "ok" | "failed" | "readonly";
+  readonly uri: string;
+};
+
+export type CopyStatus = {
+  readonly site: string;
+  readonly mode: string;
+  readonly state: CopyState;
+  readonly image: ImageState;
+  readonly received: number;
+  readonly staged: number;
+  readonly complete: number;
+  readonly applied: number;
+  readonly lagBytes: number;
+  readonly lagWrites: number;
+  readonly lagSeconds: number;
+  readonly applyLagBytes: number;
+  readonly applyLagWrites: number;
+  /** Bytes of regions that the copy may lack. */
+  readonly dirtyBytes: number;
+  /** Bytes of regions sent and compared by resyncs since this process started. */
+  readonly resyncSentBytes: number;
+  readonly resyncComparedBytes: number;
+  readonly link: LinkState;
+  readonly why: string;
+};
+
+/** A command to a site, about one group. */
+export type SiteCommand =
+  | { readonly kind: "pause"; readonly group: string; readonly copy: string }
+  | { readonly kind: "resume"; readonly group: string; readonly copy: string }
+  | { readonly kind: "resync"; readonly group: string; readonly copy: string; readonly full: boolean }
+  | { readonly kind: "repair"; readonly group: string; readonly volume: string }
+  | { readonly kind: "promote"; readonly group: string; readonly force: boolean; readonly dryRun: boolean }
+  | { readonly kind: "demote"; readonly group: string; readonly dryRun: boolean };
+
+/** How a command ended. `plan` lists in plain sentences what was (or would be) done and what it costs. */
+export type CommandOutcome =
+  | { readonly ok: true; readonly plan: readonly string[] }
+  | {
+      readonly ok: false;
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly hint: string | undefined;
+      readonly plan: readonly string[];
+    };

@@ -1,0 +1,25 @@
+import type { IoFailure } from "#base/errors.ts";
+import type { BlockDevice } from "#ports/block-device.ts";
+import type { Clock } from "#ports/clock.ts";
+import type { Crypto } from "#ports/crypto.ts";
+import type { Events, Trace } from "#ports/events.ts";
+import type { Folder } from "#ports/file.ts";
+import type { Transport } from "#ports/transport.ts";
+
+/** Everything that a site needs from the world. `io/` gives the real ones, the simulator its own. */
+export type SitePorts = {
+  readonly clock: Clock;
+  readonly crypto: Crypto;
+  readonly transport: Transport;
+  readonly events: Events;
+  readonly trace: Trace | undefined;
+  /** Changes with every boot of the machine: tells a power loss from a mere kill. Empty when it cannot be known. */
+  readonly bootId: string;
+  /** The folder of a group's metadata, `<data>/<group>`, made when missing. */
+  readonly openFolder: (group: string) => Folder | IoFailure;
+  /**
+   * Opens a volume's image at this site, a sparse file of `bytes` bytes made when missing, or the device that the
+   * configuration names. A failure when it is there with another size.
+   */
+  readonly openImage: (group: string, volume: string, bytes: number) => BlockDevice | IoFailure;
+};

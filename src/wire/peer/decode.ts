@@ -1,0 +1,160 @@
+import { getU64, joined, textOf, viewOf } from "#base/bytes.ts";
+import { crc32c, crc32cChunks } from "#base/checksum.ts";
+import { limits } from "#base/limits.ts";
+import type { Result } from "#base/errors.ts";
+import { frameHeaderBytes, frameMagic, frameType } from "./messages.ts";
+import type { Frame, FrameHeader, FrameType } from "./messages.ts";
+
+/** Types whose body may be as long as a host's request; every other body is a control message. */
+const payloadTypes: ReadonlySet<number> = new Set([frameType.write, frameType.region]);
+const knownTypes: ReadonlySet<number> = new Set(Object.values(frameType));
+
+/**
+ * Takes a byte stream apart into frames. Feed it chunks of any size by `pushChunk`; it calls `onFrame` for each whole, valid
+ * frame, in order, and `onMalformed` once for the first that is not, after which it ignores everything.
+ *
+ * Bodies are never copied: they are views of the chunks.
+ */
+export type FrameDecoder = {
+  readonly onFrame: (frame: Frame) => void;
+  readonly onMalformed: (rule: string) => void;
+  /** Bytes of a header that came in pieces. */
+  readonly partialHeader: Uint8Array<ArrayBuffer>;
+  partialBytes: number;
+  header: FrameHeader | undefined;
+  bodyCrc: number;
+  body: Uint8Array[];
+  bodyMissing: number;
+  dead: boolean;
+};
+
+export function createFrameDecoder(
+  onFrame: (frame: Frame) => void,
+  onMalformed: (rule: string) => void,
+): FrameDecoder {
+  return {
+    onFrame,
+    onMalformed,
+    partialHeader: new Uint8Array(frameHeaderBytes),
+    partialBytes: 0,
+    header: undefined,
+    bodyCrc: 0,
+    body: [],
+    bodyMissing: 0,
+    dead: false,
+  };
+}
+
+export function pushChunk(decoder: FrameDecoder, chunk: Uint8Array): void {
+  let at = 0;
+  while (at < chunk.length && !decoder.dead) {
+    at =
+      decoder.header === undefined ? takeHeader(decoder, chunk, at) : takeBody(decoder, chunk, at);
+  }
+}
+
+/** Ends the decoder: whoever closes the connection in the middle of a chunk hears no more of it. */
+export function stopDecoder(decoder: FrameDecoder): void {
+  decoder.dead = true;
+}
+
+function takeHeader(decoder: FrameDecoder, chunk: Uint8Array, at: number): number {
+  if (decoder.partialBytes === 0 && chunk.length - at >= frameHeaderBytes) {
+    beginFrame(decoder, chunk.subarray(at, at + frameHeaderBytes));
+    return at + frameHeaderBytes;
+  }
+  const take = Math.min(frameHeaderBytes - decoder.partialBytes, chunk.length - at);
+  decoder.partialHeader.set(chunk.subarray(at, at + take), decoder.partialBytes);
+  decoder.partialBytes += take;
+  if (decoder.partialBytes === frameHeaderBytes) {
+    decoder.partialBytes = 0;
+    beginFrame(decoder, decoder.partialHeader);
+  }
+  return at + take;
+}
+
+function takeBody(decoder: FrameDecoder, chunk: Uint8Array, at: number): number {
+  const take = Math.min(decoder.bodyMissing, chunk.length - at);
+  decoder.body.push(at === 0 && take === chunk.length ? chunk : chunk.subarray(at, at + take));
+  decoder.bodyMissing -= take;
+  if (decoder.bodyMissing === 0) endFrame(decoder);
+  return at + take;
+}
+
+function beginFrame(decoder: FrameDecoder, bytes: Uint8Array): void {
+  const view = viewOf(bytes);
+  const rule = brokenRule(view, bytes);
+  if (rule !== undefined) return giveUp(decoder, rule);
+  const lsn = getU64(view, 8);
+  const set = getU64(view, 16);
+  const offset = getU64(view, 32);
+  if (lsn === undefined || set === undefined || offset === undefined) {
+    return giveUp(decoder, "a frame's lsn, set or offset is above 2^53");
+  }
+  decoder.header = {
+    type: view.getUint8(2) as FrameType,
+    flags: view.getUint8(3),
+    bodyBytes: view.getUint32(4, true),
+    lsn,
+    set,
+    index: view.getUint32(24, true),
+    volume: view.getUint16(28, true),
+    source: view.getUint16(30, true),
+    offset,
+    length: view.getUint32(40, true),
+    generation: view.getUint32(44, true),
+    epoch: view.getUint32(48, true),
+    sequence: view.getUint32(52, true),
+  };
+  decoder.bodyCrc = view.getUint32(56, true);
+  decoder.bodyMissing = decoder.header.bodyBytes;
+  decoder.body = [];
+  if (decoder.bodyMissing === 0) endFrame(decoder);
+}
+
+// The lengths are judged before anything of the body is kept, so that a stranger cannot make us allocate.
+function brokenRule(view: DataView, bytes: Uint8Array): string | undefined {
+  if (view.getUint16(0, true) !== frameMagic) return "a frame does not begin with our magic number";
+  if (view.getUint32(60, true) !== crc32c(bytes.subarray(0, 60))) {
+    return "the checksum of a frame's header does not match";
+  }
+  const type = view.getUint8(2);
+  if (!knownTypes.has(type)) return `frame type ${type} is unknown in this version`;
+  const bodyBytes = view.getUint32(4, true);
+  const bodyBytesMax = payloadTypes.has(type)
+    ? limits.peerBodyBytesMax
+    : limits.peerControlBytesMax;
+  if (bodyBytes > bodyBytesMax) return `a frame of type ${type} claims ${bodyBytes} bytes of body`;
+  return undefined;
+}
+
+function endFrame(decoder: FrameDecoder): void {
+  const header = decoder.header;
+  if (header === undefined) return;
+  decoder.header = undefined;
+  const body = decoder.body;
+  decoder.body = [];
+  if (header.bodyBytes > 0 && crc32cChunks(body) !== decoder.bodyCrc) {
+    return giveUp(
+      decoder,
+      `the checksum of the body of a frame of type ${header.type} does not match`,
+    );
+  }
+  decoder.onFrame({ header, body });
+}
+
+function giveUp(decoder: FrameDecoder, rule: string): void {
+  decoder.dead = true;
+  decoder.onMalformed(rule);
+}
+
+/** The JSON document in a control frame's body. */
+export function decodeJson(frame: Frame): Result<unknown> {
+  const text = textOf(joined(frame.body));
+  if (text === undefined) return { ok: false, error: "a control message is not UTF-8" };
+  try {
+    return { ok: true, value: JSON.parse(text) };
+  } catch {
+    return { ok: false, error: "a control message is not JSON" };
+  }
+}

@@ -1,0 +1,107 @@
+// The peer protocol, version 1.
+//
+// Every message is one frame: a header of 64 bytes, little-endian, then `bodyBytes` of body.
+//
+//    0  u16 magic 0xA17D     2  u8  type          3  u8  flags (0)       4  u32 bodyBytes
+//    8  u64 lsn             16  u64 set          24  u32 index          28  u16 volume   30  u16 source
+//   32  u64 offset          40  u32 length       44  u32 generation     48  u32 epoch    52  u32 sequence
+//   56  u32 CRC32C of the body                   60  u32 CRC32C of bytes 0..59
+//
+// A frame is valid when both checksums agree, the type is known and its body is within the type's limit; anything else ends
+// the connection, and nothing of it is applied (I34). Fields that a type does not use are zero. `set`, `index` and `source`
+// are there for the modes with sets and several sources; a mirror leaves them zero.
+//
+// `generation` and `epoch` ride in every frame of a session: a receiver drops frames of another generation or epoch than
+// the one its session was opened with, so that late packets of a dead primary do no harm (U56, I28, N4).
+// `sequence` counts the frames of a session that the copy answers by ACK; ACK(s) answers all up to s.
+//
+// Version history:
+//   1  the first.
+
+/** The versions this build speaks; two sites use the highest that both know. */
+export const peerVersions = { lowest: 1, highest: 1 } as const;
+
+export const frameMagic = 0xa17d;
+export const frameHeaderBytes = 64;
+
+export const frameType = {
+  // Handshake, both ways, then the dialer's purpose and the listener's answer. Bodies are JSON (handshake.ts).
+  greeting: 1,
+  proof: 2,
+  open: 3,
+  opened: 4,
+  refused: 5,
+  // Direct inquiry. Bodies are JSON (views.ts).
+  probe: 10,
+  probeReply: 11,
+  // Primary to copy, answered in order by ACK.
+  write: 20, //        volume, offset, length, lsn; body: the bytes
+  zero: 21, //         volume, offset, length, lsn; flag mayPunch
+  region: 22, //       volume, offset, length; body: the primary's content at this place in the order
+  regionZero: 23, //   volume, offset, length: the range reads as zeros
+  compare: 24, //      volume, offset, length; index: region bytes; body: one 64-bit hash per region
+  // Primary to copy, each with an answer of its own.
+  begin: 30, //        body: JSON (Begin); answer: begun
+  flush: 31, //        volume (0xffff: all), index: ticket; answer: flushed
+  memberMap: 32, //    volume, offset: first granule of the page; body: bits. No answer of its own
+  synchronized: 33, // lsn; answer: synchronizedRecorded
+  fractured: 34, //    lsn, index: reason; the copy is no longer fed. No answer
+  // Copy to primary.
+  ack: 40, //          sequence: everything up to it is in the image
+  flushed: 41, //      index: ticket
+  differs: 42, //      sequence of the compare; body: one bit per region that differs
+  begun: 43,
+  synchronizedRecorded: 44,
+  openMap: 45, //      volume, offset: first granule; body: bits of the copy's open map
+  openMapEnd: 46,
+  failed: 47, //       body: JSON {why}; the copy cannot go on
+} as const;
+
+export type FrameType = (typeof frameType)[keyof typeof frameType];
+
+export const frameFlags = { mayPunch: 1 } as const;
+
+/** `volume` of a flush that means every volume of the group. */
+export const allVolumes = 0xffff;
+
+/** The header's fields without magic and checksums. */
+export type FrameHeader = {
+  type: FrameType;
+  flags: number;
+  bodyBytes: number;
+  lsn: number;
+  set: number;
+  index: number;
+  volume: number;
+  source: number;
+  offset: number;
+  length: number;
+  generation: number;
+  epoch: number;
+  sequence: number;
+};
+
+/**
+ * One frame as it came. `body` are views of the received chunks, in order; they stay valid as long as somebody holds them,
+ * since nobody writes into a received chunk again.
+ */
+export type Frame = { readonly header: FrameHeader; readonly body: readonly Uint8Array[] };
+
+/** A header with every field zero but the type. */
+export function emptyHeader(type: FrameType): FrameHeader {
+  return {
+    type,
+    flags: 0,
+    bodyBytes: 0,
+    lsn: 0,
+    set: 0,
+    index: 0,
+    volume: 0,
+    source: 0,
+    offset: 0,
+    length: 0,
+    generation: 0,
+    epoch: 0,
+    sequence: 0,
+  };
+}
