@@ -11,15 +11,16 @@ function layerRules(layer: Layer): OxlintOverride {
   const packages = (layer.packages ?? []).map((name) => `!${name}`);
   const strangers = layer.isPure ? ["*"] : ["#*/**", "../**"];
   const patterns = [
+    // These come first: oxlint looks no further once an exception (`!`) of a pattern holds.
+    ...layer.typesFrom.map((name) => ({
+      regex: `^#${name}/`,
+      allowTypeImports: true,
+      message: `${layer.name} may import only types of #${name}/ (tools/layers.ts).`,
+    })),
     {
       group: [...strangers, "!./*", ...folders, ...packages],
       message: `${layer.name} may import ${allowed.map((name) => `#${name}/`).join(", ")} (tools/layers.ts).`,
     },
-    ...layer.typesFrom.map((name) => ({
-      group: [`#${name}/**`],
-      allowTypeImports: true,
-      message: `${layer.name} may import only types of #${name}/ (tools/layers.ts).`,
-    })),
   ];
   return {
     files: [`src/${layer.name}/**/*.ts`],

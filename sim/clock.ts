@@ -15,26 +15,26 @@ const WALL_START_MS = 1_760_000_000_000;
 /** The clock of one process. Its timers die with the process, and are counted on it (N7). */
 export function createSimClock(scheduler: Scheduler, owner: Owner, skew: ClockSkew): Clock {
   const startUs = scheduler.nowUs;
-  function arm(delayMs: number, run: () => void): { event: Scheduled; timer: Timer } {
+  function arm(delayMs: number, run: () => void): Timer {
     owner.timers += 1;
-    const event = scheduler.after((delayMs * 1000) / skew.rate, owner, eventKind.timer, () => {
+    const event: Scheduled = scheduler.after((delayMs * 1000) / skew.rate, owner, eventKind.timer, () => {
       owner.timers -= 1;
       run();
     });
-    const timer: Timer = {
+    return {
       cancel: () => {
         if (event.run === undefined) return;
         event.run = undefined;
         owner.timers -= 1;
       },
     };
-    return { event, timer };
   }
   return {
     // Not zero at the start: a program that takes 0 for "never" must be seen to do so.
     nowMs: () => 1_000 + ((scheduler.nowUs - startUs) / 1000) * skew.rate,
     wallMs: () => Math.floor(WALL_START_MS + scheduler.nowUs / 1000 + skew.wallOffsetMs),
-    after: (delayMs, run) => arm(delayMs, run).timer,
+    soon: (run) => scheduler.soon(owner, run),
+    after: arm,
     every(intervalMs, run) {
       let current: Timer;
       let cancelled = false;
@@ -43,7 +43,7 @@ export function createSimClock(scheduler: Scheduler, owner: Owner, skew: ClockSk
           // Armed again before it runs, so that a body that cancels stops it for good.
           again();
           run();
-        }).timer;
+        });
         if (cancelled) current.cancel();
       };
       again();

@@ -28,6 +28,7 @@ export class SimConnection implements Connection {
   /** What came and was not read yet. */
   readonly #inbox: Uint8Array[] = [];
   #closeWhy: string | undefined;
+  #endWhy = "";
   #deliverArmed = false;
 
   constructor(network: Network, process: Process, link: Link) {
@@ -76,7 +77,7 @@ export class SimConnection implements Connection {
     this.#armDelivery();
   }
 
-  end(): void {
+  end(_why: string): void {
     if (this.#state !== "open" || !this.process.alive) return;
     this.#state = "ending";
     this.#armFlush();
@@ -128,7 +129,7 @@ export class SimConnection implements Connection {
     if (this.#queuedBytes > 0) return;
     if (had > 0) this.#events?.onDrain();
     if (this.#state === "ending") {
-      this.#closeNow("ended");
+      this.#closeNow(this.#endWhy);
       this.#sendReset("ended by peer");
     }
   }

@@ -1,3 +1,4 @@
+import type { IoFailure } from "#base/errors.ts";
 import type { File, Folder } from "#ports/file.ts";
 import { SimDisk, failure } from "./disk.ts";
 import { changeName, createFile, inodeAt, readInode, writeInode } from "./disk-state.ts";
@@ -34,6 +35,8 @@ export function openSimFolder(disk: SimDisk, process: Process, path: string): Fo
 }
 
 function openSimFile(disk: SimDisk, process: Process, inode: Inode, path: string): File {
+  /** A sync that failed is final for the file (PROOF §2.5). */
+  let broken: IoFailure | undefined;
   return {
     path,
     bytes: () => inode.bytes,
@@ -43,13 +46,17 @@ function openSimFile(disk: SimDisk, process: Process, inode: Inode, path: string
       return refused;
     },
     write(offset, chunks) {
-      const refused = disk.writeFailure(0);
+      const refused = broken ?? disk.writeFailure(0);
       if (refused === undefined) {
         disk.step(process, "write", () => writeInode(disk.state, inode, offset, chunks));
       }
       return refused;
     },
-    sync: (done) => disk.syncFile(process, inode, done),
+    sync: (done) =>
+      disk.syncFile(process, inode, (failed) => {
+        broken ??= failed;
+        done(broken);
+      }),
     close: () => undefined,
   };
 }

@@ -1,4 +1,5 @@
 import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import type { BlockDevice, Extent, ReadDone, WriteDone } from "#ports/block-device.ts";
 import { SimDisk, failure } from "./disk.ts";
 import { createFile, inodeAt, readInode, writeInode, zeroInode } from "./disk-state.ts";
@@ -45,6 +46,9 @@ export function openSimImage(options: {
   const inode = imageInode(disk, name, bytes);
   if (inode.bytes !== bytes) return failure("EINVAL", `${name} has another size`);
   const pending: Operation[] = [];
+  let writingBack = false;
+  /** A sync that failed is final for the image (PROOF §2.5). */
+  let broken: IoFailure | undefined;
   process.atExit.push(() => abandon(disk, pending));
 
   function perform(range: Range, effect: () => void, run: () => void): void {
@@ -74,9 +78,20 @@ export function openSimImage(options: {
       else writeInode(disk.state, inode, range.offset, chunks);
     };
     perform(range, effect, () => {
-      const refused = disk.writeFailure(range.length);
+      const refused = broken ?? disk.writeFailure(range.length);
       if (refused === undefined) disk.step(process, chunks === undefined ? "zero" : "write", effect);
       if (process.alive) done(context, refused);
+      writeBack();
+    });
+  }
+
+  // As the port asks: beyond a soft limit the device begins a sync by itself.
+  function writeBack(): void {
+    if (writingBack || unsyncedBytes(inode) < limits.unsyncedBytesSoft) return;
+    writingBack = true;
+    disk.syncFile(process, inode, (failed) => {
+      writingBack = false;
+      broken ??= failed;
     });
   }
 
@@ -85,7 +100,7 @@ export function openSimImage(options: {
     read<C>(offset: number, length: number, context: C, done: ReadDone<C>): void {
       perform({ offset, length, writes: false }, () => undefined, () => {
         const into = new Uint8Array(length);
-        const refused = disk.readFailure();
+        const refused = broken ?? disk.readFailure();
         if (refused === undefined) readInode(inode, "current", offset, into);
         if (process.alive) done(context, refused, into);
       });
@@ -97,10 +112,19 @@ export function openSimImage(options: {
     zero<C>(offset: number, length: number, _mayPunch: boolean, context: C, done: WriteDone<C>): void {
       change({ offset, length, writes: true }, undefined, context, done);
     },
-    sync: (done) => disk.syncFile(process, inode, done),
+    sync: (done) =>
+      disk.syncFile(process, inode, (failed) => {
+        broken ??= failed;
+        done(broken);
+      }),
+    unsyncedBytes: () => unsyncedBytes(inode),
     extents: (offset, length, done) => done(extentsOf(inode, offset, length)),
     close: () => undefined,
   };
+}
+
+function unsyncedBytes(inode: Inode): number {
+  return inode.unsynced.reduce((sum, write) => sum + write.length, 0);
 }
 
 /** An image is preallocated by whoever installs the site: its name and size are there before any crash. */

@@ -133,6 +133,7 @@ export function writeInode(
   chunks: readonly Uint8Array[],
 ): void {
   const bytes = copyOf(chunks);
+  if (bytes.length === 0) return;
   disk.seq += 1;
   inode.unsynced.push({ seq: disk.seq, offset, length: bytes.length, bytes });
   writePages(inode.current, offset, bytes);

@@ -51,7 +51,7 @@ export class SimDisk {
   state: DiskState;
   /** Persistent steps so far: what a directed crash point counts. */
   steps = 0;
-  onStep: StepWatcher | undefined;
+  readonly stepWatchers = new Set<StepWatcher>();
   /** Syncs under way, for the leak check (N7). */
   syncsInFlight = 0;
   /** Stops the process for a while: a page-cache write that waits for the platter. */
@@ -89,11 +89,11 @@ export class SimDisk {
     if (!process.alive) return;
     this.steps += 1;
     const step = this.steps;
-    this.onStep?.(step, kind, "before");
+    for (const watch of this.stepWatchers) watch(step, kind, "before");
     if (!process.alive) return;
     apply();
     this.scheduler.mix(step);
-    this.onStep?.(step, kind, "after");
+    for (const watch of this.stepWatchers) watch(step, kind, "after");
   }
 
   /** The failure that the next write of so many bytes meets, if any. */

@@ -1,4 +1,7 @@
-import { limits } from "#base/limits.ts";
+import { KiB, limits } from "#base/limits.ts";
+
+/** Limits that modules read when they are loaded: set once, before the engine is imported. */
+export const loadTimeLimits = { openGranuleBytes: 16 * KiB };
 
 /**
  * Sets limits of the engine for the world at hand, so that a small world reaches them: a map with room for four granules

@@ -25,7 +25,8 @@ export type MachineObserver = {
   /** The program broke one of its own assertions, or threw anything else. */
   onThrow(machine: Machine, error: unknown): void;
   onStarted(machine: Machine, failure: string | undefined): void;
-  onDown(machine: Machine, process: Process, crash: CrashKind): void;
+  /** The process, if any ran, is gone, and the disk is as the crash has left it. */
+  onDown(machine: Machine, process: Process | undefined, crash: CrashKind): void;
   readonly onImageWrite: ImageWatcher | undefined;
   readonly trace: ((machine: Machine) => Trace) | undefined;
 };
@@ -116,17 +117,19 @@ export class Machine {
 
   /** kill -9: volatile memory is gone, every write into the page cache is kept. */
   kill(): void {
-    this.#endProcess({ kind: "kill" });
+    const ended = this.#endProcess(false);
+    if (ended !== undefined) this.#options.observer.onDown(this, ended, { kind: "kill" });
   }
 
   /** The machine loses power: what was not synced is lost as `keep` says, and the next boot has another id. */
   losePower(keep: Keep): void {
-    this.#endProcess({ kind: "power", keep });
     if (!this.disk.boot.alive) return;
+    const ended = this.#endProcess(true);
     this.disk.boot.alive = false;
     this.disk.losePower(keep);
     this.boots += 1;
     this.bootId = `${this.name} boot ${this.boots}`;
+    this.#options.observer.onDown(this, ended, { kind: "power", keep });
   }
 
   /** SIGSTOP. The kernel goes on: connections take bytes, syncs finish. */
@@ -149,9 +152,9 @@ export class Machine {
     });
   }
 
-  #endProcess(crash: CrashKind): void {
+  #endProcess(powerLost: boolean): Process | undefined {
     const { process } = this;
-    if (process === undefined) return;
+    if (process === undefined) return undefined;
     process.alive = false;
     process.held = [];
     this.process = undefined;
@@ -159,9 +162,9 @@ export class Machine {
     this.started = false;
     for (const run of process.atExit) run();
     for (const connection of this.#options.network.connectionsOf(process)) {
-      connection.abandon(crash.kind === "power");
+      connection.abandon(powerLost);
     }
-    this.#options.observer.onDown(this, process, crash);
+    return process;
   }
 
   #newBoot(): Owner {
@@ -200,7 +203,7 @@ export class Machine {
             disk: this.disk,
             process,
             name: imageName(group, volume),
-            volume,
+            volume: `${group}/${volume}`,
             bytes,
             watch: observer.onImageWrite,
           }),

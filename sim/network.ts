@@ -11,6 +11,8 @@ export type Link = {
   readonly target: string;
   /** A black hole: nothing arrives, and what was sent waits, as TCP would send it again until the link is back. */
   down: boolean;
+  /** When it last went down or came back. */
+  changedUs: number;
   delayUs: number;
   bytesPerSecond: number;
   /** How many of the next segments arrive with one bit turned over. */
@@ -66,7 +68,7 @@ export class Network {
     let link = this.#links.get(key);
     if (link === undefined) {
       const { delayUs, bytesPerSecond } = this.shape;
-      link = { source, target, down: false, delayUs, bytesPerSecond, flips: 0, waiting: [] };
+      link = { source, target, down: false, changedUs: 0, delayUs, bytesPerSecond, flips: 0, waiting: [] };
       this.#links.set(key, link);
     }
     return link;
@@ -92,6 +94,7 @@ export class Network {
   /** Turns a direction off or on. What waited arrives in its order. */
   setDown(link: Link, down: boolean): void {
     link.down = down;
+    link.changedUs = this.scheduler.nowUs;
     if (down) return;
     for (const arrive of link.waiting.splice(0)) arrive();
   }

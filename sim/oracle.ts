@@ -1,5 +1,6 @@
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import type { ImageView } from "./image-view.ts";
+import type { Prng } from "./prng.ts";
 import type { Held } from "./stamp.ts";
 
 // The oracle knows every write that a host made and what it was told of it (SPEC 4.1). It knows nothing of the engine: it
@@ -17,7 +18,7 @@ export type WriteRecord = {
   readonly zero: boolean;
   readonly site: string;
   /** Number of the reign it was made in; -1 off the line. */
-  readonly reign: number;
+  reign: number;
   readonly invokedTick: number;
   /** Infinity until the host was told that it succeeded. */
   ackedTick: number;
@@ -54,8 +55,12 @@ export class Oracle {
   tick = 1;
   reign: Reign = { number: 0, site: "", life: -1 };
   readonly durability: "flush" | "write";
+  /** Generation in which each reign served, by its number. */
+  readonly generations: number[] = [0];
   /** Line writes of each sector in the order of their invocation. */
   readonly #histories = new Map<number, number[]>();
+  /** Keys of `#histories`, to draw from. */
+  readonly #touched: number[] = [];
   /** Per sector, the writes that a settled crash or promotion lost, and when. */
   readonly #lost = new Map<number, Map<number, number>>();
   /** Acked writes that no FLUSH has covered yet, by volume. */
@@ -139,8 +144,12 @@ export class Oracle {
     for (let i = 0; i < write.sectors; i += 1) {
       const key = keyOf(write.volume, write.sector + i);
       const history = this.#histories.get(key);
-      if (history === undefined) this.#histories.set(key, [write.id]);
-      else history.push(write.id);
+      if (history !== undefined) {
+        history.push(write.id);
+        continue;
+      }
+      this.#histories.set(key, [write.id]);
+      this.#touched.push(key);
     }
   }
 
@@ -244,8 +253,9 @@ export class Oracle {
    * A process begins to serve with this image: what it holds is from now on the state of the line, and what it does not hold
    * of earlier writes is gone for good.
    */
-  beginReign(image: ImageView, life: number): void {
+  beginReign(image: ImageView, life: number, generation: number): void {
     const tick = this.next();
+    this.generations.push(generation);
     this.reign = { number: this.reign.number + 1, site: image.site, life };
     for (const [key, history] of this.#histories) {
       const [volume, sector] = placeOf(key);
@@ -259,6 +269,18 @@ export class Oracle {
         if (lost === undefined) this.#lost.set(key, (lost = new Map()));
         if (!lost.has(id)) lost.set(id, tick);
       }
+    }
+  }
+
+  /**
+   * The operator has chosen a site that went on by itself: what it acked off the line counts from now on, and what the line
+   * had instead is given up.
+   */
+  adoptBranch(site: string): void {
+    for (const write of this.writes) {
+      if (write === undefined || write.reign >= 0 || write.site !== site) continue;
+      write.reign = this.reign.number;
+      this.#enter(write);
     }
   }
 
@@ -285,6 +307,7 @@ export class Oracle {
   lacks(image: ImageView, write: WriteRecord): { sector: number; held: Held } | undefined {
     for (let i = 0; i < write.sectors; i += 1) {
       const sector = write.sector + i;
+      if (this.isLost(write, sector)) continue;
       const held = image.held(write.volume, sector);
       const candidates = this.candidates(write.volume, sector, held);
       if (candidates.length === 0 || candidates.every((one) => this.isSurelyOlder(one, write))) {
@@ -294,9 +317,14 @@ export class Oracle {
     return undefined;
   }
 
-  /** All sectors that any line write touched. */
-  *touchedSectors(): Generator<readonly [number, number]> {
-    for (const key of this.#histories.keys()) yield placeOf(key);
+  /** Whether a crash or a takeover has taken this write from a sector for good. */
+  isLost(write: WriteRecord, sector: number): boolean {
+    return this.#lost.get(keyOf(write.volume, sector))?.has(write.id) === true;
+  }
+
+  /** A sector that a line write touched, drawn by chance; undefined while there is none. */
+  drawSector(rng: Prng): readonly [number, number] | undefined {
+    return this.#touched.length === 0 ? undefined : placeOf(rng.pick(this.#touched));
   }
 
   /** The newest acked write of a sector that was not lost, or undefined. */

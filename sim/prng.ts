@@ -45,9 +45,8 @@ export function createPrng(seed: number | string): Prng {
     between: (low, high) => low + below(high - low + 1),
     chance: (probability) => probability > 0 && unit() < probability,
     pick<T>(items: readonly T[]): T {
-      const item = items[below(items.length)];
-      if (item === undefined) throw new RangeError("nothing to pick from");
-      return item;
+      if (items.length === 0) throw new RangeError("nothing to pick from");
+      return items[below(items.length)] as T;
     },
     exponential: (mean) => -Math.log(1 - unit()) * mean,
     logUniform: (low, high) => low * (high / low) ** unit(),

@@ -34,6 +34,8 @@ export type Owner = {
   paused: boolean;
   /** Events that came due while the owner stood still. */
   held: Scheduled[];
+  /** When it last stood still and went on again. */
+  releasedUs: number;
   /** Timers that it armed and that have neither fired nor been cancelled (N7). */
   timers: number;
   /** Told when one of its events threw. */
@@ -50,7 +52,7 @@ export type Scheduled = {
 };
 
 export function createOwner(name: string, id: number, onThrow: (error: unknown) => void): Owner {
-  return { name, id, alive: true, paused: false, held: [], timers: 0, onThrow };
+  return { name, id, alive: true, paused: false, held: [], releasedUs: 0, timers: 0, onThrow };
 }
 
 export class Scheduler {
@@ -60,6 +62,8 @@ export class Scheduler {
   steps = 0;
   /** Folds every event in: two runs with the same hash took the same path. */
   hash = 0x811c9dc5;
+  /** What owners want done when the present event is over, before anything else happens. */
+  readonly #soon: { readonly owner: Owner; readonly run: () => void }[] = [];
   /** Called after every event, when all that it caused at once is done. */
   afterEvent: (() => void) | undefined;
   readonly #heap: Scheduled[] = [];
@@ -76,6 +80,11 @@ export class Scheduler {
     const event: Scheduled = { atUs, tie: this.#rng.u32(), owner, kind, run };
     this.#push(event);
     return event;
+  }
+
+  /** Runs something when the present event has done all its work: the end of a turn of the owner's loop. */
+  soon(owner: Owner, run: () => void): void {
+    this.#soon.push({ owner, run });
   }
 
   /** Folds something that happened inside of an event into the hash. */
@@ -97,6 +106,7 @@ export class Scheduler {
   /** Lets an owner go on: what it missed runs now, in the order in which it came due. */
   release(owner: Owner): void {
     owner.paused = false;
+    owner.releasedUs = this.nowUs;
     const missed = owner.held;
     owner.held = [];
     missed.forEach((event, place) => {
@@ -118,13 +128,20 @@ export class Scheduler {
     this.steps += 1;
     this.mix(event.atUs | 0);
     this.mix(event.kind + (owner === undefined ? 0 : owner.id << 8));
+    this.#guard(owner, run);
+    // Bodies may ask for more: the list grows while it is walked.
+    for (const next of this.#soon) if (next.owner.alive) this.#guard(next.owner, next.run);
+    this.#soon.length = 0;
+    this.afterEvent?.();
+  }
+
+  #guard(owner: Owner | undefined, run: () => void): void {
     try {
       run();
     } catch (error) {
       if (owner === undefined) throw error;
       owner.onThrow(error);
     }
-    this.afterEvent?.();
   }
 
   #push(event: Scheduled): void {

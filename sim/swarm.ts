@@ -219,7 +219,6 @@ function drawDisk(rng: Prng): DiskBehaviour {
 
 function drawLimits(rng: Prng): Readonly<Record<string, number>> {
   return {
-    openGranuleBytes: rng.pick([8, 16, 64]) * KiB,
     openGranulesMax: rng.pick([4, 16, 1024]),
     openIdleMs: rng.pick([100, 1000]),
     openRoundMsMax: rng.pick([500, 3000]),
@@ -227,6 +226,8 @@ function drawLimits(rng: Prng): Readonly<Record<string, number>> {
     lsnReserveMargin: 8,
     resyncWindowBytes: rng.pick([16, 256]) * KiB,
     resyncChunkBytes: rng.pick([4, 32]) * KiB,
+    unsyncedBytesSoft: rng.pick([64, 1024]) * KiB,
+    unsyncedBytesHard: 2048 * KiB,
     sessionOutstandingBytesMax: rng.pick([32, 1024]) * KiB,
   };
 }

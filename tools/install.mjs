@@ -46,13 +46,13 @@ export function toolEnvironment() {
 /** Makes node_modules fit the lock file. Throws with a hint when it cannot. Whatever npm prints goes to stderr. */
 export async function install() {
   if (isInstalled()) return;
-  const unlock = await lock();
+  const { unlock, descriptor } = await lock();
   try {
     // Whoever held the lock before us may have done all the work.
     if (isInstalled()) return;
     console.error("installing the dependencies ...");
     rmSync(stampFile, { force: true });
-    await npmCi();
+    await npmCi(descriptor);
     verifyNode();
     // Last of all: a stamp means that everything before it was finished.
     writeFileSync(stampFile, expectedStamp());
@@ -80,17 +80,18 @@ function isInstalled() {
 
 /**
  * Waits until this process is the only one that installs here. The lock is an abstract Unix socket: the kernel frees it
- * when its holder dies, so a killed install leaves nothing behind. Returns the function that gives it back.
+ * when its last holder dies, so a killed install leaves nothing behind. npm holds it too, by `descriptor`: when we are
+ * killed, npm goes on for a while, and must not meet another one. `unlock` gives our hold back.
  */
 async function lock() {
   // Abstract sockets are a thing of Linux; elsewhere two first installs at once are left to their luck.
-  if (process.platform !== "linux") return () => {};
+  if (process.platform !== "linux") return { unlock: () => {}, descriptor: "ignore" };
   const folder = createHash("sha256").update(root).digest("hex").slice(0, 32);
   const address = `\0antipode-install-${folder}`;
   let isAnnounced = false;
   for (;;) {
-    const unlock = await tryLock(address);
-    if (unlock !== null) return unlock;
+    const held = await tryLock(address);
+    if (held !== null) return held;
     if (!isAnnounced) console.error("waiting for another install of this folder ...");
     isAnnounced = true;
     await holderGone(address);
@@ -108,10 +109,12 @@ function tryLock(address) {
     });
     server.on("error", (error) => (error.code === "EADDRINUSE" ? resolve(null) : reject(error)));
     server.listen(address, () => {
-      resolve(() => {
+      const unlock = () => {
         server.close();
         for (const socket of waiting) socket.destroy();
-      });
+      };
+      // Node has no public name for the descriptor of a server.
+      resolve({ unlock, descriptor: server._handle.fd });
     });
   });
 }
@@ -126,12 +129,12 @@ function holderGone(address) {
   });
 }
 
-function npmCi() {
+function npmCi(lockDescriptor) {
   // `--include` twice: NODE_ENV=production or an `omit` setting would otherwise leave out the tools and Node itself.
   // No dependency needs its install script (a test of the house sees to that), so none is run.
   const argv = ["ci", "--include=dev", "--include=optional", "--ignore-scripts"];
   return new Promise((resolve, reject) => {
-    const npm = spawn("npm", argv, { cwd: root, stdio: ["ignore", 2, 2] });
+    const npm = spawn("npm", argv, { cwd: root, stdio: ["ignore", 2, 2, lockDescriptor] });
     const stop = () => npm.kill("SIGTERM");
     process.on("exit", stop);
     npm.on("error", (cause) => {

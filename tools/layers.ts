@@ -28,11 +28,16 @@ export const layers: readonly Layer[] = [
   },
   {
     name: "io",
-    from: ["base", "ports", "core", "wire", "store", "site"],
+    from: ["base", "ports", "core", "wire", "store", "config", "site"],
     typesFrom: [],
     isPure: false,
   },
-  { name: "control", from: ["base", "ports", "config", "site"], typesFrom: [], isPure: false },
+  {
+    name: "control",
+    from: ["base", "ports", "config", "site", "io"],
+    typesFrom: [],
+    isPure: false,
+  },
   {
     name: "cli",
     from: ["base", "ports", "core", "wire", "store", "config", "site", "io", "control"],

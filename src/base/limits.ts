@@ -48,7 +48,7 @@ export const limits = {
   nbdReplyCopyBytesMax: 4 * KiB,
   /** Replies that came at once are sent when they are this many bytes, before the turn ends. */
   nbdReplyBatchBytesMax: 256 * KiB,
-  nbdExtentsMax: 1 << 16,
+  nbdExtentsMax: 8192,
   /** Bytes that all host connections together may hold: half-received writes, requests under way, replies not yet taken. */
   hostHeldBytesMax: 512 * MiB,
   /** Every so often the connections are looked over for those that stand still. */
@@ -123,10 +123,13 @@ export const limits = {
   /** Questions of the API thread that the engine has not answered; beyond it the API answers 503. */
   apiCallsPendingMax: 256,
   /** The engine's thread must answer a question for its state within this, or the API says that it does not. */
-  apiAnswerMsMax: 5_000,
+  apiAnswerMsMax: 3_000,
   apiStreamsMax: 64,
   /** Bytes that wait for one reader of the event stream before it is cut off; it resumes by Last-Event-ID. */
   apiStreamQueueBytesMax: 1 * MiB,
+  apiHeapMiBMax: 256,
+  /** Without an answer within this, the CLI takes a site for absent. Commands wait longer, since they do something. */
+  cliAnswerMsMax: 5_000,
   /** What the CLI reads of one answer at most. */
   apiAnswerBytesMax: 16 * MiB,
   /** Trace lines are handed to the file once a turn of the loop, or when this much waits. */

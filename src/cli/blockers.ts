@@ -13,7 +13,9 @@ export type Blocker = {
 export function findBlockers(group: GroupStatus, site: string): readonly Blocker[] {
   return [
     ...roleBlockers(group, site),
-    ...group.volumes.filter(({ state }) => state === "failed").map(({ name }) => failedVolume(group.name, name, site)),
+    ...group.volumes
+      .filter(({ state }) => state === "failed")
+      .map(({ name }) => failedVolume(group.name, name, site)),
     ...group.copies.flatMap((copy) => copyBlocker(group, copy, site) ?? []),
   ];
 }

@@ -2,7 +2,7 @@ import { AppError } from "#base/errors.ts";
 import { nearest } from "#config/nearest.ts";
 import type { Config } from "#config/types.ts";
 import type { GroupStatus, SiteStatus } from "#site/api.ts";
-import { answerMsMax, ask } from "./client.ts";
+import { readStatus } from "./client.ts";
 
 /** A site that answered, and what it said. */
 export type FoundSite = { readonly api: string; readonly status: SiteStatus };
@@ -19,7 +19,7 @@ export async function findSite(aim: Aim): Promise<FoundSite> {
   for (const { name, api } of aim.config.sites.values()) {
     try {
       return { api, status: await askStatus(api) };
-    } catch (error) {
+    } catch (error: unknown) {
       failures.push(`${name} (${error instanceof Error ? error.message : String(error)})`);
     }
   }
@@ -56,14 +56,21 @@ export async function askSite(config: Config, name: string): Promise<FoundSite> 
   const site = config.sites.get(name);
   if (site === undefined) {
     const near = nearest(name, [...config.sites.keys()]);
-    const hint = near === undefined ? `sites: ${[...config.sites.keys()].join(", ")}` : `did you mean ${near}?`;
+    const hint =
+      near === undefined
+        ? `sites: ${[...config.sites.keys()].join(", ")}`
+        : `did you mean ${near}?`;
     throw new AppError("usage", `${config.path} has no site ${JSON.stringify(name)}`, { hint });
   }
   const status = await askStatus(site.api, `site ${name}`);
   if (status.site !== name) {
-    throw new AppError("unreachable", `${site.api} is site ${status.site} on this machine, not ${name}`, {
-      hint: `run the command on the machine of site ${name}`,
-    });
+    throw new AppError(
+      "unreachable",
+      `${site.api} is site ${status.site} on this machine, not ${name}`,
+      {
+        hint: `run the command on the machine of site ${name}`,
+      },
+    );
   }
   return { api: site.api, status };
 }
@@ -73,19 +80,24 @@ export function checkGroupName(config: Config, name: string): void {
   if (config.groups.has(name)) return;
   const known = [...config.groups.keys()];
   const near = nearest(name, known);
-  const hint = near === undefined ? `groups: ${known.join(", ") || "none"}` : `did you mean ${near}?`;
+  const hint =
+    near === undefined ? `groups: ${known.join(", ") || "none"}` : `did you mean ${near}?`;
   throw new AppError("usage", `${config.path} has no group ${JSON.stringify(name)}`, { hint });
 }
 
 async function askStatus(api: string, who = api): Promise<SiteStatus> {
   try {
-    return (await ask(api, "/v1/status", { timeoutMs: answerMsMax })) as SiteStatus;
-  } catch (error) {
+    return await readStatus(api);
+  } catch (error: unknown) {
     if (!(error instanceof AppError) || error.code === "failed") throw error;
-    throw new AppError("unreachable", who === api ? error.message : `${who} cannot be reached: ${error.message}`, {
-      hint: "is it running? see antipode serve",
-      cause: error,
-    });
+    throw new AppError(
+      "unreachable",
+      who === api ? error.message : `${who} cannot be reached: ${error.message}`,
+      {
+        hint: "is it running? see antipode serve",
+        cause: error,
+      },
+    );
   }
 }
 
@@ -97,7 +109,7 @@ async function firstWithGroup(config: Config, name: string): Promise<FoundGroup>
       const group = status.groups.find((candidate) => candidate.name === name);
       if (group !== undefined) return { api: site.api, status, group };
       failures.push(`${site.name} does not hold it`);
-    } catch (error) {
+    } catch (error: unknown) {
       failures.push(`${site.name} (${error instanceof Error ? error.message : String(error)})`);
     }
   }

@@ -39,11 +39,19 @@ export function hasConsistentImage(copy: CopyStatus): boolean {
 function bestCopy(copies: readonly CopyStatus[]): CopyStatus | undefined {
   return copies
     .filter(hasConsistentImage)
-    .toSorted((a, b) => a.lagSeconds - b.lagSeconds || a.lagBytes + a.dirtyBytes - (b.lagBytes + b.dirtyBytes))[0];
+    .toSorted(
+      (a, b) =>
+        a.lagSeconds - b.lagSeconds || a.lagBytes + a.dirtyBytes - (b.lagBytes + b.dirtyBytes),
+    )[0];
 }
 
 function hasAll(copy: CopyStatus): boolean {
-  return copy.state === "streaming" && copy.lagBytes === 0 && copy.lagWrites === 0 && copy.dirtyBytes === 0;
+  return (
+    copy.state === "streaming" &&
+    copy.lagBytes === 0 &&
+    copy.lagWrites === 0 &&
+    copy.dirtyBytes === 0
+  );
 }
 
 function round(seconds: number): number {

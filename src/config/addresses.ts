@@ -34,7 +34,10 @@ export function parseAddress(text: string): AddressParsed {
   if (port < 1 || port > 65_535) {
     return { ok: false, reason: `port ${match[3]} is not between 1 and 65535`, hint };
   }
-  return { ok: true, address: { kind: "tcp", host: (match[1] ?? match[2] ?? "").toLowerCase(), port } };
+  return {
+    ok: true,
+    address: { kind: "tcp", host: (match[1] ?? match[2] ?? "").toLowerCase(), port },
+  };
 }
 
 /** The address as it is written. */

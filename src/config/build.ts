@@ -39,7 +39,9 @@ function buildGroup(name: string, group: RawGroup, resolve: ResolvePath): GroupC
   return {
     name,
     primary: group.primary,
-    volumes: Object.entries(group.volumes).map(([volume, { size, at }]) => buildVolume(volume, size, at, resolve)),
+    volumes: Object.entries(group.volumes).map(([volume, { size, at }]) =>
+      buildVolume(volume, size, at, resolve),
+    ),
     copies: new Map(copies.map(([site, copy]) => [site, buildCopy(site, copy)])),
     durability: group.durability ?? defaults.durability,
     regionBytes: group.region ?? defaults.regionBytes,

@@ -62,13 +62,17 @@ function checkSyntax(document: Document, lines: LineCounter): readonly ConfigPro
     reason,
     hint,
   });
-  const broken = [...document.errors, ...document.warnings].map((error) =>
-    at(error.pos[0], `this is not YAML: ${error.message}`, "mind the indentation and the colons"),
-  );
-  if (broken.length > 0) return broken;
+  // What follows the first error of syntax is mostly its consequence.
+  const [broken] = [...document.errors, ...document.warnings];
+  if (broken !== undefined) {
+    const hint = "mind the indentation and the colons";
+    return [at(broken.pos[0], `this is not YAML: ${broken.message}`, hint)];
+  }
   if (!isMap(document.contents)) {
     const hint = "begin with cluster:, sites: and groups:";
-    return [at(0, document.contents === null ? "the file is empty" : "the file is no map of keys", hint)];
+    return [
+      at(0, document.contents === null ? "the file is empty" : "the file is no map of keys", hint),
+    ];
   }
   const odd: ConfigProblem[] = [];
   visit(document, {

@@ -15,13 +15,18 @@ type Listed = {
   readonly address: Address;
 };
 
-type Addresses = { readonly listed: readonly Listed[]; readonly problems: readonly PlacedProblem[] };
+type Addresses = {
+  readonly listed: readonly Listed[];
+  readonly problems: readonly PlacedProblem[];
+};
 
 /** Addresses that cannot be, overlap, or are open to strangers; paths that two things would share. */
 export function checkPlaces(config: Config): readonly PlacedProblem[] {
   const { listed, problems } = readAddresses(config);
   // Two sites are taken to share a machine only if both peer addresses could be read.
-  const peers = new Map(listed.filter(({ use }) => use === "peer").map((entry) => [entry.site, entry.address]));
+  const peers = new Map(
+    listed.filter(({ use }) => use === "peer").map((entry) => [entry.site, entry.address]),
+  );
   const together = (a: string, b: string): boolean => {
     const [peerA, peerB] = [peers.get(a), peers.get(b)];
     return a === b || (peerA !== undefined && peerB !== undefined && onOneMachine(peerA, peerB));
@@ -49,7 +54,8 @@ function readAddresses(config: Config): Addresses {
     read([...place, "peer"], site.name, "peer", site.peer);
     read([...place, "api"], site.name, "api", site.api);
     site.nbd.forEach((text, index) => read([...place, "nbd", index], site.name, "nbd", text));
-    for (const [peer, text] of site.reach) read([...place, "reach", peer], site.name, "reach", text);
+    for (const [peer, text] of site.reach)
+      read([...place, "reach", peer], site.name, "reach", text);
   }
   return { listed, problems };
 }
@@ -80,11 +86,14 @@ function checkStrangers(config: Config, listed: readonly Listed[]): readonly Pla
     if (isLocal(address)) return [];
     if (use === "api") {
       const reason = "the API has no tokens yet and would obey anybody who reaches it";
-      return [{ place, reason, hint: "use a loopback address or unix:/path; from elsewhere come by ssh" }];
+      return [
+        { place, reason, hint: "use a loopback address or unix:/path; from elsewhere come by ssh" },
+      ];
     }
     if (config.insecure || config.secretPath !== undefined) return [];
     const reason = "the address is not on loopback and the sites share no secret";
-    const hint = "add secret: ./antipode.secret (head -c 32 /dev/urandom > antipode.secret), or insecure: true";
+    const hint =
+      "add secret: ./antipode.secret (head -c 32 /dev/urandom > antipode.secret), or insecure: true";
     return [{ place, reason, hint }];
   });
 }
@@ -96,7 +105,13 @@ function checkDialable(config: Config, listed: readonly Listed[]): readonly Plac
     const lost = others.find(({ reach }) => !reach.has(site));
     if (use === "peer" && lost !== undefined) {
       const reason = `site ${lost.name} cannot dial an address that stands for every interface`;
-      return [{ place, reason, hint: `write the one to dial, or reach: { ${site}: HOST:PORT } at ${lost.name}` }];
+      return [
+        {
+          place,
+          reason,
+          hint: `write the one to dial, or reach: { ${site}: HOST:PORT } at ${lost.name}`,
+        },
+      ];
     }
     if (use !== "reach") return [];
     const reason = "an address that stands for every interface cannot be dialled";
@@ -104,7 +119,10 @@ function checkDialable(config: Config, listed: readonly Listed[]): readonly Plac
   });
 }
 
-function checkData(config: Config, together: (a: string, b: string) => boolean): readonly PlacedProblem[] {
+function checkData(
+  config: Config,
+  together: (a: string, b: string) => boolean,
+): readonly PlacedProblem[] {
   const sites = [...config.sites.values()];
   return sites.flatMap((later, index) => {
     const earlier = sites
@@ -126,20 +144,33 @@ function nested(a: string, b: string): boolean {
   return inner === outer || inner.startsWith(outer.endsWith("/") ? outer : `${outer}/`);
 }
 
-type Image = { readonly place: Place; readonly site: string; readonly path: string; readonly label: string };
+type Image = {
+  readonly place: Place;
+  readonly site: string;
+  readonly path: string;
+  readonly label: string;
+  /** In the site's data folder, not at a place of its own. */
+  readonly isDefault: boolean;
+};
 
 /** No two volumes may lie in one image, and no volume where a site keeps something else. */
-function checkImages(config: Config, together: (a: string, b: string) => boolean): readonly PlacedProblem[] {
+function checkImages(
+  config: Config,
+  together: (a: string, b: string) => boolean,
+): readonly PlacedProblem[] {
   const images = [...config.groups.values()].flatMap((group) =>
     [...config.sites.values()]
       .filter((site) => site.name === group.primary || group.copies.has(site.name))
       .flatMap((site) => imagesAt(group, site)),
   );
-  return images.flatMap((later, index) => {
-    const earlier = images
-      .slice(0, index)
-      .find((other) => other.path === later.path && together(other.site, later.site));
+  const byPath = new Map<string, Image[]>();
+  return images.flatMap((later) => {
+    const sharing = byPath.get(later.path) ?? [];
+    byPath.set(later.path, [...sharing, later]);
+    const earlier = sharing.find((other) => together(other.site, later.site));
     if (earlier === undefined) return [];
+    // Two sites with one data folder share every image in it; that folder is the problem, told by checkData.
+    if (earlier.isDefault && later.isDefault && earlier.site !== later.site) return [];
     return [
       {
         place: later.place,
@@ -156,6 +187,7 @@ function imagesAt(group: GroupConfig, site: SiteConfig): readonly Image[] {
     site: site.name,
     path: imagePath(site, group.name, { name, at }),
     label: `${group.name}/${name}`,
+    isDefault: !at.has(site.name),
   }));
 }
 

@@ -47,14 +47,20 @@ export function describeWarnings(config: Config): readonly string[] {
       return parsed.ok && !isLocal(parsed.address);
     });
     for (const address of open) {
-      warnings.push(`site ${site.name} exports on ${address} to everybody who reaches it: NBD has no TLS in this version`);
+      warnings.push(
+        `site ${site.name} exports on ${address} to everybody who reaches it: NBD has no TLS in this version`,
+      );
     }
   }
   if (config.insecure && config.secretPath === undefined) {
-    warnings.push("insecure: true without a secret: whoever reaches a peer address can pose as a site");
+    warnings.push(
+      "insecure: true without a secret: whoever reaches a peer address can pose as a site",
+    );
   }
   for (const group of config.groups.values()) {
-    const kept = [...group.copies.values()].filter(({ preserveBytesMax }) => (preserveBytesMax ?? 1) > 0);
+    const kept = [...group.copies.values()].filter(
+      ({ preserveBytesMax }) => (preserveBytesMax ?? 1) > 0,
+    );
     if (kept.length === 0) continue;
     const sites = kept.map(({ site }) => site).join(", ");
     warnings.push(

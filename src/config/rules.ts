@@ -46,7 +46,13 @@ export function checkRules(file: RawFile): readonly PlacedProblem[] {
     ...Object.entries(file.sites).flatMap(([name, site]) =>
       Object.keys(site.reach ?? {}).flatMap((peer) =>
         peer === name
-          ? [problem(["sites", name, "reach", peer], "a site does not dial itself", "name another site")]
+          ? [
+              problem(
+                ["sites", name, "reach", peer],
+                "a site does not dial itself",
+                "name another site",
+              ),
+            ]
           : checkSite(["sites", name, "reach", peer], peer, sites),
       ),
     ),
@@ -58,7 +64,9 @@ function checkGroup(place: Place, group: RawGroup, sites: readonly string[]): Pl
   const name = String(place.at(-1));
   const copies = Object.entries(group.copies ?? {});
   const volumes = Object.entries(group.volumes);
-  const members = [group.primary, ...copies.map(([site]) => site)];
+  // A misspelt primary is one mistake: every site then passes for a member.
+  const isPrimaryKnown = sites.includes(group.primary);
+  const members = isPrimaryKnown ? [group.primary, ...copies.map(([site]) => site)] : sites;
   const problems = [
     ...checkName(place, name),
     ...checkSite([...place, "primary"], group.primary, sites),
@@ -67,7 +75,13 @@ function checkGroup(place: Place, group: RawGroup, sites: readonly string[]): Pl
     ...checkRegion([...place, "region"], group.region),
   ];
   if (reservedGroupNames.includes(name)) {
-    problems.push(problem(place, `a site keeps a file of its own under the name ${name}`, "choose another name"));
+    problems.push(
+      problem(
+        place,
+        `a site keeps a file of its own under the name ${name}`,
+        "choose another name",
+      ),
+    );
   }
   for (const [volume, { size, at }] of volumes) {
     const where = [...place, "volumes", volume];
@@ -80,7 +94,9 @@ function checkGroup(place: Place, group: RawGroup, sites: readonly string[]): Pl
     const at = [...place, "copies", site];
     problems.push(...checkSite(at, site, sites), ...checkCopy(at, copy));
     if (site === group.primary) {
-      problems.push(problem(at, `${site} is the primary and cannot be its own copy`, "name another site"));
+      problems.push(
+        problem(at, `${site} is the primary and cannot be its own copy`, "name another site"),
+      );
     }
   }
   return problems;
@@ -102,7 +118,9 @@ function checkCopy(place: Place, copy: RawCopy): PlacedProblem[] {
   const timeoutMs = copy.timeout ?? defaults.timeoutMs;
   if (probeMs < limits.tickMs) {
     const reason = `a probe each ${formatDuration(probeMs)} is more often than the site's own clock ticks`;
-    problems.push(problem([...place, "probe"], reason, `give it ${formatDuration(limits.tickMs)} or more`));
+    problems.push(
+      problem([...place, "probe"], reason, `give it ${formatDuration(limits.tickMs)} or more`),
+    );
   }
   if (timeoutMs < 2 * probeMs) {
     const silence = `a silence of ${formatDuration(timeoutMs)}`;
@@ -112,7 +130,9 @@ function checkCopy(place: Place, copy: RawCopy): PlacedProblem[] {
   }
   if (copy.ackTimeout !== undefined && copy.ackTimeout < limits.tickMs) {
     const reason = `${formatDuration(copy.ackTimeout)} would lose the copy at the first hiccup`;
-    problems.push(problem([...place, "ackTimeout"], reason, `give it ${formatDuration(limits.tickMs)} or more`));
+    problems.push(
+      problem([...place, "ackTimeout"], reason, `give it ${formatDuration(limits.tickMs)} or more`),
+    );
   }
   if (copy.rate !== undefined && copy.rate < limits.rateBytesPerSecondMin) {
     const reason = `${copy.rate} bytes per second would never bring a copy up`;
@@ -124,7 +144,9 @@ function checkCopy(place: Place, copy: RawCopy): PlacedProblem[] {
 
 function checkName(place: Place, name: string): PlacedProblem[] {
   if (name.length > limits.nameBytesMax) {
-    return [problem(place, `the name is longer than ${limits.nameBytesMax} characters`, "shorten it")];
+    return [
+      problem(place, `the name is longer than ${limits.nameBytesMax} characters`, "shorten it"),
+    ];
   }
   if (nameForm.test(name)) return [];
   const hint = "use letters, digits, - _ and ., beginning with a letter or digit";
@@ -134,7 +156,8 @@ function checkName(place: Place, name: string): PlacedProblem[] {
 function checkSite(place: Place, site: string, sites: readonly string[]): PlacedProblem[] {
   if (sites.includes(site)) return [];
   const near = nearest(site, sites);
-  const hint = near === undefined ? `sites of this file: ${sites.join(", ")}` : `did you mean ${near}?`;
+  const hint =
+    near === undefined ? `sites of this file: ${sites.join(", ")}` : `did you mean ${near}?`;
   return [problem(place, `there is no site ${JSON.stringify(site)}`, hint)];
 }
 
@@ -159,10 +182,22 @@ function checkVolumeSize(place: Place, bytes: number): PlacedProblem[] {
   const { sectorBytes, volumeBytesMax } = limits;
   if (bytes < sectorBytes || bytes % sectorBytes !== 0) {
     const next = Math.max(1, Math.ceil(bytes / sectorBytes)) * sectorBytes;
-    return [problem(place, `${bytes} is no multiple of ${sectorBytes} bytes, a disk's unit`, `the next is ${next}`)];
+    return [
+      problem(
+        place,
+        `${bytes} is no multiple of ${sectorBytes} bytes, a disk's unit`,
+        `the next is ${next}`,
+      ),
+    ];
   }
   if (bytes <= volumeBytesMax) return [];
-  return [problem(place, `${formatSize(bytes)} is too large`, `at most ${formatSize(volumeBytesMax)} fit`)];
+  return [
+    problem(
+      place,
+      `${formatSize(bytes)} is too large`,
+      `at most ${formatSize(volumeBytesMax)} fit`,
+    ),
+  ];
 }
 
 function checkRegion(place: Place, bytes: number | undefined): PlacedProblem[] {

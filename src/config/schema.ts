@@ -1,24 +1,28 @@
 import { z } from "zod";
 import { limits } from "#base/limits.ts";
 import type { Parsed } from "./units.ts";
-import { parseDuration, parseSize } from "./units.ts";
+import { formatDuration, parseDuration, parseSize } from "./units.ts";
 
 // The shape of antipode.yaml, key by key, as INTERFACE promises it: also the keys whose capability this version does not
 // have yet, so that a file written for a later version is told apart from a slip of the pen. What keys mean together is
 // checked by rules.ts; what a later version will take is refused by later.ts.
 
 /** What a problem's hint rides in through zod: a custom issue has no field of its own for it. */
-type IssueParams = { readonly hint?: string };
+type IssueParams = { readonly hint: string };
 
 const name = z.string();
 const path = z.string().min(1);
 const address = z.string();
 
-const size = quantity(parseSize, Number.MAX_SAFE_INTEGER);
-const duration = quantity(parseDuration, limits.durationMsMax);
-const rate = quantity(
-  (value) => parseSize(typeof value === "string" ? value.replace(/\/s$/, "") : value),
-  Number.MAX_SAFE_INTEGER,
+const size = quantity(parseSize);
+const duration = quantity((value) => {
+  const parsed = parseDuration(value);
+  if (!parsed.ok || parsed.value <= limits.durationMsMax) return parsed;
+  const hint = `at most ${formatDuration(limits.durationMsMax)} fit`;
+  return { ok: false, reason: `${JSON.stringify(value)} is too long`, hint };
+});
+const rate = quantity((value) =>
+  parseSize(typeof value === "string" ? value.replace(/\/s$/, "") : value),
 );
 
 const site = z.strictObject({
@@ -108,17 +112,13 @@ function unwrap(schema: z.ZodType | undefined): z.ZodType | undefined {
   return schema instanceof z.ZodOptional ? (schema.unwrap() as z.ZodType) : schema;
 }
 
-/**
- * A quantity with a unit. It takes any value, so that one message covers "no text", "no unit" and "wrong unit"; only a
- * key that is not there at all is left to the object's own check.
- */
-function quantity(parse: (value: unknown) => Parsed, max: number) {
+/** A quantity with a unit, which comes out as a number. Its parser knows best why a text is none. */
+function quantity(parse: (value: unknown) => Parsed) {
   return z.union([z.string(), z.number()]).transform((written, context) => {
     const parsed = parse(written);
-    if (parsed.ok && parsed.value <= max) return parsed.value;
-    const params: IssueParams = parsed.ok ? {} : { hint: parsed.hint };
-    const message = parsed.ok ? `${JSON.stringify(written)} is more than fits here` : parsed.reason;
-    context.addIssue({ code: "custom", message, params, input: written });
+    if (parsed.ok) return parsed.value;
+    const params: IssueParams = { hint: parsed.hint };
+    context.addIssue({ code: "custom", message: parsed.reason, params, input: written });
     return z.NEVER;
   });
 }

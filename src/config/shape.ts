@@ -23,7 +23,24 @@ export function checkShape(document: Document): ShapeOutcome {
   const value: unknown = document.toJS();
   const outcome = fileSchema.safeParse(value);
   if (outcome.success) return { ok: true, file: outcome.data };
-  return { ok: false, problems: outcome.error.issues.flatMap((issue) => explain(issue, value)) };
+  const problems = outcome.error.issues.flatMap((issue) => explain(issue, value));
+  return { ok: false, problems: problems.filter((problem) => !isMisspelt(problem, problems)) };
+}
+
+/** Whether a key is missing only because it stands there under a name that is nearly right: one mistake, told once. */
+function isMisspelt(missing: PlacedProblem, problems: readonly PlacedProblem[]): boolean {
+  if (missing.reason !== missingReason) return false;
+  const meant = didYouMean(String(missing.place.at(-1)));
+  const map = missing.place.slice(0, -1).join("\n");
+  return problems.some(
+    ({ place, hint }) => hint === meant && place.slice(0, -1).join("\n") === map,
+  );
+}
+
+const missingReason = "is missing";
+
+function didYouMean(key: string): string {
+  return `did you mean ${key}?`;
 }
 
 function explain(issue: Issue, value: unknown): readonly PlacedProblem[] {
@@ -33,7 +50,7 @@ function explain(issue: Issue, value: unknown): readonly PlacedProblem[] {
   }
   const found = valueAt(value, place);
   if (found === undefined || found === null) {
-    return [{ place, reason: "is missing", hint: missingHint(issue) }];
+    return [{ place, reason: missingReason, hint: missingHint(issue) }];
   }
   if (issue.code === "custom") {
     const hint = issue.params?.["hint"];
@@ -49,7 +66,7 @@ function unknownKey(place: Place): PlacedProblem {
   return {
     place,
     reason: "unknown key",
-    hint: near === undefined ? `known here: ${known.join(", ")}` : `did you mean ${near}?`,
+    hint: near === undefined ? `known here: ${known.join(", ")}` : didYouMean(near),
   };
 }
 
@@ -77,7 +94,9 @@ function expectation(issue: Issue): string | undefined {
 }
 
 function unionExpectation(issues: readonly Issue[]): string {
-  const words = issues.map((issue) => expectation(issue)?.replace(/^expected /, "") ?? issue.message);
+  const words = issues.map(
+    (issue) => expectation(issue)?.replace(/^expected /, "") ?? issue.message,
+  );
   return `expected ${listed([...new Set(words)])}`;
 }
 

@@ -80,7 +80,8 @@ export function parseDuration(value: unknown): Parsed {
   const meant = timeSlips.get(unit.toLowerCase());
   return {
     ok: false,
-    reason: unit === "" ? `${show(value)} has no unit` : `${show(value)} has the unknown unit "${unit}"`,
+    reason:
+      unit === "" ? `${show(value)} has no unit` : `${show(value)} has the unknown unit "${unit}"`,
     hint: meant === undefined ? hint : `did you mean ${digits}${meant}?`,
   };
 }

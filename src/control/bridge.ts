@@ -49,14 +49,21 @@ type ToApi =
   | { readonly kind: "event"; readonly event: StampedEvent };
 
 /** Answers the API thread's questions on `port`, and tells it every event that is published. */
-export function serveEngine(port: MessagePort, engine: Engine): { publish(event: StampedEvent): void } {
+export function serveEngine(
+  port: MessagePort,
+  engine: Engine,
+): { publish(event: StampedEvent): void } {
   const send = (message: ToApi): void => port.postMessage(message);
   port.on("message", ({ id, question }: ToEngine) => {
     try {
       ask(engine, question, (value) => send({ kind: "answer", id, value }));
-    } catch (error) {
+    } catch (error: unknown) {
       // A broken invariant must end the process, but not before the one who asked was told.
-      send({ kind: "trouble", id, message: error instanceof Error ? error.message : String(error) });
+      send({
+        kind: "trouble",
+        id,
+        message: error instanceof Error ? error.message : String(error),
+      });
       throw error;
     }
   });
@@ -83,7 +90,10 @@ type Pending = {
 };
 
 /** The API's end of `port`. `onEvent` gets every event in order. */
-export function connectEngine(port: MessagePort, onEvent: (event: StampedEvent) => void): RemoteEngine {
+export function connectEngine(
+  port: MessagePort,
+  onEvent: (event: StampedEvent) => void,
+): RemoteEngine {
   const pending = new Map<number, Pending>();
   let nextId = 1;
 
@@ -107,7 +117,12 @@ export function connectEngine(port: MessagePort, onEvent: (event: StampedEvent) 
     return new Promise((resolve, reject) => {
       const expire = (): void => {
         pending.delete(id);
-        reject(new AppError("unreachable", "the engine does not answer: its thread is stuck or overloaded"));
+        reject(
+          new AppError(
+            "unreachable",
+            "the engine does not answer: its thread is stuck or overloaded",
+          ),
+        );
       };
       const timer = timeoutMs === undefined ? undefined : setTimeout(expire, timeoutMs);
       pending.set(id, { resolve, reject, timer });

@@ -10,7 +10,10 @@ const bodies = {
   resume: copy,
   resync: z.strictObject({ copy: z.string(), full: z.boolean().default(false) }),
   repair: z.strictObject({ volume: z.string() }),
-  promote: z.strictObject({ force: z.boolean().default(false), dryRun: z.boolean().default(false) }),
+  promote: z.strictObject({
+    force: z.boolean().default(false),
+    dryRun: z.boolean().default(false),
+  }),
   demote: z.strictObject({ dryRun: z.boolean().default(false) }),
 } as const;
 

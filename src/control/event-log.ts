@@ -20,6 +20,8 @@ export type EventQuery = {
 export type EventLog = Events & {
   /** The newest events that match, oldest first, at most `limits.eventsPerAnswerMax`. */
   query(query: EventQuery): readonly StampedEvent[];
+  /** Tells one listener of every event from now on. */
+  follow(listener: (event: StampedEvent) => void): void;
   close(): void;
 };
 
@@ -28,7 +30,6 @@ export type EventLogOptions = {
   readonly folder: string;
   readonly site: string;
   readonly wallMs: () => number;
-  readonly onEvent: (event: StampedEvent) => void;
   /** Told once when the file can no longer be written; events are then kept in memory alone. */
   readonly onTrouble: (message: string) => void;
   /** Size at which the file is rotated; `limits.eventsFileBytesMax` unless told. */
@@ -49,10 +50,13 @@ export function createEventLog(options: EventLogOptions): EventLog {
   const current = join(options.folder, currentName);
   const older = join(options.folder, olderName);
   const fileBytesMax = options.fileBytesMax ?? limits.eventsFileBytesMax;
-  const kept: StampedEvent[] = [...readEvents(older), ...readEvents(current)].slice(-limits.eventsKeptMax);
+  const kept: StampedEvent[] = [...readEvents(older), ...readEvents(current)].slice(
+    -limits.eventsKeptMax,
+  );
   let nextSeq = (kept.at(-1)?.seq ?? 0) + 1;
   let fd: number | undefined;
   let fileBytes = 0;
+  let listener: ((event: StampedEvent) => void) | undefined;
 
   const giveUp = (error: unknown): void => {
     const reason = error instanceof Error ? error.message : String(error);
@@ -77,7 +81,7 @@ export function createEventLog(options: EventLogOptions): EventLog {
         open();
       }
       if (fd !== undefined) fileBytes += fs.writeSync(fd, bytes);
-    } catch (error) {
+    } catch (error: unknown) {
       giveUp(error);
     }
   };
@@ -86,7 +90,7 @@ export function createEventLog(options: EventLogOptions): EventLog {
     open();
     // Ends a line that a power loss tore, so that the next event begins its own.
     if (fileBytes > 0) append("\n");
-  } catch (error) {
+  } catch (error: unknown) {
     giveUp(error);
   }
 
@@ -97,14 +101,20 @@ export function createEventLog(options: EventLogOptions): EventLog {
       nextSeq += 1;
       kept.push(event);
       // Trimmed by blocks, since moving ten thousand events for each new one would cost more than the event.
-      if (kept.length > 2 * limits.eventsKeptMax) kept.splice(0, kept.length - limits.eventsKeptMax);
+      if (kept.length > 2 * limits.eventsKeptMax)
+        kept.splice(0, kept.length - limits.eventsKeptMax);
       append(`${JSON.stringify(event)}\n`);
-      options.onEvent(event);
+      listener?.(event);
     },
     query({ since, group }) {
       return kept
-        .filter((event) => event.seq > (since ?? 0) && (group === undefined || event.group === group))
+        .filter(
+          (event) => event.seq > (since ?? 0) && (group === undefined || event.group === group),
+        )
         .slice(-limits.eventsPerAnswerMax);
+    },
+    follow(next) {
+      listener = next;
     },
     close() {
       if (fd !== undefined) fs.closeSync(fd);

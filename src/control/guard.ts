@@ -12,7 +12,12 @@ export function refuseRequest(method: string, headers: IncomingHttpHeaders): Pro
   const host = headers.host ?? "";
   if (!isLoopbackHost(hostName(host))) {
     const hint = "ask for it as localhost or 127.0.0.1";
-    return problem(403, "usage", `the API does not answer under the name ${JSON.stringify(host)}`, hint);
+    return problem(
+      403,
+      "usage",
+      `the API does not answer under the name ${JSON.stringify(host)}`,
+      hint,
+    );
   }
   const origin = headers.origin;
   if (origin !== undefined && origin !== `http://${host}`) {
@@ -20,7 +25,12 @@ export function refuseRequest(method: string, headers: IncomingHttpHeaders): Pro
   }
   // Browsers send a form or a body without a type across origins unasked, but never JSON.
   if (method === "POST" && !/^application\/json\b/i.test(headers["content-type"] ?? "")) {
-    return problem(415, "usage", "a command needs content-type: application/json", "send {} where nothing else is needed");
+    return problem(
+      415,
+      "usage",
+      "a command needs content-type: application/json",
+      "send {} where nothing else is needed",
+    );
   }
   return undefined;
 }

@@ -13,7 +13,11 @@ const secretBytes = 32;
 export function inspectConfig(path: string): ConfigOutcome {
   const absolute = resolve(path);
   const folder = dirname(absolute);
-  return parseConfig({ path, text: readText(path), resolvePath: (inner) => resolve(folder, inner) });
+  return parseConfig({
+    path,
+    text: readText(path),
+    resolvePath: (inner) => resolve(folder, inner),
+  });
 }
 
 /**
@@ -27,9 +31,8 @@ export function loadConfig(path: string): Config {
   const [first, ...more] = outcome.problems;
   if (first === undefined) throw new AppError("config", `${path} was refused`);
   const rest = more.length === 0 ? "" : ` (and ${more.length} more, see antipode check)`;
-  throw new AppError("config", formatProblem(path, first) + rest, {
-    ...(first.hint === undefined ? {} : { hint: first.hint }),
-  });
+  const hint = first.hint === undefined ? {} : { hint: first.hint };
+  throw new AppError("config", formatProblem(path, first) + rest, hint);
 }
 
 export type SecretOutcome = { readonly config: Config; readonly warnings: readonly string[] };
@@ -51,12 +54,17 @@ export function withSecret(config: Config): SecretOutcome {
     mode = status.mode;
     // Anything much larger is no secret; the size is judged before the file is read.
     bytes = status.size > limits.secretFileBytesMax ? Buffer.alloc(0) : fs.readFileSync(path);
-  } catch (error) {
-    throw new AppError("config", `the secret ${path} cannot be read: ${message(error)}`, { hint, cause: error });
+  } catch (error: unknown) {
+    throw new AppError("config", `the secret ${path} cannot be read: ${message(error)}`, {
+      hint,
+      cause: error,
+    });
   }
   const secret = decodeSecret(bytes);
   if (secret === undefined) {
-    throw new AppError("config", `the secret ${path} is neither 32 bytes nor 64 hex digits`, { hint });
+    throw new AppError("config", `the secret ${path} is neither 32 bytes nor 64 hex digits`, {
+      hint,
+    });
   }
   const open = (mode & 0o077) !== 0;
   const warning = `the secret ${path} can be read by others than its owner: chmod 600 it`;
@@ -72,7 +80,7 @@ function decodeSecret(bytes: Buffer): Uint8Array | undefined {
 function readText(path: string): string {
   try {
     return fs.readFileSync(path, "utf8");
-  } catch (error) {
+  } catch (error: unknown) {
     throw new AppError("config", `the cluster file ${path} cannot be read: ${message(error)}`, {
       hint: "name it with --config FILE or ANTIPODE_CONFIG; the default is ./antipode.yaml",
       cause: error,

@@ -43,11 +43,31 @@ type Row<T> = {
 const groupRows: readonly Row<GroupStatus>[] = [
   { name: "generation", help: "Generation of the group.", value: (group) => group.generation },
   { name: "lsn", help: "Number of the last write that was ordered.", value: (group) => group.lsn },
-  { name: "serving", help: "1 while host requests are answered.", value: (group) => (group.serving ? 1 : 0) },
-  { name: "requests_in_flight", help: "Host requests under way.", value: (group) => group.requestsInFlight },
-  { name: "open_granules", help: "Granules of the open map.", value: (group) => group.openGranules },
-  { name: "journal_used_bytes", help: "Bytes the journal holds.", value: (group) => group.journal.bytesUsed },
-  { name: "journal_limit_bytes", help: "Bytes the journal may hold.", value: (group) => group.journal.bytesMax },
+  {
+    name: "serving",
+    help: "1 while host requests are answered.",
+    value: (group) => (group.serving ? 1 : 0),
+  },
+  {
+    name: "requests_in_flight",
+    help: "Host requests under way.",
+    value: (group) => group.requestsInFlight,
+  },
+  {
+    name: "open_granules",
+    help: "Granules of the open map.",
+    value: (group) => group.openGranules,
+  },
+  {
+    name: "journal_used_bytes",
+    help: "Bytes the journal holds.",
+    value: (group) => group.journal.bytesUsed,
+  },
+  {
+    name: "journal_limit_bytes",
+    help: "Bytes the journal may hold.",
+    value: (group) => group.journal.bytesMax,
+  },
   {
     name: "journal_stalled_writes",
     help: "Host writes that wait for room.",
@@ -56,20 +76,56 @@ const groupRows: readonly Row<GroupStatus>[] = [
 ];
 
 const copyRows: readonly Row<CopyStatus>[] = [
-  { name: "received_lsn", help: "Highest write received, contiguous.", value: (copy) => copy.received },
+  {
+    name: "received_lsn",
+    help: "Highest write received, contiguous.",
+    value: (copy) => copy.received,
+  },
   { name: "staged_lsn", help: "Highest write staged, contiguous.", value: (copy) => copy.staged },
-  { name: "complete_lsn", help: "Highest write complete, contiguous.", value: (copy) => copy.complete },
-  { name: "applied_lsn", help: "Highest write applied, contiguous.", value: (copy) => copy.applied },
+  {
+    name: "complete_lsn",
+    help: "Highest write complete, contiguous.",
+    value: (copy) => copy.complete,
+  },
+  {
+    name: "applied_lsn",
+    help: "Highest write applied, contiguous.",
+    value: (copy) => copy.applied,
+  },
   { name: "lag_bytes", help: "What would be lost, at most.", value: (copy) => copy.lagBytes },
-  { name: "lag_writes", help: "Writes that would be lost, at most.", value: (copy) => copy.lagWrites },
-  { name: "lag_seconds", help: "Age of the oldest write that would be lost.", value: (copy) => copy.lagSeconds },
-  { name: "apply_lag_bytes", help: "Complete and not yet applied.", value: (copy) => copy.applyLagBytes },
-  { name: "apply_lag_writes", help: "Writes complete and not applied.", value: (copy) => copy.applyLagWrites },
-  { name: "dirty_bytes", help: "Bytes of regions that the copy may lack.", value: (copy) => copy.dirtyBytes },
+  {
+    name: "lag_writes",
+    help: "Writes that would be lost, at most.",
+    value: (copy) => copy.lagWrites,
+  },
+  {
+    name: "lag_seconds",
+    help: "Age of the oldest write that would be lost.",
+    value: (copy) => copy.lagSeconds,
+  },
+  {
+    name: "apply_lag_bytes",
+    help: "Complete and not yet applied.",
+    value: (copy) => copy.applyLagBytes,
+  },
+  {
+    name: "apply_lag_writes",
+    help: "Writes complete and not applied.",
+    value: (copy) => copy.applyLagWrites,
+  },
+  {
+    name: "dirty_bytes",
+    help: "Bytes of regions that the copy may lack.",
+    value: (copy) => copy.dirtyBytes,
+  },
 ];
 
 const copyCounters: readonly Row<CopyStatus>[] = [
-  { name: "resync_sent_bytes_total", help: "Bytes that resyncs sent.", value: (copy) => copy.resyncSentBytes },
+  {
+    name: "resync_sent_bytes_total",
+    help: "Bytes that resyncs sent.",
+    value: (copy) => copy.resyncSentBytes,
+  },
   {
     name: "resync_compared_bytes_total",
     help: "Bytes that resyncs compared.",
@@ -84,7 +140,12 @@ const copyCounters: readonly Row<CopyStatus>[] = [
  */
 export function createMetrics(): Metrics {
   const registry = new Registry();
-  const fill = [fillGroups(registry), fillVolumes(registry), fillCopies(registry), fillRuntime(registry)];
+  const fill = [
+    fillGroups(registry),
+    fillVolumes(registry),
+    fillCopies(registry),
+    fillRuntime(registry),
+  ];
   return {
     contentType: registry.contentType,
     render(measured) {
@@ -97,7 +158,12 @@ export function createMetrics(): Metrics {
 
 type Fill = (measured: Measured) => void;
 
-function gauge(registry: Registry, name: string, help: string, labelNames: readonly string[]): Gauge {
+function gauge(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: readonly string[],
+): Gauge {
   return new Gauge({ name: `antipode_${name}`, help, labelNames, registers: [registry] });
 }
 
@@ -132,7 +198,10 @@ function fillVolumes(registry: Registry): Fill {
 
 function fillCopies(registry: Registry): Fill {
   const labels = ["group", "copy"];
-  const gauges = copyRows.map((row) => ({ row, metric: gauge(registry, `copy_${row.name}`, row.help, labels) }));
+  const gauges = copyRows.map((row) => ({
+    row,
+    metric: gauge(registry, `copy_${row.name}`, row.help, labels),
+  }));
   const counters = copyCounters.map((row) => ({
     row,
     metric: new Counter({
@@ -149,7 +218,10 @@ function fillCopies(registry: Registry): Fill {
     labels,
   );
   const state = gauge(registry, "copy_state", "1 at the copy's state.", [...labels, "state"]);
-  const image = gauge(registry, "copy_image", "1 at the state of the copy's image.", [...labels, "image"]);
+  const image = gauge(registry, "copy_image", "1 at the state of the copy's image.", [
+    ...labels,
+    "image",
+  ]);
   const link = gauge(registry, "copy_link", "1 at the state of the link.", [...labels, "link"]);
   return ({ status, nowSeconds }) => {
     for (const group of status.groups) {
@@ -167,20 +239,34 @@ function fillCopies(registry: Registry): Fill {
 }
 
 function recoveryPointOf(copy: CopyStatus, nowSeconds: number): number {
-  const hasPoint = copy.image === "synchronized" || copy.image === "consistent" || copy.image === "none";
+  const hasPoint =
+    copy.image === "synchronized" || copy.image === "consistent" || copy.image === "none";
   return hasPoint ? nowSeconds - copy.lagSeconds : 0;
 }
 
 function fillRuntime(registry: Registry): Fill {
-  const build = gauge(registry, "build_info", "1, with the version and the site.", ["version", "site"]);
+  const build = gauge(registry, "build_info", "1, with the version and the site.", [
+    "version",
+    "site",
+  ]);
   const delay = gauge(
     registry,
     "engine_event_loop_delay_seconds",
     "How late the engine's loop was since the last scrape.",
     ["quantile"],
   );
-  const busy = gauge(registry, "engine_event_loop_busy_ratio", "Share of time the engine's loop was busy.", []);
-  const resident = gauge(registry, "process_resident_memory_bytes", "Memory of the whole process.", []);
+  const busy = gauge(
+    registry,
+    "engine_event_loop_busy_ratio",
+    "Share of time the engine's loop was busy.",
+    [],
+  );
+  const resident = gauge(
+    registry,
+    "process_resident_memory_bytes",
+    "Memory of the whole process.",
+    [],
+  );
   const heap = gauge(registry, "engine_heap_bytes", "Heap in use by the engine's thread.", []);
   const cpu = new Counter({
     name: "antipode_process_cpu_seconds_total",

@@ -31,7 +31,8 @@ function groupComplaints(group: GroupStatus, objectives: Objectives): readonly s
   const complaints = group.volumes
     .filter(({ state }) => state === "failed")
     .map(({ name }) => `volume ${name} failed`);
-  if (group.role === "demoted") complaints.push(because("demoted: hosts are served nowhere", group.why));
+  if (group.role === "demoted")
+    complaints.push(because("demoted: hosts are served nowhere", group.why));
   if (group.role === "primary" && !group.serving) {
     complaints.push(because("hosts get no answers", group.why));
   }

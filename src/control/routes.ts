@@ -44,7 +44,10 @@ export function addRoutes(app: FastifyInstance, world: RouteWorld): void {
   app.get<{ Querystring: Record<string, unknown> }>("/v1/events/stream", async (request, reply) => {
     const query = parseEventQuery(request.query, request.headers["last-event-id"]);
     if (!stream.hasRoom()) {
-      return sendProblem(reply, problem(503, "unreachable", "too many read the event stream already"));
+      return sendProblem(
+        reply,
+        problem(503, "unreachable", "too many read the event stream already"),
+      );
     }
     reply.hijack();
     await stream.add(reply.raw, query.group, engine.events(query));
@@ -87,7 +90,10 @@ async function findGroup(engine: RemoteEngine, name: string): Promise<GroupStatu
   const group = status.groups.find((candidate) => candidate.name === name);
   if (group !== undefined) return group;
   const known = status.groups.map((candidate) => candidate.name).join(", ");
-  throw new NotFound(`site ${status.site} has no group ${JSON.stringify(name)}`, `groups here: ${known || "none"}`);
+  throw new NotFound(
+    `site ${status.site} has no group ${JSON.stringify(name)}`,
+    `groups here: ${known || "none"}`,
+  );
 }
 
 /** A thing of a request's path that is not there: HTTP 404, and wrong usage for the CLI. */
@@ -101,11 +107,15 @@ export class NotFound extends Error {
   }
 }
 
-function parseEventQuery(query: Record<string, unknown>, lastEventId?: string | string[]): EventQuery {
+function parseEventQuery(
+  query: Record<string, unknown>,
+  lastEventId?: string | string[],
+): EventQuery {
   const { group, since } = query;
   // A reader that lost its connection says how far it came; that is newer than what its address says.
   const from = typeof lastEventId === "string" ? lastEventId : since;
-  if (group !== undefined && typeof group !== "string") throw new AppError("usage", "group is given twice");
+  if (group !== undefined && typeof group !== "string")
+    throw new AppError("usage", "group is given twice");
   const seq = from === undefined ? undefined : Number(from);
   if (seq !== undefined && (!Number.isSafeInteger(seq) || seq < 0)) {
     throw new AppError("usage", `since: ${JSON.stringify(from)} is no sequence number`);

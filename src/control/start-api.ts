@@ -1,7 +1,7 @@
 import { MessageChannel, Worker } from "node:worker_threads";
 import { AppError } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import type { Address } from "#config/addresses.ts";
-import { formatAddress } from "#config/addresses.ts";
 import type { Engine } from "./bridge.ts";
 import { serveEngine } from "./bridge.ts";
 import type { StampedEvent } from "./event-log.ts";
@@ -24,7 +24,6 @@ export type ApiOptions = {
 };
 
 const restartMs = 1_000;
-const heapMiBMax = 256;
 
 /**
  * Starts the API in a thread of its own. Rejects with an `AppError` when the address cannot be listened on. A thread that
@@ -42,14 +41,14 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   };
   const later = (why: string): void => {
     options.onTrouble(`the API's thread stopped and is started again: ${running.reason() ?? why}`);
-    restart = setTimeout(again, restartMs);
+    restart = setTimeout(() => void again(), restartMs);
   };
   const again = async (): Promise<void> => {
     try {
       running = await startWorker(options);
       if (stopping) running.worker.postMessage("stop");
       else watch();
-    } catch (error) {
+    } catch (error: unknown) {
       if (!stopping) later(error instanceof Error ? error.message : String(error));
     }
   };
@@ -83,7 +82,7 @@ async function startWorker({ address, objectives, engine }: ApiOptions): Promise
   const worker = new Worker(new URL("./worker.ts", import.meta.url), {
     workerData,
     transferList: [port2],
-    resourceLimits: { maxOldGenerationSizeMb: heapMiBMax },
+    resourceLimits: { maxOldGenerationSizeMb: limits.apiHeapMiBMax },
   });
   let reason: string | undefined;
   worker.on("error", (error) => {
@@ -92,7 +91,7 @@ async function startWorker({ address, objectives, engine }: ApiOptions): Promise
   const report = await firstReport(worker, () => reason);
   if (report.kind === "listening") return { worker, publish, reason: () => reason };
   await worker.terminate();
-  throw new AppError("failed", `the API cannot listen on ${formatAddress(address)}: ${report.message}`, {
+  throw new AppError("failed", `the API cannot start: ${report.message}`, {
     hint: "stop what holds the address, or give the site another `api` in the cluster file",
   });
 }

@@ -1,5 +1,4 @@
 import { AppError } from "#base/errors.ts";
-import { limits } from "#base/limits.ts";
 import type { Address } from "#config/addresses.ts";
 import { parseAddress } from "#config/addresses.ts";
 import type { Config, SiteConfig } from "#config/types.ts";
@@ -13,7 +12,6 @@ import { watchRuntime } from "./engine-runtime.ts";
 import type { EventLog } from "./event-log.ts";
 import { createEventLog } from "./event-log.ts";
 import { objectivesOf } from "./objectives.ts";
-import type { Api } from "./start-api.ts";
 import { startApi } from "./start-api.ts";
 import { openTraceFile } from "./trace-file.ts";
 import { readVersion } from "./version.ts";
@@ -32,7 +30,11 @@ export type StartOptions = {
 
 export type RunningSite = {
   /** Where it listens, each as one would dial it. */
-  readonly addresses: { readonly nbd: readonly string[]; readonly api: string; readonly peer: string };
+  readonly addresses: {
+    readonly nbd: readonly string[];
+    readonly api: string;
+    readonly peer: string;
+  };
   status(): SiteStatus;
   command(command: SiteCommand): Promise<CommandOutcome>;
   /** Ends host connections, syncs, records a clean stop, and frees folder and addresses. */
@@ -55,15 +57,17 @@ export async function startSite(options: StartOptions): Promise<RunningSite> {
     for (const { name, run } of cleanups.splice(0).reverse()) {
       try {
         await run();
-      } catch (error) {
+      } catch (error: unknown) {
         // The rest must be freed all the same.
-        options.onTrouble(`${name} did not stop cleanly: ${error instanceof Error ? error.message : String(error)}`);
+        options.onTrouble(
+          `${name} did not stop cleanly: ${error instanceof Error ? error.message : String(error)}`,
+        );
       }
     }
   };
   try {
     return await compose(options, cleanups, undo);
-  } catch (error) {
+  } catch (error: unknown) {
     await undo();
     throw error;
   }
@@ -79,13 +83,10 @@ async function compose(
   const lock = takeDataLock(own.data);
   cleanups.push({ name: "the data folder", run: () => lock.release() });
 
-  // The API comes after the engine that feeds the log; until then there is nobody to tell.
-  let api: Api | undefined;
   const events = createEventLog({
     folder: own.data,
     site: own.name,
     wallMs: () => Date.now(),
-    onEvent: (event) => api?.publish(event),
     onTrouble,
   });
   cleanups.push({ name: "the event log", run: () => events.close() });
@@ -97,8 +98,7 @@ async function compose(
 
   // Groups may need their peers to find their roles, so everything listens before the start has ended.
   const peer = await listen({
-    address: addressOf(own.peer),
-    connectionsMax: limits.peerConnectionsMax,
+    address: own.peer,
     onConnection: (connection) => site.accept(connection),
     onTrouble,
   });
@@ -110,10 +110,11 @@ async function compose(
     onError: (error) => onTrouble(error.message),
   });
   cleanups.push({ name: "the NBD server", run: () => nbd.close() });
-  api = await startEngineApi(options, own, { site, events }, cleanups);
+  await startEngineApi(options, own, { site, events }, cleanups);
 
   const failure = await started.promise;
-  if (failure !== undefined) throw new AppError("failed", `site ${own.name} cannot start: ${failure}`);
+  if (failure !== undefined)
+    throw new AppError("failed", `site ${own.name} cannot start: ${failure}`);
   return {
     addresses: { nbd: nbd.addresses, api: own.api, peer: peer.address },
     status: () => site.status(),
@@ -123,7 +124,11 @@ async function compose(
 }
 
 /** Makes ports and engine. The ports' timers and the trace end after the engine has. */
-async function createEngine(options: StartOptions, events: EventLog, cleanups: Cleanup[]): Promise<Site> {
+async function createEngine(
+  options: StartOptions,
+  events: EventLog,
+  cleanups: Cleanup[],
+): Promise<Site> {
   const { config, site: name, tracePath, onTrouble } = options;
   const trace =
     tracePath === undefined
@@ -139,7 +144,7 @@ async function startEngineApi(
   own: SiteConfig,
   parts: { readonly site: Site; readonly events: EventLog },
   cleanups: Cleanup[],
-): Promise<Api> {
+): Promise<void> {
   const { site, events } = parts;
   const runtime = watchRuntime();
   cleanups.push({ name: "the loop's monitor", run: () => runtime.close() });
@@ -155,7 +160,7 @@ async function startEngineApi(
     onTrouble: options.onTrouble,
   });
   cleanups.push({ name: "the API", run: () => api.stop() });
-  return api;
+  events.follow((event) => api.publish(event));
 }
 
 function stopEngine(site: Site): Promise<void> {

@@ -33,7 +33,7 @@ export function openTraceFile(options: TraceFileOptions): TraceFile {
     waitingChars = 0;
     try {
       fs.writeSync(fd, text);
-    } catch (error) {
+    } catch (error: unknown) {
       const reason = error instanceof Error ? error.message : String(error);
       options.onTrouble(`tracing to ${options.path} ended: ${reason}`);
       fs.closeSync(fd);
@@ -65,7 +65,7 @@ export function openTraceFile(options: TraceFileOptions): TraceFile {
 function openForAppend(path: string): number {
   try {
     return fs.openSync(path, "a", 0o600);
-  } catch (error) {
+  } catch (error: unknown) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new AppError("failed", `the trace file cannot be opened: ${reason}`, {
       hint: "name a file in a folder that is there with --trace FILE",

@@ -1,10 +1,10 @@
 import fs from "node:fs";
-import net from "node:net";
-import { parentPort, workerData } from "node:worker_threads";
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import fastify from "fastify";
 import { must } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import type { Address } from "#config/addresses.ts";
+import { bind } from "#io/bind.ts";
 import { connectEngine } from "./bridge.ts";
 import { createEventStream } from "./event-stream.ts";
 import { refuseRequest } from "./guard.ts";
@@ -24,8 +24,6 @@ export type WorkerOptions = {
 export type WorkerReport =
   | { readonly kind: "listening" }
   | { readonly kind: "failed"; readonly message: string };
-
-type MessagePort = import("node:worker_threads").MessagePort;
 
 // The API's thread: an HTTP server on loopback or a Unix socket in front of the engine that runs in the main thread.
 
@@ -52,44 +50,26 @@ app.setNotFoundHandler((request, reply) =>
 );
 addRoutes(app, { engine, stream, metrics: createMetrics(), objectives });
 
-parent.on("message", () => {
-  stream.close();
-  void app.close().then(() => {
-    enginePort.close();
-    parent.close();
-  });
-});
-
-report(await begin());
+parent.on("message", () => void stop());
+parent.postMessage(await begin());
 
 async function begin(): Promise<WorkerReport> {
   try {
-    if (address.kind === "tcp") {
-      await app.listen({ host: address.host, port: address.port });
-    } else {
-      await removeStaleSocket(address.path);
-      await app.listen({ path: address.path });
-      // Whoever can write to the socket can command the site.
-      fs.chmodSync(address.path, 0o600);
-    }
+    await app.ready();
+    await bind(app.server, address);
+    // Whoever can write to the socket can command the site.
+    if (address.kind === "unix") fs.chmodSync(address.path, 0o600);
     return { kind: "listening" };
-  } catch (error) {
+  } catch (error: unknown) {
     return { kind: "failed", message: error instanceof Error ? error.message : String(error) };
   }
 }
 
-function report(message: WorkerReport): void {
-  parent.postMessage(message);
-}
-
-/** Removes a socket that a killed process left behind; one that answers is left alone, and listening then fails. */
-async function removeStaleSocket(path: string): Promise<void> {
-  if (!fs.existsSync(path)) return;
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const probe = net.connect({ path });
-  probe.on("connect", () => resolve(false));
-  probe.on("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
-  const stale = await promise;
-  probe.destroy();
-  if (stale) fs.rmSync(path, { force: true });
+async function stop(): Promise<void> {
+  stream.close();
+  app.server.close();
+  app.server.closeAllConnections();
+  await app.close();
+  enginePort.close();
+  parent.close();
 }

@@ -23,9 +23,7 @@ export type GroupRecord = {
   /** This site's image, as far as the site itself can know. */
   image: ImageState;
   /** Where the image was last made `synchronized`. */
-  syncedAt:
-    | { readonly lsn: number; readonly generation: number; readonly wallMs: number }
-    | undefined;
+  syncedAt: { readonly lsn: number; readonly generation: number } | undefined;
   /** The primary has told us that it went on without us, from which LSN, and why. */
   toldOfFracture: { readonly lsn: number; readonly why: string } | undefined;
   /** Identities of the open map of each volume, by the volume's index. */

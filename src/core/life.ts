@@ -1,6 +1,7 @@
 import type { HostRequest } from "#ports/host-request.ts";
 import { fracture, mapOf } from "./dirty-maps.ts";
 import { roundLegDone, wantRound } from "./flush.ts";
+import { generationCounter } from "./history.ts";
 import { legDone } from "./legs.ts";
 import { isFed, mustHave } from "./member-state.ts";
 import { loseMember } from "./members.ts";
@@ -22,6 +23,9 @@ export function startPrimary(primary: Primary, out: PrimaryEffect[]): void {
   record.incarnation += 1;
   record.cleanStop = false;
   record.toldOfFracture = undefined;
+  // Whoever has been primary has held a whole image.
+  const generation = generationCounter(record.history);
+  record.syncedAt ??= { lsn: primary.nextLsn - 1, generation };
   const toResolve = primary.members.filter((member) => member.record.phase !== "blank");
   for (const volume of primary.volumes) {
     primary.openGranules += volume.open.size;

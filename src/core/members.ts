@@ -43,7 +43,10 @@ export function sessionOpened(
   }
   member.record.splitBrain = false;
   member.record.stoppedWhy = "";
-  if (member.record.phase === "blank" && member.dirty === undefined) markAll(primary, member, out);
+  if (hello.isBlank || member.record.phase === "blank") {
+    member.record.phase = "blank";
+    markAll(primary, member, out);
+  }
   // The member's own open map counts only after `memberOpenMapEnd`; where the tenures are the same it sends none.
 }
 
@@ -60,7 +63,7 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
     };
   }
   const successor = successorOf(hello.history, primary.record.history);
-  if (successor !== undefined && hello.aloneTowards[successor.site] === true) {
+  if (successor !== undefined && hello.aloneTowards.includes(successor.site)) {
     return {
       why: `${member.site} acked writes without ${successor.site} before ${successor.site} was promoted`,
       splitBrain: true,
@@ -76,7 +79,8 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
   return undefined;
 }
 
-function stopMember(
+/** Does not feed the member, and says why, until an operator acts. */
+export function stopMember(
   primary: Primary,
   member: Member,
   refusal: Refusal,

@@ -51,6 +51,7 @@ export function resumeMember(primary: Primary, member: Member, out: PrimaryEffec
 export function resyncMemberFull(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   member.record.fullConfirmed = true;
   member.record.stoppedWhy = "";
+  member.record.splitBrain = false;
   member.resumed = true;
   for (const volume of primary.volumes) {
     markBytes(mapOf(primary, member, volume.index, out), 0, volume.bytes);

@@ -51,6 +51,8 @@ function admitRead(
     wantRegions(primary, volume, request);
     return hold(primary, request);
   }
+  // A read changes nothing, so nothing waits for it: the image answers the host by itself.
+  primary.inFlight -= 1;
   out.push({ kind: "read", request });
 }
 

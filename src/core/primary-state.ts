@@ -233,10 +233,10 @@ export type RecordAction =
 export type MemberHello = {
   readonly replicaId: string;
   readonly history: GroupRecord["history"];
-  /** Whether it once acked writes alone towards a site, by site. */
-  readonly aloneTowards: { readonly [site: string]: boolean };
-  /** It has received nothing of this group yet. */
-  readonly blank: boolean;
+  /** Sites without whom it acked writes when it was primary. */
+  readonly aloneTowards: readonly string[];
+  /** It never held a whole image. */
+  readonly isBlank: boolean;
 };
 
 export type PrimaryEvent =
@@ -296,6 +296,7 @@ export type PrimaryEvent =
     }
   | { readonly kind: "probeAnswered"; readonly member: number; readonly roundTripMs: number }
   | { readonly kind: "suspend"; readonly why: string }
+  | { readonly kind: "splitBrain"; readonly member: number; readonly why: string }
   | { readonly kind: "pause"; readonly member: number }
   | { readonly kind: "resume"; readonly member: number }
   | { readonly kind: "resyncFull"; readonly member: number }

@@ -27,6 +27,7 @@ import {
   memberOpenMap,
   memberOpenMapEnd,
   sessionOpened,
+  stopMember,
 } from "./members.ts";
 import { closeGranules, opened, openGathered } from "./open-map.ts";
 import { pauseMember, resumeMember, resyncMemberFull } from "./operator.ts";
@@ -215,6 +216,9 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
       return synchronizedRecorded(primary, member, out);
     case "probeAnswered":
       noteProbe(primary, member, event.roundTripMs);
+      return maybeServe(primary, out);
+    case "splitBrain":
+      stopMember(primary, member, { why: event.why, splitBrain: true }, out);
       return maybeServe(primary, out);
     case "pause":
       return pauseMember(primary, member, out);

@@ -79,10 +79,10 @@ class SocketConnection implements Connection {
     this.#socket.resume();
   }
 
-  end(): void {
+  end(why: string): void {
     if (this.#isOver()) return;
     this.#ending = true;
-    this.#why = "ended by this side";
+    this.#why = why;
     // What comes now is thrown away, and still has to be read, or the other side's end would never be seen.
     this.#socket.resume();
     this.#endTimer = setTimeout(() => this.#socket.destroy(), limits.peerEndMsMax);

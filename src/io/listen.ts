@@ -23,10 +23,13 @@ export type Listener = {
   close(): Promise<void>;
 };
 
+/** What is connected, and for each a promise of its `onClose`. */
+type Connections = Map<Connection, Promise<void>>;
+
 /** Accepts the connections of peers, the other end of `Transport.dial`. Rejects with an `AppError` when it cannot. */
 export async function listen(options: ListenOptions): Promise<Listener> {
   const address = listenAddressOf(options.address);
-  const connections = new Set<Connection>();
+  const connections: Connections = new Map();
   const server = net.createServer((socket) => accept(socket, options, connections));
   const connectionsMax = options.connectionsMax ?? limits.peerConnectionsMax;
   server.maxConnections = connectionsMax;
@@ -47,9 +50,10 @@ export function listenAddressOf(text: string): Address {
   return anyPort && address.kind === "tcp" ? { ...address, port: 0 } : address;
 }
 
-function accept(socket: Socket, options: ListenOptions, connections: Set<Connection>): void {
+function accept(socket: Socket, options: ListenOptions, connections: Connections): void {
   createConnection(socket, remoteOf(socket), (connection) => {
-    connections.add(connection);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    connections.set(connection, promise);
     const events = options.onConnection(connection);
     return {
       onData: (chunk) => events.onData(chunk),
@@ -57,16 +61,18 @@ function accept(socket: Socket, options: ListenOptions, connections: Set<Connect
       onClose(why) {
         connections.delete(connection);
         events.onClose(why);
+        resolve();
       },
     };
   });
 }
 
-function closeAll(server: Server, connections: ReadonlySet<Connection>): Promise<void> {
+async function closeAll(server: Server, connections: Connections): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   server.close(() => resolve());
-  for (const connection of connections) connection.close("this side is stopping");
-  return promise;
+  const closed = [...connections.values()];
+  for (const connection of connections.keys()) connection.close("this side is stopping");
+  await Promise.all([promise, ...closed]);
 }
 
 function remoteOf(socket: Socket): string {

@@ -62,9 +62,9 @@ export type NbdConnectionPorts = {
 /**
  * One NBD client on one socket: everything between its bytes and the engine.
  *
- * The unit is the turn: what has arrived is decoded and submitted whole, and the replies that exist at its end go out in
- * one write. A reply that comes later (from the disk or from a copy) opens a turn of its own, shared by all that come
- * with it. Nothing here makes a promise, a closure or a timer per request.
+ * The unit is the turn: what has arrived is decoded and submitted whole, and the replies that exist at its end go out
+ * in one write. A reply that comes later (from the disk or from a copy) opens a turn of its own, shared by all that
+ * come with it. Nothing here makes a promise, a closure or a timer per request.
  *
  * The client is not read from while too much of it is under way or it does not take its replies. When it dies, requests
  * under way go on in the engine, and their replies find the connection closed and are dropped.
@@ -155,9 +155,11 @@ export class NbdConnection {
     const stands = this.#socket.bytesRead === this.#seenRead && queued === this.#seenQueued;
     this.#seenRead = this.#socket.bytesRead;
     this.#seenQueued = queued;
+    // Where it is we who do not read on, the rest of the request is not the client's debt.
+    const owed = this.#paused ? 0 : partialBytes(this.#decoder);
     if (this.#phase === "draining" && nowMs - this.#drainingSinceMs >= limits.nbdDrainMsMax) {
       this.close(undefined);
-    } else if (stands && this.#ports.held.isFull() && queued + partialBytes(this.#decoder) > 0) {
+    } else if (stands && this.#ports.held.isFull() && queued + owed > 0) {
       this.close("it stood still in the middle of a message while memory was short");
     }
   }

@@ -20,6 +20,8 @@ export type NbdServerOptions = {
    * `limits.nbdReportsPerSweepMax` of the latter are told in a second, the rest are only counted.
    */
   readonly onError: (error: AppError) => void;
+  /** Connections at a time; by default `limits.hostConnectionsMax`. */
+  readonly connectionsMax?: number;
 };
 
 export type NbdServer = {
@@ -172,7 +174,8 @@ class NbdFront {
 
   #onConnection(socket: Socket): void {
     this.#connectionsTotal++;
-    if (this.#connections.size >= limits.hostConnectionsMax && !this.#evictOne()) {
+    const connectionsMax = this.#options.connectionsMax ?? limits.hostConnectionsMax;
+    if (this.#connections.size >= connectionsMax && !this.#evictOne()) {
       this.#connectionsRefused++;
       socket.destroy();
       return;

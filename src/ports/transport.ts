@@ -17,8 +17,8 @@ export type Connection = {
   /** Stops and restarts the flow of `onData`, so that what is unread stays with the sender. */
   pause(): void;
   resume(): void;
-  /** Sends what is queued, then ends. `onClose` follows. */
-  end(): void;
+  /** Sends what is queued, then ends. `onClose` follows with `why`. */
+  end(why: string): void;
   /** Drops everything at once. `onClose` follows with `why`. */
   close(why: string): void;
 };

@@ -25,7 +25,11 @@ export type GroupStatus = {
   readonly lsn: number;
   readonly set: number;
   readonly volumes: readonly VolumeStatus[];
-  readonly journal: { readonly bytesUsed: number; readonly bytesMax: number; readonly stalledWrites: number };
+  readonly journal: {
+    readonly bytesUsed: number;
+    readonly bytesMax: number;
+    readonly stalledWrites: number;
+  };
   readonly copies: readonly CopyStatus[];
   /** Open-map granules and host requests under way, for the curious and for tests. */
   readonly openGranules: number;
@@ -66,9 +70,19 @@ export type CopyStatus = {
 export type SiteCommand =
   | { readonly kind: "pause"; readonly group: string; readonly copy: string }
   | { readonly kind: "resume"; readonly group: string; readonly copy: string }
-  | { readonly kind: "resync"; readonly group: string; readonly copy: string; readonly full: boolean }
+  | {
+      readonly kind: "resync";
+      readonly group: string;
+      readonly copy: string;
+      readonly full: boolean;
+    }
   | { readonly kind: "repair"; readonly group: string; readonly volume: string }
-  | { readonly kind: "promote"; readonly group: string; readonly force: boolean; readonly dryRun: boolean }
+  | {
+      readonly kind: "promote";
+      readonly group: string;
+      readonly force: boolean;
+      readonly dryRun: boolean;
+    }
   | { readonly kind: "demote"; readonly group: string; readonly dryRun: boolean };
 
 /** How a command ended. `plan` lists in plain sentences what was (or would be) done and what it costs. */

@@ -1,12 +1,22 @@
-import type { Config } from "#config/types.ts";
+import type { Config, GroupConfig } from "#config/types.ts";
 import type { Connection, ConnectionEvents } from "#ports/transport.ts";
-import type { Exports } from "#ports/exports.ts";
-import type { CommandOutcome, SiteCommand, SiteStatus } from "#site/api.ts";
-import type { SitePorts } from "#site/ports.ts";
+import type { ExportFound, ExportInfo, Exports } from "#ports/exports.ts";
+import { parseOpen } from "#wire/peer/documents.ts";
+import { frameType } from "#wire/peer/messages.ts";
+import type { CommandOutcome, SiteCommand, SiteStatus } from "./api.ts";
+import { runCommand } from "./commands.ts";
+import { findVolume, openGroup, sessionAsked, stopGroup, viewHeard, viewOf } from "./group.ts";
+import type { Group } from "./group.ts";
+import { createInquiries } from "./inquiry.ts";
+import type { Inquiries, InquirySite } from "./inquiry.ts";
+import { acceptPeer, sendDocument } from "./peer-connection.ts";
+import type { Peer, PeerIdentity } from "./peer-connection.ts";
+import type { SitePorts } from "./ports.ts";
+import { groupStatus } from "./status.ts";
 
 /** One running site: all its groups, in whatever role each has. Nothing in it reads a clock or opens a file by itself. */
 export type Site = {
-  /** Opens all groups and begins. `done` is called when every group has found its role; exports may still wait for peers. */
+  /** Opens all groups and begins. `done` is called when every group has taken up its role; hosts may still wait for peers. */
   start(done: (failure: string | undefined) => void): void;
   /** A peer has connected. The listener is the caller's. */
   accept(connection: Connection): ConnectionEvents;
@@ -24,4 +34,172 @@ export type SiteOptions = {
   readonly ports: SitePorts;
 };
 
-export declare function createSite(options: SiteOptions): Site;
+type Parts = {
+  readonly options: SiteOptions;
+  readonly identity: PeerIdentity;
+  readonly inquiries: Inquiries;
+  readonly groups: Map<string, Group>;
+  readonly dropListeners: ((group: string) => void)[];
+};
+
+export function createSite(options: SiteOptions): Site {
+  const { config, name, ports } = options;
+  const identity: PeerIdentity = {
+    cluster: config.cluster,
+    site: name,
+    knownSites: new Set(config.sites.keys()),
+    secret: config.secret,
+    bootId: ports.bootId,
+    crypto: ports.crypto,
+    clock: ports.clock,
+  };
+  const groups = new Map<string, Group>();
+  const inquiries = createInquiries({
+    identity,
+    transport: ports.transport,
+    sites: neighbours(config, name),
+    viewsFor: (site) => shared(groups, site).map(viewOf),
+    onViews(site, views) {
+      for (const view of views) {
+        const group = groups.get(view.group);
+        if (group !== undefined && holds(group.config, site)) viewHeard(group, site, view);
+      }
+    },
+    onAnswer(site, roundTripMs) {
+      for (const group of groups.values()) group.run?.siteAnswered(site, roundTripMs);
+    },
+    onDown(site, why) {
+      for (const group of groups.values()) group.run?.siteDown(site, why);
+    },
+  });
+  const parts: Parts = { options, identity, inquiries, groups, dropListeners: [] };
+  return {
+    start: (done) => startSite(parts, done),
+    accept: (connection) =>
+      acceptPeer(identity, connection, (peer, open) => opened(parts, peer, open)),
+    exports: exportsOf(parts),
+    status: () => ({
+      site: name,
+      version: options.version,
+      groups: [...groups.values()].map(groupStatus),
+    }),
+    command: (command, done) => runCommand(groups, command, done),
+    stop(done) {
+      inquiries.stop();
+      let missing = groups.size;
+      if (missing === 0) return done();
+      for (const group of groups.values()) {
+        stopGroup(group, () => {
+          missing -= 1;
+          if (missing === 0) done();
+        });
+      }
+    },
+  };
+}
+
+/** Whether a site has a part in a group. */
+function holds(group: GroupConfig, site: string): boolean {
+  return group.primary === site || group.copies.has(site);
+}
+
+function shared(groups: ReadonlyMap<string, Group>, site: string): Group[] {
+  return [...groups.values()].filter((group) => holds(group.config, site));
+}
+
+function addressOf(config: Config, from: string, to: string): string {
+  const reach = config.sites.get(from)?.reach.get(to);
+  return reach ?? config.sites.get(to)?.peer ?? "";
+}
+
+// Every site that shares a group with this one, probed as often as the most impatient of those groups asks.
+function neighbours(config: Config, name: string): InquirySite[] {
+  const found = new Map<string, InquirySite>();
+  for (const group of config.groups.values()) {
+    if (!holds(group, name)) continue;
+    for (const site of [group.primary, ...group.copies.keys()]) {
+      if (site === name) continue;
+      const copy = group.copies.get(site) ?? group.copies.get(name);
+      const { probeMs, timeoutMs } = copy ?? { probeMs: 500, timeoutMs: 3_000 };
+      const known = found.get(site);
+      found.set(site, {
+        site,
+        address: addressOf(config, name, site),
+        probeMs: Math.min(probeMs, known?.probeMs ?? probeMs),
+        timeoutMs: Math.min(timeoutMs, known?.timeoutMs ?? timeoutMs),
+      });
+    }
+  }
+  return [...found.values()];
+}
+
+function startSite(parts: Parts, done: (failure: string | undefined) => void): void {
+  const { config, name, ports } = parts.options;
+  const own = [...config.groups.values()].filter((group) => holds(group, name));
+  let missing = own.length;
+  let failure: string | undefined;
+  const finish = (): void => {
+    if (failure === undefined) parts.inquiries.start();
+    done(failure);
+  };
+  if (missing === 0) return finish();
+  for (const group of own) {
+    const options = {
+      cluster: config.cluster,
+      site: name,
+      config: group,
+      ports,
+      identity: parts.identity,
+      inquiries: parts.inquiries,
+      nbd: config.sites.get(name)?.nbd ?? [],
+      addressOf: (site: string) => addressOf(config, name, site),
+      onDrop: (dropped: string) => {
+        for (const listener of parts.dropListeners) listener(dropped);
+      },
+    };
+    openGroup(options, (opened, why) => {
+      if (opened === undefined) failure ??= why;
+      else parts.groups.set(group.name, opened);
+      missing -= 1;
+      if (missing === 0) finish();
+    });
+  }
+}
+
+function opened(parts: Parts, peer: Peer, document: unknown): void {
+  const open = parseOpen(document);
+  if (!open.ok) return peer.connection.close(open.error);
+  if (open.value.purpose === "inquiry") return parts.inquiries.answer(peer);
+  const group = parts.groups.get(open.value.group);
+  if (group !== undefined && holds(group.config, peer.site)) {
+    return sessionAsked(group, peer, open.value);
+  }
+  const why = `site ${parts.options.name} has no part in group ${open.value.group}, or is still starting`;
+  sendDocument(peer, frameType.refused, { code: "not-a-copy", why, history: [] });
+  peer.connection.end(why);
+}
+
+// ----------------------------------------------------------------------------------------------------------------- exports
+
+function exportsOf(parts: Parts): Exports {
+  return {
+    list: () => [...parts.groups.values()].flatMap(listOf),
+    find: (name) => find(parts, name),
+    onDrop: (listener) => {
+      parts.dropListeners.push(listener);
+    },
+  };
+}
+
+function listOf(group: Group): ExportInfo[] {
+  return group.config.volumes.map((volume) => {
+    const name = `${group.name}/${volume.name}`;
+    return { name, bytes: volume.bytes, served: findVolume(group, volume.name).kind === "served" };
+  });
+}
+
+function find(parts: Parts, name: string): ExportFound {
+  const slash = name.indexOf("/");
+  const group = parts.groups.get(name.slice(0, Math.max(0, slash)));
+  return group === undefined ? { kind: "unknown" } : findVolume(group, name.slice(slash + 1));
+}

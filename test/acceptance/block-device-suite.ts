@@ -31,115 +31,117 @@ type Op =
 
 /** What every `BlockDevice` must do, whoever implements it. `start` makes a world with an empty device. */
 export function blockDeviceSuite(name: string, start: () => BlockDeviceWorld): void {
-  const within = (what: string, run: (world: BlockDeviceWorld) => Promise<void>): void => {
-    test(what, async (t: TestContext) => {
-      const world = start();
-      t.after(() => world.end());
-      await run(world);
-    });
-  };
-
   describe(`BlockDevice: ${name}`, () => {
-    within("a new device reads as zeros up to its very end", async (world) => {
-      const device = world.open();
-      assert.equal(device.bytes, DEVICE_BYTES);
-      assert.deepEqual(await read(world, device, 0, DEVICE_BYTES), new Uint8Array(DEVICE_BYTES));
-      assert.deepEqual(await read(world, device, DEVICE_BYTES, 0), new Uint8Array(0));
-      device.close();
-    });
-
-    within("every request calls back once, with its own context", async (world) => {
-      const device = world.open();
-      const calls: string[] = [];
-      const note = (context: string, failure: IoFailure | undefined): void => {
-        calls.push(`${context} ${failure?.code ?? "ok"}`);
-      };
-      device.write(0, [new Uint8Array(512)], "write", note);
-      device.zero(512, 512, false, "zero", note);
-      device.read(0, 1024, "read", note);
-      await world.settle(() => calls.length >= 3);
-      assert.deepEqual(calls.toSorted(), ["read ok", "write ok", "zero ok"]);
-      device.close();
-    });
-
-    within("overlapping writes and zeroes take effect in the order of the calls", async (world) => {
-      const device = world.open();
-      await fc.assert(
-        fc.asyncProperty(fc.array(someOp, { minLength: 1, maxLength: 12 }), async (ops) => {
-          const twin = await read(world, device, 0, DEVICE_BYTES);
-          await apply(world, device, ops);
-          for (const op of ops) applyToTwin(twin, op);
-          assert.ok(Buffer.compare(await read(world, device, 0, DEVICE_BYTES), twin) === 0);
-          await checkExtents(world, device, twin);
-        }),
-        { numRuns: 40 },
-      );
-      device.close();
-    });
-
-    within("extents cover the range without gaps, from an odd byte to an odd byte", async (world) => {
-      const device = world.open();
-      await apply(world, device, [
-        { kind: "write", offset: 9 * PAGE_BYTES, chunks: [new Uint8Array(PAGE_BYTES).fill(1)] },
-      ]);
-      const extents = await ask(world, device, 5001, 100_000);
-      assertCover(extents, 5001, 100_000);
-      const holding = must(
-        extents.find(({ offset, length }) => offset + length > 9 * PAGE_BYTES),
-        "an extent over the written page",
-      );
-      assert.equal(holding.hole, false);
-      assert.deepEqual(await ask(world, device, 7, 0), []);
-      device.close();
-    });
-
-    within("what was written is there for the next process, synced or not", async (world) => {
-      const device = world.open();
-      const bytes = new Uint8Array(700).fill(9);
-      await apply(world, device, [{ kind: "write", offset: DEVICE_BYTES - 700, chunks: [bytes] }]);
-      device.close();
-      const again = world.open();
-      assert.deepEqual(await read(world, again, DEVICE_BYTES - 700, 700), bytes);
-      again.close();
-    });
-
-    within("every waiter of a sync is called, once, and then nothing is unsynced", async (world) => {
-      const device = world.open();
-      const calls = new Map<number, number>();
-      for (let waiter = 0; waiter < 20; waiter++) {
-        await apply(world, device, [{ kind: "write", offset: 0, chunks: [new Uint8Array(512)] }]);
-        device.sync((failure) => {
-          assert.equal(failure, undefined);
-          calls.set(waiter, (calls.get(waiter) ?? 0) + 1);
-        });
-      }
-      await world.settle(() => calls.size === 20);
-      assert.deepEqual([...new Set(calls.values())], [1]);
-      assert.equal(device.unsyncedBytes(), 0);
-      await apply(world, device, [{ kind: "write", offset: 0, chunks: [new Uint8Array(512)] }]);
-      assert.equal(device.unsyncedBytes(), 512);
-      device.close();
-    });
-
-    within("F38: a failed sync is final: everything fails with EIO from then on", async (world) => {
-      const device = world.openBroken();
-      const results: (string | undefined)[] = [];
-      device.sync((failure) => results.push(failure?.code));
-      await world.settle(() => results.length === 1);
-      assert.notEqual(results[0], undefined, "the first sync fails");
-      const note = (_: undefined, failure: IoFailure | undefined): void => {
-        results.push(failure?.code);
-      };
-      device.write(0, [new Uint8Array(512)], undefined, note);
-      device.zero(0, 512, true, undefined, note);
-      device.read(0, 512, undefined, note);
-      device.sync((failure) => results.push(failure?.code));
-      await world.settle(() => results.length === 5);
-      assert.deepEqual(results.slice(1), ["EIO", "EIO", "EIO", "EIO"]);
-      device.close();
-    });
+    for (const [what, run] of Object.entries(cases)) {
+      test(what, async (t: TestContext) => {
+        const world = start();
+        t.after(() => world.end());
+        await run(world);
+      });
+    }
   });
 }
+
+const cases: Readonly<Record<string, (world: BlockDeviceWorld) => Promise<void>>> = {
+  "a new device reads as zeros up to its very end": async (world) => {
+    const device = world.open();
+    assert.equal(device.bytes, DEVICE_BYTES);
+    assert.deepEqual(await read(world, device, 0, DEVICE_BYTES), new Uint8Array(DEVICE_BYTES));
+    assert.deepEqual(await read(world, device, DEVICE_BYTES, 0), new Uint8Array(0));
+    device.close();
+  },
+
+  "every request calls back once, with its own context": async (world) => {
+    const device = world.open();
+    const calls: string[] = [];
+    const note = (context: string, failure: IoFailure | undefined): void => {
+      calls.push(`${context} ${failure?.code ?? "ok"}`);
+    };
+    device.write(0, [new Uint8Array(512)], "write", note);
+    device.zero(512, 512, false, "zero", note);
+    device.read(0, 1024, "read", note);
+    await world.settle(() => calls.length >= 3);
+    assert.deepEqual(calls.toSorted(), ["read ok", "write ok", "zero ok"]);
+    device.close();
+  },
+
+  "overlapping writes and zeroes take effect in the order of the calls": async (world) => {
+    const device = world.open();
+    await fc.assert(
+      fc.asyncProperty(fc.array(someOp, { minLength: 1, maxLength: 12 }), async (ops) => {
+        const twin = await read(world, device, 0, DEVICE_BYTES);
+        await apply(world, device, ops);
+        for (const op of ops) applyToTwin(twin, op);
+        assert.ok(Buffer.compare(await read(world, device, 0, DEVICE_BYTES), twin) === 0);
+        await checkExtents(world, device, twin);
+      }),
+      { numRuns: 40 },
+    );
+    device.close();
+  },
+
+  "extents cover the range without gaps, from an odd byte to an odd byte": async (world) => {
+    const device = world.open();
+    await apply(world, device, [
+      { kind: "write", offset: 9 * PAGE_BYTES, chunks: [new Uint8Array(PAGE_BYTES).fill(1)] },
+    ]);
+    const extents = await ask(world, device, 5001, 100_000);
+    assertCover(extents, 5001, 100_000);
+    const holding = must(
+      extents.find(({ offset, length }) => offset + length > 9 * PAGE_BYTES),
+      "an extent over the written page",
+    );
+    assert.equal(holding.hole, false);
+    assert.deepEqual(await ask(world, device, 7, 0), []);
+    device.close();
+  },
+
+  "what was written is there for the next process, synced or not": async (world) => {
+    const device = world.open();
+    const bytes = new Uint8Array(700).fill(9);
+    await apply(world, device, [{ kind: "write", offset: DEVICE_BYTES - 700, chunks: [bytes] }]);
+    device.close();
+    const again = world.open();
+    assert.deepEqual(await read(world, again, DEVICE_BYTES - 700, 700), bytes);
+    again.close();
+  },
+
+  "every waiter of a sync is called, once, and then nothing is unsynced": async (world) => {
+    const device = world.open();
+    const calls = new Map<number, number>();
+    for (let waiter = 0; waiter < 20; waiter++) {
+      await apply(world, device, [{ kind: "write", offset: 0, chunks: [new Uint8Array(512)] }]);
+      device.sync((failure) => {
+        assert.equal(failure, undefined);
+        calls.set(waiter, (calls.get(waiter) ?? 0) + 1);
+      });
+    }
+    await world.settle(() => calls.size === 20);
+    assert.deepEqual([...new Set(calls.values())], [1]);
+    assert.equal(device.unsyncedBytes(), 0);
+    await apply(world, device, [{ kind: "write", offset: 0, chunks: [new Uint8Array(512)] }]);
+    assert.equal(device.unsyncedBytes(), 512);
+    device.close();
+  },
+
+  "F38: a failed sync is final: everything fails with EIO from then on": async (world) => {
+    const device = world.openBroken();
+    const results: (string | undefined)[] = [];
+    device.sync((failure) => results.push(failure?.code));
+    await world.settle(() => results.length === 1);
+    assert.notEqual(results[0], undefined, "the first sync fails");
+    const note = (_: undefined, failure: IoFailure | undefined): void => {
+      results.push(failure?.code);
+    };
+    device.write(0, [new Uint8Array(512)], undefined, note);
+    device.zero(0, 512, true, undefined, note);
+    device.read(0, 512, undefined, note);
+    device.sync((failure) => results.push(failure?.code));
+    await world.settle(() => results.length === 5);
+    assert.deepEqual(results.slice(1), ["EIO", "EIO", "EIO", "EIO"]);
+    device.close();
+  },
+};
 
 const someOffset = fc.oneof(
   fc.nat(PAGES - 8).map((page) => page * PAGE_BYTES),
@@ -151,14 +153,19 @@ const someOp: fc.Arbitrary<Op> = fc.oneof(
     kind: fc.constant("write" as const),
     offset: someOffset,
     chunks: fc.array(
-      fc.tuple(fc.nat(2 * PAGE_BYTES), fc.nat(255)).map(([n, byte]) => new Uint8Array(n).fill(byte)),
+      fc
+        .tuple(fc.nat(2 * PAGE_BYTES), fc.nat(255))
+        .map(([n, byte]) => new Uint8Array(n).fill(byte)),
       { maxLength: 4 },
     ),
   }),
   fc.record({
     kind: fc.constant("zero" as const),
     offset: someOffset,
-    length: fc.oneof(fc.nat(8).map((pages) => pages * PAGE_BYTES), fc.nat(8 * PAGE_BYTES)),
+    length: fc.oneof(
+      fc.nat(8).map((pages) => pages * PAGE_BYTES),
+      fc.nat(8 * PAGE_BYTES),
+    ),
     mayPunch: fc.boolean(),
   }),
 );

@@ -19,112 +19,114 @@ const OK = undefined;
 
 /** What every `File` and `Folder` must do, whoever implements them. `start` makes a world with an empty folder. */
 export function fileSuite(name: string, start: () => FileWorld): void {
-  const within = (what: string, run: (world: FileWorld) => Promise<void>): void => {
-    test(what, async (t: TestContext) => {
-      const world = start();
-      t.after(() => world.end());
-      await run(world);
-    });
-  };
-
   describe(`File and Folder: ${name}`, () => {
-    within("an opened file is made empty, and reads as zeros beyond its end", async (world) => {
-      const folder = world.openFolder();
-      assert.equal(folder.exists("map"), false);
-      const file = opened(folder, "map");
-      assert.equal(file.bytes(), 0);
-      assert.deepEqual(contents(file, 0, 16), new Uint8Array(16));
-      assert.equal(folder.exists("map"), true);
-      assert.deepEqual(folder.list(), ["map"]);
-      file.close();
-    });
-
-    within("chunks are written one behind the other, and a gap reads as zeros", async (world) => {
-      const file = opened(world.openFolder(), "map");
-      const chunks = [Uint8Array.of(1, 2), new Uint8Array(0), Uint8Array.of(3)];
-      assert.equal(file.write(5, chunks), OK);
-      assert.equal(file.bytes(), 8);
-      assert.deepEqual(contents(file, 3, 7), Uint8Array.of(0, 0, 1, 2, 3, 0, 0));
-      file.close();
-    });
-
-    within("a file equals its dumb twin after any writes", async (world) => {
-      const folder = world.openFolder();
-      let count = 0;
-      fc.assert(
-        fc.property(fc.array(someWrite, { maxLength: 12 }), (writes) => {
-          const file = opened(folder, `twin-${count++}`);
-          const twin = new Uint8Array(1200);
-          let bytes = 0;
-          for (const { offset, chunks } of writes) {
-            assert.equal(file.write(offset, chunks), OK);
-            const whole = Uint8Array.from(chunks.flatMap((chunk) => [...chunk]));
-            twin.set(whole, offset);
-            if (whole.length > 0) bytes = Math.max(bytes, offset + whole.length);
-          }
-          assert.equal(file.bytes(), bytes);
-          assert.deepEqual(contents(file, 0, twin.length), twin);
-          file.close();
-        }),
-        { numRuns: 50 },
-      );
-    });
-
-    within("what was written is there for the next process, synced or not", async (world) => {
-      const file = opened(world.openFolder(), "record");
-      assert.equal(file.write(0, [Uint8Array.of(7, 8, 9)]), OK);
-      file.close();
-      const again = opened(world.openFolder(), "record");
-      assert.equal(again.bytes(), 3);
-      assert.deepEqual(contents(again, 0, 3), Uint8Array.of(7, 8, 9));
-      again.close();
-    });
-
-    within("every waiter of a sync is called, once", async (world) => {
-      const folder = world.openFolder();
-      const file = opened(folder, "record");
-      const calls = new Map<number, number>();
-      const failures: unknown[] = [];
-      for (let waiter = 0; waiter < 20; waiter++) {
-        assert.equal(file.write(waiter, [Uint8Array.of(waiter)]), OK);
-        const sync = waiter % 5 === 4 ? folder.sync : file.sync;
-        sync((failure) => {
-          calls.set(waiter, (calls.get(waiter) ?? 0) + 1);
-          failures.push(failure);
-        });
-      }
-      await world.settle(() => calls.size === 20);
-      assert.deepEqual([...new Set(calls.values())], [1]);
-      assert.deepEqual([...new Set(failures)], [OK]);
-      file.close();
-    });
-
-    within("a removed file is gone, and its name makes an empty one again", async (world) => {
-      const folder = world.openFolder();
-      const file = opened(folder, "old");
-      assert.equal(file.write(0, [Uint8Array.of(1)]), OK);
-      file.close();
-      assert.equal(folder.remove("old"), OK);
-      assert.equal(folder.exists("old"), false);
-      assert.equal(folder.remove("old")?.code, "ENOENT");
-      const again = opened(folder, "old");
-      assert.equal(again.bytes(), 0);
-      again.close();
-    });
-
-    within("F38: a failed sync is final: writes and syncs fail from then on", async (world) => {
-      const name = world.brokenName();
-      const file = opened(world.openFolder(), name);
-      const first = await synced(world, file);
-      assert.ok(first, "the first sync fails");
-      assert.notEqual(first.message, "");
-      assert.equal(file.write(0, [Uint8Array.of(1)])?.code, "EIO");
-      const second = await synced(world, file);
-      assert.equal(second?.code, "EIO", "the second sync is not believed");
-      file.close();
-    });
+    for (const [what, run] of Object.entries(cases)) {
+      test(what, async (t: TestContext) => {
+        const world = start();
+        t.after(() => world.end());
+        await run(world);
+      });
+    }
   });
 }
+
+const cases: Readonly<Record<string, (world: FileWorld) => Promise<void>>> = {
+  "an opened file is made empty, and reads as zeros beyond its end": async (world) => {
+    const folder = world.openFolder();
+    assert.equal(folder.exists("map"), false);
+    const file = opened(folder, "map");
+    assert.equal(file.bytes(), 0);
+    assert.deepEqual(contents(file, 0, 16), new Uint8Array(16));
+    assert.equal(folder.exists("map"), true);
+    assert.deepEqual(folder.list(), ["map"]);
+    file.close();
+  },
+
+  "chunks are written one behind the other, and a gap reads as zeros": async (world) => {
+    const file = opened(world.openFolder(), "map");
+    const chunks = [Uint8Array.of(1, 2), new Uint8Array(0), Uint8Array.of(3)];
+    assert.equal(file.write(5, chunks), OK);
+    assert.equal(file.bytes(), 8);
+    assert.deepEqual(contents(file, 3, 7), Uint8Array.of(0, 0, 1, 2, 3, 0, 0));
+    file.close();
+  },
+
+  "a file equals its dumb twin after any writes": async (world) => {
+    const folder = world.openFolder();
+    let count = 0;
+    fc.assert(
+      fc.property(fc.array(someWrite, { maxLength: 12 }), (writes) => {
+        const file = opened(folder, `twin-${count++}`);
+        const twin = new Uint8Array(1200);
+        let bytes = 0;
+        for (const { offset, chunks } of writes) {
+          assert.equal(file.write(offset, chunks), OK);
+          const whole = Uint8Array.from(chunks.flatMap((chunk) => [...chunk]));
+          twin.set(whole, offset);
+          if (whole.length > 0) bytes = Math.max(bytes, offset + whole.length);
+        }
+        assert.equal(file.bytes(), bytes);
+        assert.deepEqual(contents(file, 0, twin.length), twin);
+        file.close();
+      }),
+      { numRuns: 50 },
+    );
+  },
+
+  "what was written is there for the next process, synced or not": async (world) => {
+    const file = opened(world.openFolder(), "record");
+    assert.equal(file.write(0, [Uint8Array.of(7, 8, 9)]), OK);
+    file.close();
+    const again = opened(world.openFolder(), "record");
+    assert.equal(again.bytes(), 3);
+    assert.deepEqual(contents(again, 0, 3), Uint8Array.of(7, 8, 9));
+    again.close();
+  },
+
+  "every waiter of a sync is called, once": async (world) => {
+    const folder = world.openFolder();
+    const file = opened(folder, "record");
+    const calls = new Map<number, number>();
+    const failures: unknown[] = [];
+    for (let waiter = 0; waiter < 20; waiter++) {
+      assert.equal(file.write(waiter, [Uint8Array.of(waiter)]), OK);
+      const sync = waiter % 5 === 4 ? folder.sync : file.sync;
+      sync((failure) => {
+        calls.set(waiter, (calls.get(waiter) ?? 0) + 1);
+        failures.push(failure);
+      });
+    }
+    await world.settle(() => calls.size === 20);
+    assert.deepEqual([...new Set(calls.values())], [1]);
+    assert.deepEqual([...new Set(failures)], [OK]);
+    file.close();
+  },
+
+  "a removed file is gone, and its name makes an empty one again": async (world) => {
+    const folder = world.openFolder();
+    const file = opened(folder, "old");
+    assert.equal(file.write(0, [Uint8Array.of(1)]), OK);
+    file.close();
+    assert.equal(folder.remove("old"), OK);
+    assert.equal(folder.exists("old"), false);
+    assert.equal(folder.remove("old")?.code, "ENOENT");
+    const again = opened(folder, "old");
+    assert.equal(again.bytes(), 0);
+    again.close();
+  },
+
+  "F38: a failed sync is final: writes and syncs fail from then on": async (world) => {
+    const name = world.brokenName();
+    const file = opened(world.openFolder(), name);
+    const first = await synced(world, file);
+    assert.ok(first, "the first sync fails");
+    assert.notEqual(first.message, "");
+    assert.equal(file.write(0, [Uint8Array.of(1)])?.code, "EIO");
+    const second = await synced(world, file);
+    assert.equal(second?.code, "EIO", "the second sync is not believed");
+    file.close();
+  },
+};
 
 const someWrite = fc.record({
   offset: fc.nat(1000),

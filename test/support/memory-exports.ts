@@ -1,7 +1,7 @@
 import type { Exports } from "#ports/exports.ts";
 import type { HostVolume } from "#ports/host-request.ts";
 
-/** Exports for tests of a front: volumes by name, names that are refused with a reason, and groups that can be dropped. */
+/** Exports for tests of a front: volumes by name, names refused with a reason, and groups that can be dropped. */
 export type MemoryExports = Exports & {
   readonly served: Map<string, HostVolume>;
   readonly refused: Map<string, string>;

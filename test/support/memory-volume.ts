@@ -60,8 +60,7 @@ function perform(volume: MemoryVolume, stored: Uint8Array, request: HostRequest)
   const { kind, offset, length, payload, mayPunch } = request;
   if (volume.outcome !== "ok") return request.onReply(request, volume.outcome, undefined);
   const end = offset + length;
-  if (kind === "read")
-    return request.onReply(request, "ok", volume.content.slice(offset, end));
+  if (kind === "read") return request.onReply(request, "ok", volume.content.slice(offset, end));
   if (kind === "write") {
     let at = offset;
     for (const piece of payload) {
@@ -84,7 +83,7 @@ function extentsOf(
 ): { offset: number; length: number; hole: boolean }[] {
   const extents: { offset: number; length: number; hole: boolean }[] = [];
   const end = offset + length;
-  for (let at = offset; at < end; ) {
+  for (let at = offset; at < end;) {
     const page = Math.floor(at / pageBytes);
     const next = Math.min(end, (page + 1) * pageBytes);
     const hole = stored[page] === 0;

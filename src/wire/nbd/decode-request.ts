@@ -69,8 +69,8 @@ export function pushRequests(decoder: RequestDecoder, chunk: Uint8Array): void {
 }
 
 /**
- * Takes the next whole request. `more`: the chunk is used up. `malformed`: the bytes are not a request, and since nobody
- * knows where the next one begins, the connection has to end.
+ * Takes the next whole request. `more`: the chunk is used up. `malformed`: the bytes are not a request, and since
+ * nobody knows where the next one begins, the connection has to end.
  */
 export function nextRequest(decoder: RequestDecoder): "request" | "more" | "malformed" {
   if (decoder.payloadLeft === 0) {

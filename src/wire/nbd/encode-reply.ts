@@ -5,9 +5,9 @@ import { allocation, magic, replyFlag, replyType, size, type NbdError } from "./
 /**
  * Replies of one turn, on their way into one socket write (drawings in messages.ts).
  *
- * Headers and small payloads are written one behind the other into a block; a large payload stands in the list as it is,
- * between two pieces of the block. A block is only ever filled forward and then left to the collector, never used again:
- * the socket may still be reading from it.
+ * Headers and small payloads are written one behind the other into a block; a large payload stands in the list as it
+ * is, between two pieces of the block. A block is only ever filled forward and then left to the collector, never used
+ * again: the socket may still be reading from it.
  */
 export type ReplyBatch = {
   readonly allocate: (bytes: number) => Uint8Array;
@@ -104,7 +104,7 @@ export function takeReplies(batch: ReplyBatch): readonly Uint8Array[] {
   return chunks;
 }
 
-/** A chunk that is also the last of its reply; returns where the `fixed` bytes of its payload go. `more` follow them. */
+/** A chunk that is the whole of its reply; returns where the `fixed` bytes of its payload go. `more` follow them. */
 function addChunkHeader(
   batch: ReplyBatch,
   cookie: Cookie,

@@ -1,7 +1,7 @@
 import type { HostRequest } from "#ports/host-request.ts";
 
-// The words of the NBD protocol (proto.md of the NetworkBlockDevice project), and the messages made of them. All numbers
-// on the wire are big-endian. Constants carry the names of the text, without the prefix that their table already says.
+// The words of the NBD protocol (proto.md of the NetworkBlockDevice project), and the messages made of them. All
+// numbers on the wire are big-endian. Constants carry the names of the text, without the prefix that their table says.
 //
 //   server  greeting      NBDMAGIC  IHAVEOPT  handshake flags:16
 //   client  client flags  flags:32

@@ -100,7 +100,10 @@ export function stepHandshake(
       handshake.state = "over";
       return { kind: "end" };
     case "list":
-      for (const { name } of exports.list()) out.push(encodeListEntry(option.list, name, ""));
+      // Clients ask about each name in turn, and nbdinfo gives up at the first that it cannot enter.
+      for (const { name, served } of exports.list()) {
+        if (served) out.push(encodeListEntry(option.list, name, ""));
+      }
       out.push(encodeAck(option.list));
       return goOn;
     case "structuredReply":

@@ -82,7 +82,7 @@ function refusalOfRange(
   return request.offset + request.length <= transmission.volumeBytes ? undefined : beyondEnd;
 }
 
-/** FUA is in every set: the text lets clients set it on every command, and it means nothing where nothing is written. */
+/** FUA is in every set: clients may put it on every command, and it means nothing where nothing is written. */
 function hasOtherFlags(request: RequestDecoder, allowed: number): boolean {
   return (request.flags & ~allowed) !== 0;
 }
@@ -135,8 +135,8 @@ export function createRequest(
 }
 
 /**
- * Cuts a TRIM or WRITE_ZEROES, which may span 4 GiB, into requests that the engine takes. Hosts do send such ones: a new
- * file system discards its whole device.
+ * Cuts a TRIM or WRITE_ZEROES, which may span 4 GiB, into requests that the engine takes. Hosts do send such ones: a
+ * new file system discards its whole device.
  */
 export function partsOf(request: {
   readonly offset: number;

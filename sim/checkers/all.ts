@@ -1,0 +1,24 @@
+import type { CheckerFactory } from "../checker.ts";
+import { ackChecker } from "./acks.ts";
+import { boundsChecker } from "./bounds.ts";
+import { detectorChecker } from "./detector.ts";
+import { honestyChecker } from "./honesty.ts";
+import { integrityChecker } from "./integrity.ts";
+import { leakChecker } from "./leaks.ts";
+import { mapChecker } from "./maps.ts";
+import { metadataChecker } from "./metadata.ts";
+import { orderChecker } from "./order.ts";
+import { roleChecker } from "./roles.ts";
+
+export const allCheckers: readonly CheckerFactory[] = [
+  ackChecker,
+  orderChecker,
+  mapChecker,
+  roleChecker,
+  honestyChecker,
+  integrityChecker,
+  boundsChecker,
+  leakChecker,
+  metadataChecker,
+  detectorChecker,
+];

@@ -1,0 +1,46 @@
+import { limits } from "#base/limits.ts";
+import type { Checker } from "../checker.ts";
+import type { World } from "../world.ts";
+
+/** Timers that one process may have at a time, files in one folder: far above what a sound engine needs. */
+const timersMax = 200;
+const filesPerMemberMax = 8;
+
+/** Nothing grows without end (I36, N6): queues, maps, timers and files stay within their limits in every state. */
+export function boundsChecker(world: World): Checker {
+  return {
+    ids: ["I36", "N6"],
+    onSample() {
+      for (const machine of world.machines.values()) {
+        const { process } = machine;
+        if (process === undefined) continue;
+        world.count("checks:N6");
+        if (process.timers > timersMax) world.report("N6", `${machine.name} has ${process.timers} timers`);
+        const connections = world.network.connectionsOf(process);
+        if (connections.length > 4 * world.swarm.sites.length) {
+          world.report("N6", `${machine.name} has ${connections.length} connections`);
+        }
+        for (const connection of connections) {
+          const queued = connection.queuedBytes();
+          const most = limits.sessionOutstandingBytesMax + limits.resyncWindowBytes + slackBytes;
+          if (queued > most) world.report("N6", `${machine.name} has ${queued} bytes waiting for ${connection.remote}`);
+        }
+        for (const line of world.lines.values()) {
+          const files = machine.disk.folder(line.group.name).names.size;
+          const most = filesPerMemberMax * line.sites.length * line.group.volumes.length;
+          if (files > most) world.report("N6", `${machine.name} keeps ${files} files for group ${line.group.name}`);
+        }
+      }
+    },
+    onStatus(machine, line, status) {
+      world.count("checks:I36");
+      if (status.openGranules > limits.openGranulesMax + granulesOfOneWrite) {
+        world.report("I36", `${machine.name} has ${status.openGranules} granules of ${line.group.name} open, ${limits.openGranulesMax} are allowed`);
+      }
+    },
+  };
+}
+
+/** What one host request adds at most beyond a limit that it was still under. */
+const slackBytes = 1 << 20;
+const granulesOfOneWrite = 64;

@@ -1,0 +1,66 @@
+import type { Checker } from "../checker.ts";
+import { sectorBytes } from "../disk-state.ts";
+import type { Line } from "../line.ts";
+import type { CopyStatus } from "#site/api.ts";
+import type { World } from "../world.ts";
+
+const sectorsPerSample = 48;
+
+/**
+ * Status never claims better than the truth (I33, N8): a copy called synchronized has every acked write, and for any other the
+ * figures of what it lacks are upper bounds.
+ */
+export function honestyChecker(world: World): Checker {
+  const rng = world.rng.fork("honesty");
+
+  function judgeCopy(line: Line, copy: CopyStatus): void {
+    const { oracle } = line;
+    const image = world.imagesOf(copy.site, line);
+    const regions = new Set<string>();
+    let sectors = 0;
+    for (let i = 0; i < sectorsPerSample; i += 1) {
+      const place = oracle.drawSector(rng);
+      const newest = place === undefined ? undefined : oracle.newestAcked(place[0], place[1]);
+      if (place === undefined || newest === undefined) continue;
+      const [volume, sector] = place;
+      const candidates = oracle.candidates(volume, sector, image.held(volume, sector));
+      if (candidates.some((held) => !oracle.isSurelyOlder(held, newest))) continue;
+      if (copy.state === "synchronized") {
+        world.report("I33", `status calls ${copy.site} synchronized, and it lacks write ${newest.id} in volume ${volume} sector ${sector}`);
+        return;
+      }
+      const region = `${volume}/${Math.floor((sector * sectorBytes) / line.group.regionBytes)}`;
+      if (!regions.has(region)) sectors += 1;
+      regions.add(region);
+    }
+    world.count("checks:I33");
+    if (copy.image === "none" || copy.state === "init-sync") return;
+    const lackedBytes = regions.size * line.group.regionBytes;
+    // Granules that are open count too: they are compared at the next resync.
+    const claimedBytes = copy.dirtyBytes;
+    if (claimedBytes < Math.min(lackedBytes, volumeBytes(line))) {
+      world.report("N8", `status says that ${copy.site} (${copy.state}) may lack ${claimedBytes} bytes, and it lacks at least ${lackedBytes}`);
+    } else if (sectors > 0 && (copy.lagWrites === 0 || copy.lagBytes === 0)) {
+      world.report("N8", `status says that ${copy.site} (${copy.state}) lags by nothing, and it lacks at least ${sectors} sectors`);
+    }
+  }
+
+  return {
+    ids: ["I33", "N8"],
+    onSample() {
+      for (const line of world.lines.values()) {
+        const { reign } = line.oracle;
+        const machine = world.machines.get(reign.site);
+        if (machine?.process?.life !== reign.life || machine.process.paused) continue;
+        const status = world.status(machine, line.group.name);
+        if (status?.role !== "primary" || !status.serving) continue;
+        world.count("checks:N8");
+        for (const copy of status.copies) judgeCopy(line, copy);
+      }
+    },
+  };
+}
+
+function volumeBytes(line: Line): number {
+  return line.group.volumes.reduce((sum, volume) => sum + volume.bytes, 0);
+}

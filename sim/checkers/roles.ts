@@ -1,0 +1,90 @@
+import type { Checker, ImageWrite } from "../checker.ts";
+import { sectorBytes } from "../disk-state.ts";
+import { Inspector } from "../inspect.ts";
+import { describe } from "../oracle.ts";
+import { readStamp } from "../stamp.ts";
+import type { World } from "../world.ts";
+
+/**
+ * Who may act (I28, I29, N4): one site acks in a generation; nobody goes back to a lower one; nothing of a generation that was
+ * given up reaches a site that knows of a newer one; diverged data is not overwritten by itself.
+ */
+export function roleChecker(world: World): Checker {
+  const inspector = new Inspector();
+  const ackers = new Map<string, string>();
+  const generations = new Map<string, number>();
+
+  function durableGeneration(write: ImageWrite): number {
+    const { machine, line } = write;
+    const found = inspector.inspect(machine.name, machine.disk.state, line.group, "durable");
+    if (found === undefined || "refused" in found) return 0;
+    return found.record.history.at(-1)?.counter ?? 0;
+  }
+
+  /** What is about to be written, judged by the first sector that carries a stamp. */
+  function judgeContent(write: ImageWrite): void {
+    const { oracle } = write.line;
+    const bytes = write.chunks === undefined ? undefined : joined(write.chunks);
+    if (bytes === undefined || bytes.length % sectorBytes !== 0) return;
+    const generation = durableGeneration(write);
+    for (let at = 0; at < bytes.length; at += sectorBytes) {
+      const sector = (write.offset + at) / sectorBytes;
+      const held = readStamp(bytes, at, { volume: write.volume, sector }, false);
+      if (held.kind === "alien" || held.id === 0) continue;
+      const made = oracle.writes[held.id];
+      if (made === undefined) continue;
+      const madeIn = made.reign < 0 ? 0 : (oracle.generations[made.reign] ?? 0);
+      const givenUp = made.reign < 0 || oracle.isLost(made, sector);
+      const knowsBetter = generation >= write.line.generation && madeIn < generation;
+      world.count("checks:N4");
+      if (!givenUp || !knowsBetter || write.machine.name === made.site) continue;
+      world.report("N4", `${write.machine.name} knows of generation ${generation} and applies ${describe(made)}, which was given up`);
+      return;
+    }
+  }
+
+  return {
+    ids: ["I28", "I29", "N4"],
+    onWriteAcked(write, ack) {
+      const key = `${ack.line.group.name} ${ack.status.generation}`;
+      const other = ackers.get(key);
+      world.count("checks:I28");
+      ackers.set(key, ack.machine.name);
+      if (!ack.onLine) world.count("situations:acked off the line");
+      if (other === undefined || other === ack.machine.name) return;
+      world.report("I28", `${describe(write)} was acked at ${ack.machine.name} in generation ${ack.status.generation}, in which ${other} acks too`);
+    },
+    onStatus(machine, line, status) {
+      const key = `${line.group.name} ${machine.name}`;
+      const before = generations.get(key) ?? 0;
+      if (status.generation < before) {
+        world.report("I28", `${machine.name} went back from generation ${before} to ${status.generation}`);
+      }
+      generations.set(key, status.generation);
+    },
+    onImageWrite(write) {
+      const { line, machine, life } = write;
+      if (line.oracle.reign.number === 0) return;
+      if (line.diverged.has(machine.name) && life !== line.oracle.reign.life) {
+        const status = world.status(machine, line.group.name);
+        world.count("checks:I29");
+        if (status !== undefined && status.role !== "primary") {
+          world.report("I29", `${machine.name} has acked writes that the line lacks, and is overwritten without a word of the operator`);
+        }
+      }
+      judgeContent(write);
+    },
+  };
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  let length = 0;
+  for (const chunk of chunks) length += chunk.length;
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}

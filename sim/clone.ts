@@ -1,0 +1,229 @@
+import { cloneDiskState, keeps, losePower } from "./disk-state.ts";
+import type { DiskState, Keep } from "./disk-state.ts";
+import type { StepWatcher } from "./disk.ts";
+import { allSynchronized } from "./run-state.ts";
+import { differences, viewImages } from "./image-view.ts";
+import type { Line } from "./line.ts";
+import type { Claim } from "./oracle.ts";
+import { promote } from "./operator.ts";
+import type { Prng } from "./prng.ts";
+import { eventKind } from "./scheduler.ts";
+import { World } from "./world.ts";
+
+/** What the world looked like at the instant of a clone: disks, and what each site owed. */
+type Snapshot = {
+  readonly number: number;
+  readonly disks: ReadonlyMap<string, DiskState>;
+  readonly bootIds: ReadonlyMap<string, string>;
+  readonly where: string;
+  /** Promises per group and site, frozen: the world goes on meanwhile. */
+  readonly promises: readonly Promises[];
+};
+
+type Promises = {
+  readonly line: Line;
+  /** The oracle's time of the snapshot: what was acked later is not asked for. */
+  readonly tick: number;
+  readonly primary: string;
+  readonly restart: Claim;
+  readonly takeovers: ReadonlyMap<string, { readonly claim: Claim; readonly participant: boolean }>;
+};
+
+type Crashes = ReadonlyMap<string, "kill" | Keep>;
+
+const recoverUsMax = 60e6;
+
+/**
+ * "What if they died now?" At random instants, and in the midst of persistent steps, the disks of all sites are cloned; in
+ * the clone everybody has crashed, and either all restart or a copy takes over. The oracle judges the clone, then it is
+ * thrown away (PROOF §4.2). One seed so gives several crash tests without losing its own history.
+ */
+export class Cloner {
+  readonly #world: World;
+  readonly #rng: Prng;
+  #taken = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#rng = world.rng.fork("clones");
+  }
+
+  begin(): void {
+    const { clones, faultsUs } = this.#world.swarm;
+    for (let i = 0; i < clones; i += 1) {
+      this.#world.scheduler.after(this.#rng.below(faultsUs), undefined, eventKind.watch, () => {
+        if (this.#rng.chance(0.3)) this.#take("at a random instant");
+        else this.#takeAtStep();
+      });
+    }
+  }
+
+  end(): void {
+    this.#taken = Infinity;
+  }
+
+  #takeAtStep(): void {
+    const machine = this.#world.machine(this.#rng.pick(this.#world.swarm.sites));
+    const at = machine.disk.steps + this.#rng.between(1, 12);
+    const when = this.#rng.pick(["before", "after"] as const);
+    const watch: StepWatcher = (step, kind, phase) => {
+      if (step !== at || phase !== when) return;
+      machine.disk.stepWatchers.delete(watch);
+      this.#take(`${phase} persistent step ${step} (${kind}) of ${machine.name}`);
+    };
+    machine.disk.stepWatchers.add(watch);
+  }
+
+  // The snapshot is taken at once, in the midst of whatever the engine is doing; the clone runs when that event is over.
+  #take(where: string): void {
+    if (this.#taken === Infinity) return;
+    this.#taken += 1;
+    const snapshot = capture(this.#world, this.#taken, where);
+    this.#world.scheduler.after(0, undefined, eventKind.watch, () => this.#judge(snapshot));
+  }
+
+  #judge(snapshot: Snapshot): void {
+    const serving = snapshot.promises.filter(({ line }) => line.oracle.reign.number > 0);
+    if (serving.length === 0) return;
+    const rng = this.#rng.fork(`clone ${snapshot.number}`);
+    const everyonesCrash = rng.pick(["kill", "power", "mixed"] as const);
+    const crashes = new Map<string, "kill" | Keep>();
+    for (const site of this.#world.swarm.sites) {
+      const powerLost = everyonesCrash === "power" || (everyonesCrash === "mixed" && rng.chance(0.5));
+      crashes.set(site, powerLost ? rng.pick(keeps) : "kill");
+    }
+    const clone = crashedClone(this.#world, snapshot, crashes, rng);
+    const promises = rng.pick(serving);
+    this.#world.count(`clones:${everyonesCrash}`);
+    if (rng.chance(0.5)) judgeRestart(clone, promises, crashes, rng.chance(0.3));
+    else judgeTakeover(clone, promises, crashes, rng);
+    for (const { id, message } of clone.findings) {
+      const kinds = [...crashes].map(([site, crash]) => `${site} ${crash}`).join(", ");
+      this.#world.report(id, `clone ${snapshot.number}, ${snapshot.where} (crashes: ${kinds}): ${message}`);
+    }
+    if (clone.failed()) for (const line of clone.story.tail()) this.#world.tell("clone", () => line);
+  }
+}
+
+function capture(world: World, number: number, where: string): Snapshot {
+  const disks = new Map<string, DiskState>();
+  const bootIds = new Map<string, string>();
+  for (const machine of world.machines.values()) {
+    disks.set(machine.name, cloneDiskState(machine.disk.state));
+    bootIds.set(machine.name, machine.bootId);
+  }
+  const promises = [...world.lines.values()].map((line) => {
+    const primary = line.oracle.reign.site;
+    const copies = line.sites.filter((site) => site !== primary);
+    return {
+      line,
+      tick: line.oracle.next(),
+      primary,
+      restart: line.restartClaim(primary === "" ? line.group.primary : primary),
+      takeovers: new Map(
+        copies.map((site) => [
+          site,
+          { claim: line.takeoverClaim(site, false), participant: line.of(site).participant },
+        ]),
+      ),
+    };
+  });
+  return { number, disks, bootIds, where, promises };
+}
+
+function crashedClone(world: World, snapshot: Snapshot, crashes: Crashes, rng: Prng): World {
+  const bootIds = new Map<string, string>();
+  for (const [site, disk] of snapshot.disks) {
+    const crash = crashes.get(site) ?? "kill";
+    if (crash !== "kill") losePower(disk, crash, rng);
+    const bootId = snapshot.bootIds.get(site) ?? "";
+    bootIds.set(site, crash === "kill" ? bootId : `${bootId} and another`);
+  }
+  const clone = new World({
+    label: `${world.label}/clone ${snapshot.number}`,
+    swarm: world.swarm,
+    createSite: world.createSite,
+    checkers: [],
+    story: { told: world.story.told, linesMax: 200 },
+    counters: world.counters,
+    clone: { startUs: world.scheduler.nowUs, disks: snapshot.disks, bootIds },
+  });
+  clone.expectStartFailures = world.expectStartFailures;
+  return clone;
+}
+
+function crashedClaim(claim: Claim, crash: "kill" | Keep, tick: number): Claim {
+  const allAckedBefore = Math.min(claim.allAckedBefore, tick);
+  return crash === "kill" ? { ...claim, allAckedBefore } : { ...claim, allAckedBefore, powerLostAt: tick, cut: false };
+}
+
+/** Everybody comes back: the primary must have kept what was promised, and, when asked, everything must converge. */
+function judgeRestart(clone: World, promises: Promises, crashes: Crashes, toTheEnd: boolean): void {
+  const { line, primary } = promises;
+  const crash = crashes.get(primary) ?? "kill";
+  for (const machine of clone.machines.values()) machine.start();
+  const serves = (): boolean => {
+    const machine = clone.machine(primary);
+    return clone.status(machine, line.group.name)?.serving === true;
+  };
+  clone.runFor(recoverUsMax, serves);
+  if (clone.failed()) return;
+  if (!serves()) {
+    // A site that had lost its role before the crash, or whose disk is broken, need not serve.
+    const status = clone.status(clone.machine(primary), line.group.name);
+    if (status?.role === "primary") clone.report("I31", `${primary} does not serve after a restart: ${status.why}`);
+    return;
+  }
+  clone.count("clones:restart judged");
+  judge(clone, line, primary, crashedClaim(promises.restart, crash, promises.tick), crash === "kill" ? "I2" : "N1");
+  if (clone.failed() || !toTheEnd) return;
+  clone.runFor(recoverUsMax, () => allSynchronized(clone));
+  compareWholeCopies(clone, line);
+}
+
+/** The primary's site is gone. The copy must be promotable when it was whole, and then have everything it took part in. */
+function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: Prng): void {
+  const { line, primary, takeovers } = promises;
+  const site = rng.pick([...takeovers.keys()]);
+  const copy = takeovers.get(site);
+  const crash = crashes.get(site) ?? "kill";
+  if (copy === undefined) return;
+  for (const machine of clone.machines.values()) if (machine.name !== primary) machine.start();
+  clone.runFor(recoverUsMax, () => clone.machine(site).started);
+  if (!clone.machine(site).started) return;
+  // Time for the copy to find out that the primary does not answer.
+  clone.runFor(5e6);
+  let promoted: boolean | undefined;
+  promote(clone, clone.line(line.group.name), site, false, (ok) => (promoted = ok));
+  clone.runFor(recoverUsMax, () => promoted !== undefined);
+  if (clone.failed()) return;
+  if (promoted !== true) {
+    if (copy.participant) clone.report("I30", `${site} took part in every ack and cannot be promoted without force`);
+    else clone.count("clones:takeover refused");
+    return;
+  }
+  clone.count("clones:takeover judged");
+  judge(clone, line, site, crashedClaim(copy.claim, crash, promises.tick), crash === "kill" ? "I3" : "N1");
+}
+
+function judge(clone: World, line: Line, site: string, claim: Claim, lostId: string): void {
+  const disk = clone.machine(site).disk.state;
+  const image = viewImages({ disk, site, group: line.group, view: "current" });
+  for (const finding of line.oracle.judge(image, claim)) {
+    clone.report(finding.id === "lost" ? lostId : finding.id, finding.message);
+  }
+}
+
+function compareWholeCopies(clone: World, line: Line): void {
+  const cloned = clone.line(line.group.name);
+  const { site: primary } = cloned.oracle.reign;
+  for (const site of cloned.sites) {
+    if (site === primary || !cloned.of(site).participant) continue;
+    const [first, second] = [primary, site].map((name) => ({ disk: clone.machine(name).disk.state, view: "current" as const }));
+    if (first === undefined || second === undefined) continue;
+    clone.count("clones:copies compared");
+    for (const { volume, sector } of differences(first, second, line.group, 1)) {
+      clone.report("I16", `after recovery ${primary} and ${site} differ in volume ${volume} sector ${sector}, and no map said so`);
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import type { Line } from "./line.ts";
+import { primaryOf, promote } from "./operator.ts";
+import { differences } from "./image-view.ts";
+import type { World } from "./world.ts";
+
+/** How long a healed world may take to come to rest, in virtual time (I31). */
+const convergeUsMax = 120e6;
+const stepUs = 200e3;
+/** How often, while it heals, an operator looks whether somebody must be told to go on. */
+const patienceUs = 3e6;
+
+/**
+ * The second phase: hosts finish, and with no more faults every copy must become synchronized, every map empty, every
+ * request answered. An operator does what only an operator may: resumes copies that wait for a word, promotes where no site
+ * is primary any more, repairs failed volumes.
+ */
+export function converge(world: World): void {
+  for (const host of world.hosts) host.active = false;
+  const deadlineUs = world.scheduler.nowUs + convergeUsMax;
+  let lastHelpUs = world.scheduler.nowUs;
+  while (!world.failed() && world.scheduler.nowUs < deadlineUs) {
+    world.runFor(stepUs);
+    for (const machine of world.machines.values()) {
+      machine.start();
+      world.look(machine);
+    }
+    if (atRest(world)) {
+      world.count("phases:at rest");
+      return;
+    }
+    if (world.scheduler.nowUs - lastHelpUs >= patienceUs) {
+      lastHelpUs = world.scheduler.nowUs;
+      for (const line of world.lines.values()) help(world, line);
+    }
+  }
+  if (!world.failed()) world.report("I31", `not at rest ${convergeUsMax / 1e6} s after all faults ended: ${blockers(world).join("; ")}`);
+}
+
+function atRest(world: World): boolean {
+  return blockers(world).length === 0;
+}
+
+/** What still keeps a world from rest, in words. */
+function blockers(world: World): string[] {
+  const found: string[] = [];
+  for (const host of world.hosts) {
+    if (host.tasks.size > 0) found.push(`${host.name} waits for ${host.tasks.size} requests`);
+  }
+  for (const { command, site } of world.commands) found.push(`${site} has not answered ${command.kind}`);
+  for (const line of world.lines.values()) found.push(...blockersOf(world, line));
+  return found;
+}
+
+function blockersOf(world: World, line: Line): string[] {
+  const primary = primaryOf(world, line);
+  const status = primary === undefined ? undefined : world.status(primary, line.group.name);
+  if (primary === undefined || status === undefined) return [`group ${line.group.name} has no primary`];
+  if (!status.serving) return [`${primary.name} does not serve: ${status.why}`];
+  const found: string[] = [];
+  if (status.openGranules > 0) found.push(`${status.openGranules} granules are open at ${primary.name}`);
+  if (status.requestsInFlight > 0) found.push(`${status.requestsInFlight} requests are in flight at ${primary.name}`);
+  for (const volume of status.volumes) {
+    if (volume.state !== "ok") found.push(`volume ${volume.name} is ${volume.state} at ${primary.name}`);
+  }
+  for (const copy of status.copies) {
+    if (copy.state === "split-brain" && line.diverged.size > 0) continue;
+    if (copy.state !== "synchronized") found.push(`copy ${copy.site} is ${copy.state} (${copy.why})`);
+    else if (copy.dirtyBytes > 0) found.push(`copy ${copy.site} is synchronized with ${copy.dirtyBytes} dirty bytes`);
+  }
+  return found;
+}
+
+function help(world: World, line: Line): void {
+  const group = line.group.name;
+  const primary = primaryOf(world, line);
+  if (primary === undefined) {
+    // Whoever carries the line is asked first; by force only when nobody else can.
+    promote(world, line, line.oracle.reign.site, false, (promoted) => {
+      if (!promoted) promote(world, line, line.oracle.reign.site, true, () => undefined);
+    });
+    return;
+  }
+  const status = world.status(primary, group);
+  for (const volume of status?.volumes ?? []) {
+    if (volume.state === "failed") {
+      world.command(primary.name, { kind: "repair", group, volume: volume.name }, () => undefined);
+    }
+  }
+  for (const copy of status?.copies ?? []) {
+    if (copy.state === "synchronized" || copy.state === "resync" || copy.state === "split-brain") continue;
+    world.command(primary.name, { kind: "resume", group, copy: copy.site }, () => undefined);
+  }
+}
+
+/** The third phase: images byte for byte, then a clean stop of every site. */
+export function stopAll(world: World): void {
+  compareImages(world);
+  let stopped = 0;
+  const sites = [...world.machines.values()].filter((machine) => machine.site !== undefined);
+  for (const machine of sites) machine.site?.stop(() => (stopped += 1));
+  world.runFor(30e6, () => stopped === sites.length);
+  if (world.failed()) return;
+  if (stopped < sites.length) world.report("N7", `${sites.length - stopped} sites did not finish a clean stop`);
+  world.runFor(1e6);
+  for (const checker of world.checkers) checker.onStopped?.();
+}
+
+function compareImages(world: World): void {
+  for (const line of world.lines.values()) {
+    const { reign } = line.oracle;
+    for (const site of line.sites) {
+      if (site === reign.site || !line.of(site).participant) continue;
+      const [first, second] = [reign.site, site].map((name) => ({ disk: world.machine(name).disk.state, view: "current" as const }));
+      if (first === undefined || second === undefined) continue;
+      world.count("checks:I31");
+      for (const { volume, sector } of differences(first, second, line.group, 1)) {
+        world.report("I31", `at rest, ${reign.site} and ${site} differ in volume ${volume} sector ${sector}`);
+      }
+    }
+  }
+}

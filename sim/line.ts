@@ -1,0 +1,133 @@
+import type { GroupConfig } from "#config/types.ts";
+import type { GroupStatus } from "#site/api.ts";
+import { Oracle } from "./oracle.ts";
+import type { Claim, WriteRecord } from "./oracle.ts";
+
+/** What the world outside knows of one site's data, by what the primaries' status said of it over time. */
+export type SiteKnowledge = {
+  readonly bit: number;
+  /** The serving primary's status says that it has everything. */
+  participant: boolean;
+  /** Tick of the first ack that was given without it; Infinity while there is none. 0: it never had a whole image. */
+  missedFrom: number;
+  /** Tick of its last loss of power since it last had everything; -1 for none. */
+  powerLostAt: number;
+  /** It may hold writes that the line has lost or given up since. */
+  mayHoldLost: boolean;
+};
+
+/**
+ * One group's history that counts, and what each site owes to it: which writes must be found at a site if it were asked to
+ * take over now. It follows the public status, so a status that claims too much is caught by what is missing (I33).
+ */
+export class Line {
+  readonly group: GroupConfig;
+  readonly oracle: Oracle;
+  readonly sites: readonly string[];
+  /** Generation of the present reign. */
+  generation = 0;
+  /** Sites that acked writes which the line lacks: their histories have diverged from it (U57). */
+  readonly diverged = new Set<string>();
+  readonly #knowledge: ReadonlyMap<string, SiteKnowledge>;
+
+  constructor(group: GroupConfig) {
+    this.group = group;
+    this.oracle = new Oracle(group.durability);
+    this.sites = [group.primary, ...group.copies.keys()];
+    this.#knowledge = new Map(
+      this.sites.map((site, place) => [
+        site,
+        {
+          bit: 1 << place,
+          participant: false,
+          missedFrom: place === 0 ? Infinity : 0,
+          powerLostAt: -1,
+          mayHoldLost: place > 0,
+        },
+      ]),
+    );
+  }
+
+  of(site: string): SiteKnowledge {
+    const knowledge = this.#knowledge.get(site);
+    if (knowledge === undefined) throw new RangeError(`${site} is not of group ${this.group.name}`);
+    return knowledge;
+  }
+
+  /** Takes note of what the serving primary says of its copies. Copies that have just become whole are named. */
+  observe(primary: string, status: GroupStatus): string[] {
+    const joined: string[] = [];
+    for (const copy of status.copies) {
+      const known = this.of(copy.site);
+      const whole = status.serving && copy.state === "synchronized";
+      if (whole && !known.participant) {
+        known.missedFrom = Infinity;
+        known.powerLostAt = -1;
+        known.mayHoldLost = false;
+        this.oracle.joined(this.of(primary).bit, known.bit);
+        joined.push(copy.site);
+      }
+      known.participant = whole;
+    }
+    return joined;
+  }
+
+  /** Bits of the sites that take part in an ack of this primary now. */
+  participants(primary: string): number {
+    let bits = this.of(primary).bit;
+    for (const site of this.sites) if (site !== primary && this.of(site).participant) bits |= this.of(site).bit;
+    return bits;
+  }
+
+  sitesOf(bits: number): string[] {
+    return this.sites.filter((site) => (this.of(site).bit & bits) !== 0);
+  }
+
+  /** A write was acked by these sites: the others lack it from now on. */
+  acked(write: WriteRecord, participants: number): void {
+    for (const site of this.sites) {
+      const known = this.of(site);
+      if ((known.bit & participants) === 0) known.missedFrom = Math.min(known.missedFrom, write.ackedTick);
+    }
+  }
+
+  powerLost(site: string): void {
+    this.of(site).powerLostAt = this.oracle.next();
+    this.of(site).participant = false;
+  }
+
+  /** What must be found at the site of the present reign when it serves again. */
+  restartClaim(site: string): Claim {
+    const { bit, powerLostAt } = this.of(site);
+    return { site: bit, allAckedBefore: Infinity, powerLostAt, mayHoldLost: false, cut: powerLostAt < 0 };
+  }
+
+  /** What must be found at a site that takes over. `torn`: its own status said that its image is being filled. */
+  takeoverClaim(site: string, torn: boolean): Claim {
+    const { bit, powerLostAt, missedFrom, mayHoldLost } = this.of(site);
+    return {
+      site: bit,
+      allAckedBefore: torn ? 0 : missedFrom,
+      powerLostAt,
+      mayHoldLost: mayHoldLost || torn || missedFrom < Infinity,
+      cut: !torn && (powerLostAt < 0 || this.group.durability === "write"),
+    };
+  }
+
+  /** A process serves at a site, and its image was judged: the line goes on from there. */
+  beginReign(site: string, generation: number): void {
+    this.generation = generation;
+    const mine = this.of(site);
+    for (const other of this.sites) {
+      const known = this.of(other);
+      if (other === site) continue;
+      // Until it is whole again it may hold what this image has lost: unsynced writes, or those of another reign.
+      known.participant = false;
+      known.mayHoldLost = true;
+    }
+    mine.missedFrom = Infinity;
+    mine.powerLostAt = -1;
+    mine.mayHoldLost = false;
+    mine.participant = false;
+  }
+}

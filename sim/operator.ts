@@ -1,0 +1,138 @@
+import type { GroupStatus } from "#site/api.ts";
+import type { Line } from "./line.ts";
+import type { Machine } from "./machine.ts";
+import type { Prng } from "./prng.ts";
+import { eventKind } from "./scheduler.ts";
+import type { OperatorKind } from "./swarm.ts";
+import type { World } from "./world.ts";
+
+/** A person at the consoles: pauses copies, moves the primary, takes over when it is dead, and sometimes errs. */
+export class Operator {
+  readonly #world: World;
+  readonly #rng: Prng;
+  #active = false;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#rng = world.rng.fork("operator");
+  }
+
+  begin(): void {
+    this.#active = true;
+    this.#scheduleNext();
+  }
+
+  end(): void {
+    this.#active = false;
+  }
+
+  #scheduleNext(): void {
+    const { operator, operatorGapUs } = this.#world.swarm;
+    if (operator.length === 0) return;
+    this.#later(this.#rng.exponential(operatorGapUs), () => {
+      if (!this.#active) return;
+      this.#act(this.#rng.pick(operator), this.#rng.pick([...this.#world.lines.values()]));
+      this.#scheduleNext();
+    });
+  }
+
+  #act(kind: OperatorKind, line: Line): void {
+    this.#world.count(`operator:${kind}`);
+    const group = line.group.name;
+    const primary = primaryOf(this.#world, line);
+    const others = line.sites.filter((site) => site !== primary?.name);
+    const copy = this.#rng.pick(others.length === 0 ? line.sites : others);
+    switch (kind) {
+      case "pauseCopy":
+        if (primary === undefined) return;
+        this.#world.command(primary.name, { kind: "pause", group, copy }, () => undefined);
+        this.#later(this.#rng.logUniform(50e3, 2e6), () => {
+          const now = primaryOf(this.#world, line);
+          if (now !== undefined) this.#world.command(now.name, { kind: "resume", group, copy }, () => undefined);
+        });
+        return;
+      case "resyncFull":
+        if (primary === undefined) return;
+        this.#world.command(primary.name, { kind: "resync", group, copy, full: true }, () => undefined);
+        return;
+      case "demote":
+        if (primary !== undefined) this.#demoteFor(line, primary, undefined);
+        return;
+      case "switchover":
+        if (primary !== undefined) this.#demoteFor(line, primary, copy);
+        return;
+      case "takeover":
+        return this.#takeOver(line, copy, primary, false);
+      case "takeoverForced":
+        return this.#takeOver(line, copy, primary, true);
+      default:
+        return kind satisfies never;
+    }
+  }
+
+  // Somebody becomes primary again within a while, or all hosts would starve: the chosen copy, or the same site.
+  #demoteFor(line: Line, primary: Machine, successor: string | undefined): void {
+    const group = line.group.name;
+    this.#world.command(primary.name, { kind: "demote", group, dryRun: false }, (outcome) => {
+      if (outcome?.ok !== true) return;
+      this.#later(this.#rng.logUniform(1e3, 300e3), () =>
+        promote(this.#world, line, successor ?? primary.name, false, () => undefined),
+      );
+    });
+  }
+
+  /** Usually the primary is made to die first: a takeover while it answers is refused, and tried now and then all the same. */
+  #takeOver(line: Line, copy: string, primary: Machine | undefined, force: boolean): void {
+    if (primary !== undefined && this.#rng.chance(0.7)) {
+      this.#world.count("faults:kill");
+      primary.crash(this.#rng.chance(0.5) ? { kind: "kill" } : { kind: "power", keep: "none" });
+      this.#later(this.#rng.logUniform(100e3, 5e6), () => primary.start());
+    }
+    this.#later(this.#rng.logUniform(1e3, 1500e3), () =>
+      promote(this.#world, line, copy, force, () => undefined),
+    );
+  }
+
+  #later(delayUs: number, run: () => void): void {
+    this.#world.scheduler.after(delayUs, undefined, eventKind.operator, run);
+  }
+}
+
+/** Promotes a site, remembering what it claimed of its image before: I30 is judged by that. */
+export function promote(
+  world: World,
+  line: Line,
+  site: string,
+  force: boolean,
+  done: (promoted: boolean) => void,
+): void {
+  const group = line.group.name;
+  const machine = world.machine(site);
+  const before = world.status(machine, group);
+  const image = before === undefined || before.role === "primary" ? undefined : ownImage(before, site);
+  if (image !== undefined) world.claimedImage.set(`${group}@${site}`, image);
+  if (force) world.forced.set(group, site);
+  world.command(site, { kind: "promote", group, force, dryRun: false }, (outcome) => {
+    if (outcome?.ok === true && !force && (image === "synchronizing" || image === "out-of-sync")) {
+      world.report("I30", `${site} was promoted without force though its image was ${image}`);
+    }
+    if (outcome?.ok === false && force) world.forced.delete(group);
+    if (outcome?.ok === true) for (const host of world.hosts) if (host.shape.group === group) host.moveTo(site);
+    done(outcome?.ok === true);
+  });
+}
+
+/** What a site that is not the primary says of its own image. */
+export function ownImage(status: GroupStatus, site: string): string | undefined {
+  return status.copies.find((copy) => copy.site === site)?.image;
+}
+
+/** The site that serves the line now, or any that holds itself for the primary. */
+export function primaryOf(world: World, line: Line): Machine | undefined {
+  const group = line.group.name;
+  const primaries = line.sites
+    .map((site) => ({ machine: world.machine(site), status: world.status(world.machine(site), group) }))
+    .filter(({ status }) => status?.role === "primary");
+  primaries.sort((a, b) => (b.status?.generation ?? 0) - (a.status?.generation ?? 0));
+  return primaries[0]?.machine;
+}

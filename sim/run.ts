@@ -1,0 +1,97 @@
+import type { Site, SiteOptions } from "#site/site.ts";
+import { allCheckers } from "./checkers/all.ts";
+import { Cloner } from "./clone.ts";
+import type { Counters } from "./counters.ts";
+import { Faults } from "./faults.ts";
+import { converge, stopAll } from "./heal.ts";
+import { setLimits } from "./knobs.ts";
+import { Operator } from "./operator.ts";
+import type { Finding } from "./oracle.ts";
+import { createPrng } from "./prng.ts";
+import { allSynchronized } from "./run-state.ts";
+import { eventKind } from "./scheduler.ts";
+import { drawSwarm } from "./swarm.ts";
+import type { Swarm } from "./swarm.ts";
+import { World } from "./world.ts";
+
+export type RunOptions = {
+  readonly seed: number;
+  readonly createSite: (options: SiteOptions) => Site;
+  readonly counters: Counters;
+  /** Keeps the story, for the person who replays a seed. */
+  readonly told: boolean;
+  /** In place of what the seed would draw. */
+  readonly swarm?: Swarm;
+};
+
+export type RunResult = {
+  readonly seed: number;
+  /** Same seed, same build: same hash. */
+  readonly hash: number;
+  readonly events: number;
+  readonly findings: readonly Finding[];
+  readonly story: readonly string[];
+};
+
+const storyLinesMax = 400;
+
+/**
+ * One seed: a world, its faults, its healing, its rest. Three phases as in PROOF §4.2: safety under faults; everything is
+ * mended and must converge in bounded time; the images are compared and the sites stopped.
+ */
+export function runSeed(options: RunOptions): RunResult {
+  const swarm = options.swarm ?? drawSwarm(createPrng(options.seed).fork("swarm"));
+  setLimits(swarm.limits);
+  const world = new World({
+    label: String(options.seed),
+    swarm,
+    createSite: options.createSite,
+    checkers: allCheckers,
+    story: { told: options.told, linesMax: storyLinesMax },
+    counters: options.counters,
+  });
+  const faults = new Faults(world);
+  const operator = new Operator(world);
+  const cloner = new Cloner(world);
+  for (const machine of world.machines.values()) machine.start();
+  for (const host of world.hosts) host.begin();
+  // The first sync is let through most of the time: a world that never gets beyond it shows little.
+  const rng = world.rng.fork("phases");
+  if (rng.chance(0.85)) world.runFor(5e6, () => allSynchronized(world));
+  faults.begin();
+  operator.begin();
+  cloner.begin();
+  sampleAtRandom(world);
+  world.runFor(swarm.faultsUs, () => requests(world) >= swarm.requestsMax);
+  operator.end();
+  cloner.end();
+  faults.heal();
+  world.count("phases:faults over");
+  if (!world.failed()) converge(world);
+  if (!world.failed()) for (const checker of world.checkers) checker.onRest?.();
+  if (!world.failed()) stopAll(world);
+  return {
+    seed: options.seed,
+    hash: world.scheduler.hash >>> 0,
+    events: world.scheduler.steps,
+    findings: world.findings,
+    story: world.story.tail(),
+  };
+}
+
+function requests(world: World): number {
+  return world.hosts.reduce((sum, host) => sum + host.requests, 0);
+}
+
+/** Looks at every site's status at random instants, and lets the checkers take samples. */
+function sampleAtRandom(world: World): void {
+  const rng = world.rng.fork("samples");
+  const again = (): void => {
+    world.scheduler.after(rng.exponential(250e3), undefined, eventKind.watch, () => {
+      for (const machine of world.machines.values()) world.look(machine);
+      for (const checker of world.checkers) checker.onSample?.();
+      again();
+    });
+  };
+  again();
+}

@@ -1,0 +1,315 @@
+import type { EventRecord, TraceLine } from "#ports/events.ts";
+import type { GroupStatus, SiteCommand, CommandOutcome } from "#site/api.ts";
+import type { Site, SiteOptions } from "#site/site.ts";
+import type { Checker, CheckerFactory } from "./checker.ts";
+import { count } from "./counters.ts";
+import type { Counters } from "./counters.ts";
+import type { DiskState } from "./disk-state.ts";
+import { Host } from "./host.ts";
+import { viewImages } from "./image-view.ts";
+import { Line } from "./line.ts";
+import { Machine } from "./machine.ts";
+import type { CrashKind } from "./machine.ts";
+import { Network } from "./network.ts";
+import type { Finding } from "./oracle.ts";
+import type { Process } from "./process.ts";
+import { createPrng } from "./prng.ts";
+import type { Prng } from "./prng.ts";
+import { Scheduler, eventKind } from "./scheduler.ts";
+import { Story } from "./story.ts";
+import type { Swarm } from "./swarm.ts";
+
+export type WorldOptions = {
+  /** Names the streams of chance; a seed, or a clone of one. */
+  readonly label: string;
+  readonly swarm: Swarm;
+  readonly createSite: (options: SiteOptions) => Site;
+  readonly checkers: readonly CheckerFactory[];
+  readonly story: { readonly told: boolean; readonly linesMax: number };
+  readonly counters: Counters;
+  /** A cloned world: what lies on each site's disk, and what its lines already know. */
+  readonly clone?: WorldClone;
+};
+
+export type WorldClone = {
+  readonly startUs: number;
+  readonly disks: ReadonlyMap<string, DiskState>;
+  readonly bootIds: ReadonlyMap<string, string>;
+};
+
+/** A command that an operator gave, until it is answered (N7). */
+export type PendingCommand = { readonly command: SiteCommand; readonly site: string; readonly life: number };
+
+/** A whole simulated world: sites on their machines, the network between them, hosts, and the oracles of its groups. */
+export class World {
+  readonly label: string;
+  readonly swarm: Swarm;
+  readonly rng: Prng;
+  readonly scheduler: Scheduler;
+  readonly network: Network;
+  readonly machines: ReadonlyMap<string, Machine>;
+  readonly lines: ReadonlyMap<string, Line>;
+  readonly hosts: readonly Host[];
+  readonly checkers: readonly Checker[];
+  readonly counters: Counters;
+  readonly story: Story;
+  readonly createSite: WorldOptions["createSite"];
+  /** Promises that were broken. The first ends the run. */
+  readonly findings: Finding[] = [];
+  readonly commands = new Set<PendingCommand>();
+  /** Sites at which an operator has forced a promotion that no reign has followed yet, by group. */
+  readonly forced = new Map<string, string>();
+  /** Image states that sites claimed when an operator promoted them, by group and site. */
+  readonly claimedImage = new Map<string, string>();
+  /** Site starts that failed while their disk was misbehaving may fail; all others are findings. */
+  expectStartFailures = false;
+  /** When anything was last done to this world that could make a site lose sight of another (I35). */
+  troubleUs = 0;
+  /** Machines whose status must be looked at when the event is over. */
+  readonly #stirred = new Set<Machine>();
+  #lives = 0;
+  #cloned: boolean;
+
+  constructor(options: WorldOptions) {
+    this.label = options.label;
+    this.swarm = options.swarm;
+    this.rng = createPrng(options.label);
+    this.createSite = options.createSite;
+    this.counters = options.counters;
+    this.story = new Story(options.story);
+    this.#cloned = options.clone !== undefined;
+    this.scheduler = new Scheduler(this.rng.fork("ties"), options.clone?.startUs ?? 0);
+    this.network = new Network(this.scheduler, this.rng.fork("network"), options.swarm.network);
+    this.lines = new Map(
+      [...options.swarm.config.groups.values()].map((group) => [group.name, new Line(group)]),
+    );
+    this.machines = new Map(
+      options.swarm.sites.map((site) => [site, this.#createMachine(site, options)]),
+    );
+    this.checkers = options.checkers.map((create) => create(this));
+    this.hosts = this.#cloned ? [] : options.swarm.hosts.map((shape, place) => new Host(this, shape, place));
+    this.scheduler.afterEvent = () => this.#afterEvent();
+  }
+
+  line(group: string): Line {
+    const line = this.lines.get(group);
+    if (line === undefined) throw new RangeError(`no group ${group}`);
+    return line;
+  }
+
+  machine(site: string): Machine {
+    const machine = this.machines.get(site);
+    if (machine === undefined) throw new RangeError(`no site ${site}`);
+    return machine;
+  }
+
+  report(id: string, message: string): void {
+    if (this.findings.length > 20) return;
+    this.findings.push({ id, message });
+    this.tell("CHECKER", () => `${id}: ${message}`);
+  }
+
+  failed(): boolean {
+    return this.findings.length > 0;
+  }
+
+  tell(who: string, what: () => string): void {
+    this.story.tell(this.scheduler.nowUs, who, what);
+  }
+
+  count(name: string): void {
+    count(this.counters, name);
+  }
+
+  /** What a site says of a group, or undefined while it cannot be asked. */
+  status(machine: Machine, group: string): GroupStatus | undefined {
+    if (machine.site === undefined || !machine.started) return undefined;
+    return machine.site.status().groups.find((status) => status.name === group);
+  }
+
+  /** Runs the world for so long, or until `stop` or a finding. */
+  runFor(durationUs: number, stop: () => boolean = () => false): void {
+    this.scheduler.run(this.scheduler.nowUs + durationUs, () => this.failed() || stop());
+  }
+
+  /** Gives a command to a site, as its operator would. */
+  command(site: string, command: SiteCommand, done: (outcome: CommandOutcome | undefined) => void): void {
+    const machine = this.machine(site);
+    const { process } = machine;
+    if (machine.site === undefined || process === undefined) return done(undefined);
+    const pending: PendingCommand = { command, site, life: process.life };
+    this.commands.add(pending);
+    this.troubleUs = this.scheduler.nowUs;
+    this.tell(site, () => `operator: ${JSON.stringify(command)}`);
+    this.scheduler.after(10, process, eventKind.operator, () => {
+      machine.site?.command(command, (outcome) => {
+        if (!process.alive) return;
+        this.commands.delete(pending);
+        this.tell(site, () => `answer to ${command.kind}: ${JSON.stringify(outcome)}`);
+        this.count(`commands:${command.kind} ${outcome.ok ? "done" : outcome.code}`);
+        done(outcome);
+      });
+    });
+  }
+
+  /** Looks at the status of a site for all its groups: whoever serves now may begin a reign, and the checkers see it. */
+  look(machine: Machine): void {
+    for (const line of this.lines.values()) {
+      const status = this.status(machine, line.group.name);
+      if (status === undefined || machine.process === undefined) continue;
+      if (status.serving && status.role === "primary") this.noteServing(machine, machine.process, line, status);
+      for (const checker of this.checkers) checker.onStatus?.(machine, line, status);
+    }
+  }
+
+  /** A site serves: when it is the line's next reign, its image is judged first. */
+  noteServing(machine: Machine, process: Process, line: Line, status: GroupStatus): void {
+    const { reign } = line.oracle;
+    if (reign.life === process.life) {
+      for (const copy of line.observe(machine.name, status)) this.#noteJoined(line, copy);
+      return;
+    }
+    const known = reign.number > 0;
+    // A returned primary of an older generation that has not heard of its successor: what it acks is a branch.
+    if (known && status.generation < line.generation) return;
+    if (known && status.generation === line.generation && reign.site !== machine.name) {
+      this.report("I28", `${machine.name} and ${reign.site} are both primary in generation ${status.generation}`);
+      return;
+    }
+    this.#judgeServing(machine, line, status);
+    line.oracle.beginReign(this.imagesOf(machine.name, line), process.life, status.generation);
+    line.beginReign(machine.name, status.generation);
+    for (const copy of line.observe(machine.name, status)) this.#noteJoined(line, copy);
+  }
+
+  #judgeServing(machine: Machine, line: Line, status: GroupStatus): void {
+    const { reign } = line.oracle;
+    const name = machine.name;
+    const restart = reign.site === name && status.generation === line.generation;
+    const key = `${line.group.name}@${name}`;
+    const forced = this.forced.get(line.group.name) === name;
+    this.tell(name, () => `serves group ${line.group.name} in generation ${status.generation}${forced ? ", by force" : ""}`);
+    // A cloned world's oracle knows nothing: whoever made the clone judges it.
+    if (reign.number === 0 || this.#cloned) return;
+    const torn = this.claimedImage.get(key) === "synchronizing" || this.claimedImage.get(key) === "out-of-sync";
+    if (!restart && line.diverged.delete(name)) this.count("situations:branch chosen");
+    // Where the operator has chosen a branch, what it acked by itself is the line from now on.
+    if (!restart) line.oracle.adoptBranch(name);
+    const claim = restart || reign.site === name ? line.restartClaim(name) : line.takeoverClaim(name, torn && forced);
+    this.count(restart ? "situations:restart judged" : forced ? "situations:forced takeover judged" : "situations:takeover judged");
+    const findings = line.oracle.judge(this.imagesOf(name, line), claim);
+    const lostId = claim.powerLostAt >= 0 ? "N1" : restart ? "I2" : "I3";
+    for (const finding of findings) {
+      this.report(finding.id === "lost" ? lostId : finding.id, `at the start of a reign: ${finding.message}`);
+    }
+    const gaveUp = line.of(name).missedFrom < Infinity || claim.allAckedBefore < Infinity;
+    if (!restart && gaveUp && reign.site !== name) line.diverged.add(reign.site);
+    this.forced.delete(line.group.name);
+    this.claimedImage.delete(key);
+  }
+
+  imagesOf(site: string, line: Line, view: "current" | "durable" = "current") {
+    return viewImages({ disk: this.machine(site).disk.state, site, group: line.group, view });
+  }
+
+  #noteJoined(line: Line, copy: string): void {
+    this.count("situations:copy synchronized");
+    line.diverged.delete(copy);
+    this.tell(copy, () => `is synchronized in group ${line.group.name}`);
+  }
+
+  #afterEvent(): void {
+    if (this.#stirred.size === 0) return;
+    const stirred = [...this.#stirred];
+    this.#stirred.clear();
+    for (const machine of stirred) this.look(machine);
+  }
+
+  #createMachine(site: string, options: WorldOptions): Machine {
+    const { swarm, clone } = options;
+    const rng = this.rng.fork(`skew ${site}`);
+    const spread = swarm.clockRateSpread;
+    const disk = clone?.disks.get(site);
+    const bootId = clone?.bootIds.get(site);
+    return new Machine({
+      name: site,
+      config: swarm.config,
+      scheduler: this.scheduler,
+      network: this.network,
+      rng: this.rng,
+      behaviour: { ...swarm.disk },
+      skew: { wallOffsetMs: rng.between(-120_000, 120_000), rate: 1 + spread * (rng.below(2001) / 1000 - 1) },
+      createSite: options.createSite,
+      nextLife: () => {
+        this.#lives += 1;
+        return this.#lives;
+      },
+      observer: {
+        onEvent: (machine, event) => this.#onEvent(machine, event),
+        onThrow: (machine, error) => this.#onThrow(machine, error),
+        onStarted: (machine, failure) => this.#onStarted(machine, failure),
+        onDown: (machine, process, crash) => this.#onDown(machine, process, crash),
+        onImageWrite: (process, volume, offset, lengthBytes, chunks) =>
+          this.#onImageWrite(process, { volume, offset, lengthBytes, chunks }),
+        trace: options.story.told ? (machine) => ({ line: (fields) => this.#onTrace(machine, fields) }) : undefined,
+      },
+      ...(disk === undefined ? {} : { disk }),
+      ...(bootId === undefined ? {} : { bootId }),
+    });
+  }
+
+  #onEvent(machine: Machine, event: EventRecord): void {
+    this.tell(machine.name, () => {
+      const change = event.from === undefined ? "" : ` ${event.from} -> ${event.to}`;
+      return `event ${event.kind} ${event.copy ?? event.volume ?? ""}${change}: ${event.why}`;
+    });
+    this.count(`events:${event.kind}${event.to === undefined ? "" : ` ${event.to}`}`);
+    this.#stirred.add(machine);
+    for (const checker of this.checkers) checker.onEvent?.(machine, event);
+  }
+
+  #onThrow(machine: Machine, error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.report("assert", `${machine.name} broke down: ${text}`);
+  }
+
+  #onStarted(machine: Machine, failure: string | undefined): void {
+    this.troubleUs = this.scheduler.nowUs;
+    this.tell(machine.name, () => (failure === undefined ? "has started" : `cannot start: ${failure}`));
+    this.#stirred.add(machine);
+    if (failure === undefined) return;
+    if (!this.expectStartFailures) this.report("I2", `${machine.name} cannot start: ${failure}`);
+    machine.kill();
+  }
+
+  #onDown(machine: Machine, process: Process | undefined, crash: CrashKind): void {
+    this.troubleUs = this.scheduler.nowUs;
+    this.tell(machine.name, () => `goes down: ${crash.kind} ${crash.kind === "power" ? crash.keep : ""}`);
+    for (const pending of this.commands) {
+      if (pending.life === process?.life) this.commands.delete(pending);
+    }
+    if (crash.kind === "power") {
+      for (const line of this.lines.values()) if (line.sites.includes(machine.name)) line.powerLost(machine.name);
+    }
+    if (process !== undefined) for (const host of this.hosts) host.connectionLost(process);
+    for (const checker of this.checkers) checker.onDown?.(machine, crash);
+  }
+
+  #onImageWrite(
+    process: Process,
+    write: { volume: string; offset: number; lengthBytes: number; chunks: readonly Uint8Array[] | undefined },
+  ): void {
+    const machine = this.machine(process.site);
+    for (const line of this.lines.values()) {
+      const volume = line.group.volumes.findIndex(({ name }) => `${line.group.name}/${name}` === write.volume);
+      if (volume === -1) continue;
+      for (const checker of this.checkers) {
+        checker.onImageWrite?.({ ...write, machine, life: process.life, line, volume });
+      }
+    }
+  }
+
+  #onTrace(machine: Machine, fields: TraceLine): void {
+    this.tell(machine.name, () => `trace ${JSON.stringify(fields)}`);
+  }
+}

@@ -1,0 +1,102 @@
+import fs from "node:fs";
+import { join } from "node:path";
+import { AppError } from "#base/errors.ts";
+import { openFolder } from "#io/folder.ts";
+import { isFailure } from "#ports/file.ts";
+import type { Folder } from "#ports/file.ts";
+import type { GlobalOptions } from "./context.ts";
+import { exitCodes, say, sayJson } from "./output.ts";
+import { formatTable } from "./table.ts";
+
+export type InspectOptions = GlobalOptions & {
+  readonly journal?: boolean;
+  readonly bitmap?: boolean;
+  readonly sets?: boolean;
+};
+
+/** Reads a group's folder as it lies on the disk and reports plain data; fields named like a detail may be long. */
+export type InspectGroup = (folder: Folder) => object;
+
+/** Parts of a report that are shown only when asked for. */
+const details = ["journal", "bitmap", "sets"] as const;
+
+/**
+ * `antipode inspect`: what lies in a site's data folder, or in one group's folder there, without any site running. PATH is
+ * taken for a site's folder when none of its own files make it a group's.
+ */
+export async function inspect(
+  path: string,
+  options: InspectOptions,
+  inspectGroup: InspectGroup,
+): Promise<number> {
+  const reports = groupFolders(path).map((folder) => {
+    const report = inspectGroup(openExisting(folder));
+    return Object.entries({ folder, ...report }).filter(([key]) => wanted(key, options));
+  });
+  if (options.json === true) {
+    sayJson({ path, groups: reports.map((report) => Object.fromEntries(report)) });
+    return exitCodes.done;
+  }
+  for (const report of reports) for (const line of describeReport(report)) say(line);
+  return exitCodes.done;
+}
+
+/** A report as text: plain values by line, lists of records as tables, anything nested further in. */
+export function describeReport(
+  report: readonly (readonly [string, unknown])[],
+  indent = "",
+): readonly string[] {
+  return report.flatMap(([key, value]) => {
+    if (Array.isArray(value)) {
+      return [`${indent}${key}: ${value.length}`, ...describeList(value, `${indent}  `)];
+    }
+    if (typeof value === "object" && value !== null) {
+      return [`${indent}${key}:`, ...describeReport(Object.entries(value), `${indent}  `)];
+    }
+    return [`${indent}${key}: ${String(value)}`];
+  });
+}
+
+function describeList(values: readonly unknown[], indent: string): readonly string[] {
+  const records = values.filter((value) => typeof value === "object" && value !== null);
+  if (values.length === 0) return [];
+  if (records.length < values.length) return values.map((value) => indent + JSON.stringify(value));
+  const keys = [...new Set(records.flatMap((record) => Object.keys(record)))];
+  const cell = (record: object, key: string): string => {
+    const value: unknown = Object.entries(record).find(([name]) => name === key)?.[1];
+    if (value === undefined) return "";
+    return typeof value === "string" ? value : JSON.stringify(value);
+  };
+  return formatTable(
+    [keys, ...records.map((record) => keys.map((key) => cell(record, key)))],
+    indent,
+  );
+}
+
+function wanted(key: string, options: InspectOptions): boolean {
+  const detail = details.find((name) => name === key);
+  return detail === undefined || options[detail] === true;
+}
+
+function groupFolders(path: string): readonly string[] {
+  let entries: fs.Dirent[];
+  try {
+    entries = fs.readdirSync(path, { withFileTypes: true });
+  } catch (error: unknown) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new AppError("usage", `${path} cannot be inspected: ${reason}`, {
+      hint: "name a site's data folder, or a group's folder in it",
+      cause: error,
+    });
+  }
+  const folders = entries
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join(path, name));
+  return folders.length > 0 ? folders.toSorted() : [path];
+}
+
+function openExisting(path: string): Folder {
+  const folder = openFolder(path);
+  if (!isFailure(folder)) return folder;
+  throw new AppError("failed", `${path} cannot be opened: ${folder.message}`);
+}

@@ -1,0 +1,20 @@
+import { AppError } from "#base/errors.ts";
+import { run } from "./program.ts";
+
+// The antipode command. bin/antipode finds the right Node and starts this file.
+
+// Whoever reads us may stop reading (`| head`), which is no error of ours.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+const code = await run(process.argv.slice(2), {
+  loadCreateSite: async () => (await import("#site/site.ts")).createSite,
+  loadInspectGroup: () => {
+    throw new AppError("usage", "inspect is not in this version");
+  },
+  script: import.meta.filename,
+});
+// A command is over when its answer is out, whatever timers and sockets still hold on.
+process.exit(code);

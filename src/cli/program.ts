@@ -1,0 +1,202 @@
+import { Command, CommanderError, Option } from "commander";
+import { AppError } from "#base/errors.ts";
+import { readVersion } from "#control/version.ts";
+import type { Site, SiteOptions } from "#site/site.ts";
+import { check } from "./check.ts";
+import type { GlobalOptions } from "./context.ts";
+import { durationOption, optionsOf } from "./context.ts";
+import type { EventsOptions } from "./events.ts";
+import { events } from "./events.ts";
+import type { CopyOptions, RepairOptions, RoleOptions } from "./group-commands.ts";
+import { commandCopy, demote, promote, repair } from "./group-commands.ts";
+import type { InspectGroup, InspectOptions } from "./inspect.ts";
+import { exitCodes, report } from "./output.ts";
+import type { DemoOptions } from "./demo.ts";
+import type { ServeOptions } from "./serve.ts";
+import type { StatusOptions } from "./status.ts";
+import { status } from "./status.ts";
+import type { WaitOptions } from "./wait.ts";
+import { wait } from "./wait.ts";
+import { why } from "./why.ts";
+
+/** What the commands are built on; the tests put a stand-in for the engine here. */
+export type World = {
+  /** Loads the engine, which only `serve` needs: the other commands start faster without it. */
+  readonly loadCreateSite: () => Promise<(options: SiteOptions) => Site>;
+  readonly loadInspectGroup: () => Promise<InspectGroup>;
+  /** The script that runs the command, for the children of `demo`. */
+  readonly script: string;
+};
+
+/** Commands of INTERFACE that this version does not have yet, and what helps meanwhile. */
+const later: readonly (readonly [name: string, hint: string])[] = [
+  ["reload", "stop the site and start it again: it reads the file at its start"],
+  ["resize", "a volume's size is fixed in this version"],
+  ["switchover", "antipode demote GROUP, then antipode promote GROUP --site S"],
+  ["replay", "it comes with the bunker"],
+  [
+    "failback",
+    "let the returned site resync, then antipode demote GROUP and antipode promote GROUP --site S",
+  ],
+  [
+    "discard",
+    "keep the images of the site whose writes are given up, then start it with an empty data folder",
+  ],
+  ["verify", "antipode resync GROUP --copy S --full compares and repairs"],
+];
+
+type Action = (command: Command) => Promise<number>;
+
+/** Runs the command line `args` (without node and script) and returns the exit code (INTERFACE, "Exit codes"). */
+export async function run(args: readonly string[], world: World): Promise<number> {
+  let code: number = exitCodes.done;
+  const program = createProgram(world, (action) => async (command) => {
+    code = await action(command);
+    return code;
+  });
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return code;
+  } catch (error: unknown) {
+    // Commander has said by itself what is wrong with the command line; help and version end in 0.
+    if (error instanceof CommanderError)
+      return error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
+    return report(error);
+  }
+}
+
+function createProgram(world: World, ending: (action: Action) => Action): Command {
+  const program = new Command("antipode")
+    .description("Keeps block volumes alive through the loss of a disk, a link or a whole site.")
+    .version(readVersion())
+    .addOption(
+      new Option("--config <file>", "the cluster file")
+        .env("ANTIPODE_CONFIG")
+        .default("antipode.yaml"),
+    )
+    .addOption(new Option("--site <name>", "the site to ask, or to run").env("ANTIPODE_SITE"))
+    .option("--json", "print one JSON document")
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError(false)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(asHint(text)) });
+  const add = (usage: string, description: string, action: Action): Command => {
+    const command = program.command(usage).description(description);
+    const runToEnd = ending(action);
+    return command.action(async () => {
+      await runToEnd(command);
+    });
+  };
+  addSiteCommands(add, world);
+  addWatchCommands(add);
+  addGroupCommands(add);
+  for (const [name, hint] of later) {
+    program
+      .command(name, { hidden: true })
+      .allowUnknownOption()
+      .allowExcessArguments()
+      .action(() => {
+        throw new AppError("usage", `${name} is not in this version`, { hint });
+      });
+  }
+  return program;
+}
+
+type Add = (usage: string, description: string, action: Action) => Command;
+
+function addSiteCommands(add: Add, world: World): void {
+  add("check", "validate the file and say what each group promises", (command) =>
+    check(optionsOf<GlobalOptions>(command)),
+  );
+  add("serve", "run a site in the foreground until SIGTERM", async (command) => {
+    const [{ serve }, createSite] = await Promise.all([
+      import("./serve.ts"),
+      world.loadCreateSite(),
+    ]);
+    return serve(optionsOf<ServeOptions>(command), createSite);
+  })
+    .option("--trace <file>", "write one JSON line per host ack and peer message")
+    .addOption(new Option("--stdin-pipe", "stop when standard input ends").hideHelp());
+  add("demo", "run two sites on loopback, ready for an NBD client", async (command) => {
+    const { demo } = await import("./demo.ts");
+    return demo(optionsOf<DemoOptions>(command), world.script);
+  }).option(
+    "--folder <folder>",
+    "where it keeps everything (default: .antipode/demo in the checkout)",
+  );
+  add("inspect <path>", "show what lies in a data folder, offline", async (command) => {
+    const [{ inspect }, inspectGroup] = await Promise.all([
+      import("./inspect.ts"),
+      world.loadInspectGroup(),
+    ]);
+    return inspect(String(command.args[0]), optionsOf<InspectOptions>(command), inspectGroup);
+  })
+    .option("--journal", "also the entries of the journal")
+    .option("--bitmap", "also the dirty regions and the open map")
+    .option("--sets", "also the staged sets");
+}
+
+function addWatchCommands(add: Add): void {
+  add("status [group]", "roles, states, lag, and what would be lost", (command) =>
+    status(command.args[0], optionsOf<StatusOptions>(command)),
+  )
+    .option("--watch", "look again each second")
+    .option("--check", "exit 1 when a group is worse than its objective");
+  add("why <group>", "name what blocks a group and the command that helps", (command) =>
+    why(String(command.args[0]), optionsOf<GlobalOptions>(command)),
+  );
+  add(
+    "wait <group>",
+    "wait until a group's copies are in a state; exit 4 if not in time",
+    (command) => wait(String(command.args[0]), optionsOf<WaitOptions>(command)),
+  )
+    .option("--copy <site>", "only this copy")
+    .option("--state <state>", "this state instead of the best one")
+    .addOption(
+      new Option("--timeout <duration>", "how long to wait")
+        .argParser(durationOption)
+        .default(30_000, "30s"),
+    );
+  add("events [group]", "what happened: every change of state", (command) =>
+    events(command.args[0], optionsOf<EventsOptions>(command)),
+  ).option("--follow", "go on with what happens");
+}
+
+function addGroupCommands(add: Add): void {
+  const descriptions = {
+    pause: "stop feeding a copy",
+    resume: "feed a paused or fractured copy again; what is dirty is resynced",
+    resync: "doubt a copy: compare by hash and copy what differs",
+  } as const;
+  for (const verb of ["pause", "resume", "resync"] as const) {
+    const command = add(`${verb} <group>`, descriptions[verb], (self) =>
+      commandCopy(verb, String(self.args[0]), optionsOf<CopyOptions>(self)),
+    )
+      .option("--copy <site>", "the copy; may be left out when there is one")
+      .option("--wait", "return when it is done")
+      .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
+    if (verb === "resync") command.option("--full", "compare everything, not only what is dirty");
+  }
+  add("repair <group>", "open a failed volume again and fill it", (command) =>
+    repair(String(command.args[0]), optionsOf<RepairOptions>(command)),
+  )
+    .requiredOption("--volume <volume>", "the volume that failed")
+    .option("--from <copy>", "not in this version")
+    .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
+  add("promote <group>", "make the site of --site the primary (takeover)", (command) =>
+    promote(String(command.args[0]), optionsOf<RoleOptions>(command)),
+  )
+    .option("--force", "accept the loss that the refusal names")
+    .option("--dry-run", "print the plan and do nothing")
+    .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
+  add("demote <group>", "stop taking writes, drain, become secondary", (command) =>
+    demote(String(command.args[0]), optionsOf<RoleOptions>(command)),
+  )
+    .option("--dry-run", "print the plan and do nothing")
+    .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
+}
+
+/** Commander's guess at a slip, as the hint that all our errors have. */
+function asHint(text: string): string {
+  return text.replace(/\n\(Did you mean (.*)\?\)/, "\nhint: did you mean $1?");
+}

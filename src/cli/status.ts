@@ -1,0 +1,131 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { formatSize } from "#config/units.ts";
+import { missedObjectives, objectivesOf } from "#control/objectives.ts";
+import type { CopyStatus, GroupStatus, SiteStatus } from "#site/api.ts";
+import type { GlobalOptions } from "./context.ts";
+import { aimOf } from "./context.ts";
+import type { Aim } from "./find-site.ts";
+import { findGroup, findSite } from "./find-site.ts";
+import { describeLoss } from "./loss.ts";
+import { exitCodes, highlight, say, sayError, sayJson } from "./output.ts";
+import { formatTable } from "./table.ts";
+
+export type StatusOptions = GlobalOptions & { readonly watch?: boolean; readonly check?: boolean };
+
+const watchMs = 1_000;
+
+/** `antipode status`: one look, or one each second with `--watch`; `--check` ends in 1 when a group is worse than its objective. */
+export async function status(group: string | undefined, options: StatusOptions): Promise<number> {
+  const aim = aimOf(options);
+  if (options.watch === true) return watch(aim, group, options);
+  const seen = await look(aim, group, options.check === true);
+  show(seen, options);
+  if (options.check !== true) return exitCodes.done;
+  const complaints = missedObjectives(seen, objectivesOf(aim.config));
+  for (const { group: name, why } of complaints)
+    sayError(`${name}: ${why}`, `antipode why ${name}`);
+  return complaints.length === 0 ? exitCodes.done : exitCodes.failed;
+}
+
+async function watch(aim: Aim, group: string | undefined, options: StatusOptions): Promise<number> {
+  // Ends by a signal, or when whoever reads has gone.
+  for (;;) {
+    try {
+      const seen = await look(aim, group, false);
+      if (process.stdout.isTTY) process.stdout.write("\u001b[H\u001b[2J");
+      if (options.json === true) say(JSON.stringify(seen));
+      else show(seen, options);
+    } catch (error: unknown) {
+      // Who watches wants to see a site come back, too.
+      sayError(error instanceof Error ? error.message : String(error), undefined);
+    }
+    await sleep(watchMs);
+  }
+}
+
+/**
+ * What the command is about: one group where it is best known, or all that a site tells. To judge objectives without `--site`,
+ * each group is asked for at its primary, as only that one knows its copies.
+ */
+async function look(aim: Aim, name: string | undefined, judge: boolean): Promise<SiteStatus> {
+  if (name !== undefined) {
+    const { status: whole, group } = await findGroup(aim, name);
+    return { ...whole, groups: [group] };
+  }
+  const { status: whole } = await findSite(aim);
+  if (!judge || aim.site !== undefined) return whole;
+  const groups: GroupStatus[] = [];
+  for (const configured of aim.config.groups.keys()) {
+    groups.push((await findGroup(aim, configured)).group);
+  }
+  return { ...whole, groups };
+}
+
+function show(seen: SiteStatus, options: GlobalOptions): void {
+  if (options.json === true) {
+    sayJson(seen);
+    return;
+  }
+  say(`site ${highlight("bold", seen.site)}, antipode ${seen.version}`);
+  if (seen.groups.length === 0) say("no groups here");
+  for (const group of seen.groups) {
+    say("");
+    for (const line of describeGroup(group, seen.site)) say(line);
+  }
+}
+
+/** A group for people: what it is, its volumes, its copies, and what would be lost. */
+export function describeGroup(group: GroupStatus, site: string): readonly string[] {
+  const serving =
+    group.role === "primary"
+      ? group.serving
+        ? ", serving"
+        : ", not serving"
+      : `, primary ${group.primary}`;
+  const lines = [
+    `${highlight("bold", group.name)}: ${group.role}${serving}, generation ${group.generation}, lsn ${group.lsn}`,
+  ];
+  if (group.why !== "") lines.push(`  why: ${group.why}`);
+  lines.push(
+    ...formatTable(
+      [
+        ["VOLUME", "SIZE", "STATE", "URI"],
+        ...group.volumes.map((volume) => [
+          volume.name,
+          formatSize(volume.bytes),
+          colourVolume(volume.state),
+          volume.uri,
+        ]),
+      ],
+      "  ",
+    ),
+  );
+  if (group.copies.length > 0)
+    lines.push(...formatTable([copyHead, ...group.copies.map(copyRow)], "  "));
+  lines.push(`  ${describeLoss(group, site)}`);
+  return lines;
+}
+
+const copyHead = ["COPY", "MODE", "STATE", "IMAGE", "LAG", "DIRTY", "LINK", "WHY"];
+
+function copyRow(copy: CopyStatus): readonly string[] {
+  return [
+    copy.site,
+    copy.mode,
+    colourState(copy.state),
+    copy.image,
+    `${formatSize(copy.lagBytes)}/${copy.lagWrites}w/${Math.round(copy.lagSeconds * 10) / 10}s`,
+    formatSize(copy.dirtyBytes),
+    copy.link,
+    copy.why,
+  ];
+}
+
+function colourState(state: CopyStatus["state"]): string {
+  if (state === "synchronized" || state === "streaming") return highlight("green", state);
+  return highlight(state === "split-brain" || state === "tripped" ? "red" : "yellow", state);
+}
+
+function colourVolume(state: string): string {
+  return highlight(state === "ok" ? "green" : "red", state);
+}

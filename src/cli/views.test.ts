@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { CopyStatus, GroupStatus } from "#site/api.ts";
+import { copyStatus } from "../../test/support/fake-site.ts";
+import { findBlockers } from "./blockers.ts";
+import { describeReport } from "./inspect.ts";
+import { describeLoss } from "./loss.ts";
+import { formatTable } from "./table.ts";
+import { holds } from "./wait.ts";
+
+function group(copies: readonly CopyStatus[], more: Partial<GroupStatus> = {}): GroupStatus {
+  return {
+    name: "bank",
+    role: "primary",
+    generation: 1,
+    primary: "east",
+    durability: "flush",
+    serving: true,
+    why: "",
+    lsn: 10,
+    set: 0,
+    volumes: [{ name: "data", bytes: 1024, state: "ok", uri: "" }],
+    journal: { bytesUsed: 0, bytesMax: 0, stalledWrites: 0 },
+    copies,
+    openGranules: 0,
+    requestsInFlight: 0,
+    ...more,
+  };
+}
+
+test("what would be lost is named by the copy that would lose least", () => {
+  const synchronized = copyStatus("west", "synchronized");
+  const fractured = copyStatus("north", "fractured", { lagSeconds: 7, dirtyBytes: 1 << 20 });
+  assert.match(
+    describeLoss(group([fractured, synchronized]), "east"),
+    /^If east died now, nothing .* west has it all/,
+  );
+  assert.match(
+    describeLoss(group([fractured]), "east"),
+    /north would lack at most 1MiB \(1 write, those of the last 7 s\)/,
+  );
+  const filling = copyStatus("west", "resync", { image: "synchronizing" });
+  assert.match(
+    describeLoss(group([filling]), "east"),
+    /everything could be lost: west has no consistent image/,
+  );
+  assert.match(describeLoss(group([]), "east"), /everything would be lost: the group has no copy/);
+});
+
+test("at a copy, what would be lost is what promoting it would give", () => {
+  const seen = group([copyStatus("west", "synchronized")], { role: "secondary", serving: false });
+  assert.match(describeLoss(seen, "west"), /^If east died now, nothing/);
+});
+
+test("each state but the best has a blocker that names the command that helps", () => {
+  const helps = new Map<CopyStatus["state"], RegExp>([
+    ["init-sync", /^antipode wait bank --copy west$/],
+    ["resync", /^antipode wait bank --copy west$/],
+    ["paused", /^antipode resume bank --copy west$/],
+    ["fractured", /^antipode resume bank --copy west$/],
+    ["split-brain", /keep its images aside/],
+  ]);
+  for (const [state, help] of helps) {
+    const [blocker, ...more] = findBlockers(group([copyStatus("west", state)]), "east");
+    assert.equal(more.length, 0);
+    assert.match(blocker?.help ?? "", help);
+    assert.ok(blocker?.what.includes("copy west of bank"));
+  }
+  assert.deepEqual(findBlockers(group([copyStatus("west", "synchronized")]), "east"), []);
+});
+
+test("a lost link, a failed volume, a demoted group and silent hosts are blockers of their own", () => {
+  const gone = copyStatus("west", "fractured", { link: "peer-down", why: "" });
+  assert.match(findBlockers(group([gone]), "east")[0]?.help ?? "", /serve --site west/);
+  const alone = findBlockers(group([{ ...gone, site: "west" }], { role: "secondary" }), "west");
+  assert.match(alone[0]?.help ?? "", /serve --site east/);
+  const failed = group([], { volumes: [{ name: "data", bytes: 1, state: "failed", uri: "" }] });
+  assert.match(
+    findBlockers(failed, "east")[0]?.help ?? "",
+    /repair bank --volume data --site east/,
+  );
+  assert.match(findBlockers(group([], { role: "demoted" }), "east")[0]?.help ?? "", /promote bank/);
+  const waiting = findBlockers(
+    group([], { serving: false, why: "west must answer first" }),
+    "east",
+  );
+  assert.equal(waiting[0]?.waitsFor, "west must answer first");
+});
+
+test("waiting ends when every copy, or the named one, is in its best or the named state", () => {
+  const any = { copy: undefined, state: undefined };
+  const mixed = group([copyStatus("west", "synchronized"), copyStatus("north", "resync")]);
+  assert.equal(holds(mixed, any), false);
+  assert.equal(holds(mixed, { copy: "west", state: undefined }), true);
+  assert.equal(holds(mixed, { copy: "north", state: "resync" }), true);
+  assert.equal(holds(mixed, { copy: "south", state: undefined }), false);
+  assert.equal(holds(group([]), any), true);
+  assert.equal(holds(group([], { serving: false }), any), false);
+});
+
+test("tables align by what is seen, not by colours", () => {
+  const rows = formatTable([
+    ["NAME", "STATE", "WHY"],
+    ["a", "\u001b[32mok\u001b[39m", ""],
+    ["longer", "failed", "broken"],
+  ]);
+  assert.deepEqual(rows, [
+    "NAME    STATE   WHY",
+    "a       \u001b[32mok\u001b[39m",
+    "longer  failed  broken",
+  ]);
+});
+
+test("an inspection's report prints values by line, records as tables, and what is nested further in", () => {
+  const report = {
+    generation: 3,
+    clean: true,
+    members: [{ site: "west", lsn: 7 }],
+    record: { slot: 1 },
+    empty: [],
+  };
+  assert.deepEqual(describeReport(Object.entries(report)), [
+    "generation: 3",
+    "clean: true",
+    "members: 1",
+    "  site  lsn",
+    "  west  7",
+    "record:",
+    "  slot: 1",
+    "empty: 0",
+  ]);
+});

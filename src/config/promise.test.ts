@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseConfig } from "./parse.ts";
+import { describePromise, describeWarnings } from "./promise.ts";
+import type { Config } from "./types.ts";
+
+function configWith(group: string, head = ""): Config {
+  const text = `${head}
+cluster: c
+sites:
+  east: { peer: 127.0.0.1:1, api: 127.0.0.1:2, nbd: 10.0.0.1:3, data: /east }
+  west: { peer: 127.0.0.1:4, api: 127.0.0.1:5, data: /west }
+groups:
+  bank: { primary: east, volumes: { data: { size: 1MiB } }, ${group} }
+`;
+  const outcome = parseConfig({ path: "c.yaml", text, resolvePath: (path) => path });
+  assert.ok(outcome.ok, JSON.stringify(outcome));
+  return outcome.config;
+}
+
+function promiseOf(group: string): string {
+  const bank = configWith(group, "insecure: true").groups.get("bank");
+  assert.ok(bank !== undefined);
+  return describePromise(bank);
+}
+
+test("a group's promise names the ack point, the RPO, and what a lost copy does, in one line", () => {
+  const continued = promiseOf("copies: { west: { mode: sync } }");
+  assert.match(
+    continued,
+    /^bank: acked when east and west have it .*RPO 0 while synchronized.*hosts go on without it/,
+  );
+  assert.ok(!continued.includes("\n"));
+  assert.match(promiseOf("copies: { west: { mode: sync, onLoss: stall } }"), /host writes wait/);
+  assert.match(
+    promiseOf("copies: { west: { mode: sync, onLoss: fail, rpo: 5s } }"),
+    /host writes fail.*objective 5s/,
+  );
+  assert.match(
+    promiseOf("durability: write"),
+    /acked by east alone \(on stable storage at each\); no copy/,
+  );
+});
+
+test("what is allowed and dangerous is said", () => {
+  const warnings = describeWarnings(
+    configWith("copies: { west: { mode: sync } }", "insecure: true"),
+  ).join("\n");
+  assert.match(warnings, /exports on 10.0.0.1:3 to everybody/);
+  assert.match(warnings, /can pose as a site/);
+  assert.match(warnings, /preserved point is not kept yet/);
+  const off = "copies: { west: { mode: sync, preserve: { bytesMax: 0 } } }";
+  assert.doesNotMatch(
+    describeWarnings(configWith(off, "insecure: true")).join("\n"),
+    /preserved point/,
+  );
+});

@@ -1,0 +1,149 @@
+import type { IoFailure } from "#base/errors.ts";
+import { createFifo } from "#base/fifo.ts";
+import type { Fifo } from "#base/fifo.ts";
+import type { EventRecord } from "#ports/events.ts";
+import type { GroupRecord } from "./group-record.ts";
+import type { History } from "./history.ts";
+import { nextMarked } from "./region-map.ts";
+import type { RegionMap } from "./region-map.ts";
+
+// The state of a copy of a group, the events that move it and the effects it asks for; `copy.ts` joins the machine.
+
+export type Copy = {
+  readonly record: GroupRecord;
+  readonly volumes: readonly CopyVolume[];
+  /** Counts sessions and everything else that an answer must be told apart by. */
+  ticket: number;
+  /** The session that feeds us; undefined while nobody does. */
+  session: CopySession | undefined;
+  /** Frames that came and are not begun, in the order of the wire. */
+  readonly queue: Fifo<CopyWork>;
+  /** Frames begun and not acked, in the order of the wire. */
+  readonly underWay: Fifo<CopyWork>;
+  /** Image writes that have not answered. */
+  writing: number;
+  /** Why the next frame waits. */
+  blocked: Blocked | undefined;
+  receivedLsn: number;
+  appliedLsn: number;
+  syncedLsn: number;
+};
+
+export type CopySession = { readonly epoch: number; readonly from: string; begun: boolean };
+
+export type Blocked =
+  | { readonly on: "openMap"; readonly ticket: number }
+  | { readonly on: "record"; readonly ticket: number; readonly work: CopyWork }
+  | { readonly on: "images" }
+  | { readonly on: "read" };
+
+export type CopyVolume = {
+  readonly index: number;
+  readonly bytes: number;
+  readonly openMap: RegionMap;
+  /** Granules that are open, with the last LSN written there; infinite until the primary says what it knows of them. */
+  readonly open: Map<number, { lastLsn: number; durable: boolean }>;
+};
+
+/** One frame of the session, as the machine needs it. */
+export type CopyWork = {
+  /** The session it came by: an answer to a lost session goes nowhere. */
+  readonly epoch: number;
+  readonly kind: CopyWorkKind;
+  readonly volume: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly lsn: number;
+  readonly sequence: number;
+  /** Flush: ticket. Compare: bytes of a region. */
+  readonly index: number;
+  readonly mayPunch: boolean;
+  readonly body: readonly Uint8Array[];
+  /** Begin: what the primary said. */
+  readonly begin: CopyBegin | undefined;
+  readonly why: string;
+  isDone: boolean;
+};
+
+export type CopyWorkKind =
+  | "write"
+  | "zero"
+  | "region"
+  | "regionZero"
+  | "compare"
+  | "flush"
+  | "begin"
+  | "memberMap"
+  | "synchronized"
+  | "fractured";
+
+export type CopyBegin = {
+  readonly history: History;
+  readonly incarnation: number;
+  readonly lsn: number;
+  /** Regions will be brought over: until they are, the image is no state that the host ever saw. */
+  readonly resync: boolean;
+};
+
+export type CopyEvent =
+  | { readonly kind: "opened"; readonly epoch: number; readonly from: string }
+  | { readonly kind: "work"; readonly work: CopyWork }
+  | { readonly kind: "lost"; readonly why: string }
+  | { readonly kind: "openMapDurable"; readonly ticket: number }
+  | { readonly kind: "imageDone"; readonly work: CopyWork; readonly failure: IoFailure | undefined }
+  | {
+      readonly kind: "imagesSynced";
+      readonly work: CopyWork;
+      readonly lsn: number;
+      readonly failure: IoFailure | undefined;
+    }
+  | { readonly kind: "compared"; readonly work: CopyWork; readonly failure: IoFailure | undefined }
+  | { readonly kind: "recorded"; readonly ticket: number }
+  | { readonly kind: "stable"; readonly lsn: number }
+  | { readonly kind: "toldFractured"; readonly lsn: number; readonly why: string };
+
+export type CopyEffect =
+  | { readonly kind: "image"; readonly work: CopyWork }
+  /** Everything up to this sequence is in the image. */
+  | { readonly kind: "ack"; readonly sequence: number }
+  | { readonly kind: "syncOpenMaps"; readonly ticket: number }
+  | { readonly kind: "writeOpenMaps" }
+  /** Sync the image of one volume, or of all; then `imagesSynced`. */
+  | { readonly kind: "syncImages"; readonly work: CopyWork; readonly lsn: number }
+  /** Read the range, hash its regions, send DIFFERS where they differ; then `compared`. */
+  | { readonly kind: "compare"; readonly work: CopyWork }
+  | { readonly kind: "record"; readonly ticket: number }
+  | { readonly kind: "sendFlushed"; readonly ticket: number }
+  | { readonly kind: "sendBegun" }
+  | { readonly kind: "sendSynchronizedRecorded" }
+  /** The session cannot go on: tell the primary why and close. */
+  | { readonly kind: "failSession"; readonly why: string }
+  | { readonly kind: "event"; readonly event: Omit<EventRecord, "group"> };
+
+export function createCopy(record: GroupRecord, openMaps: readonly RegionMap[]): Copy {
+  return {
+    record,
+    volumes: record.volumes.map((volume, index) => {
+      const openMap = openMaps[index];
+      if (openMap === undefined) throw new RangeError(`volume ${volume.name} has no open map`);
+      return { index, bytes: volume.bytes, openMap, open: openOf(openMap) };
+    }),
+    ticket: 0,
+    session: undefined,
+    queue: createFifo(),
+    underWay: createFifo(),
+    writing: 0,
+    blocked: undefined,
+    receivedLsn: record.syncedAt?.lsn ?? 0,
+    appliedLsn: record.syncedAt?.lsn ?? 0,
+    syncedLsn: record.syncedAt?.lsn ?? 0,
+  };
+}
+
+function openOf(openMap: RegionMap): CopyVolume["open"] {
+  const open: CopyVolume["open"] = new Map();
+  for (let unit = nextMarked(openMap, 0); unit !== -1; unit = nextMarked(openMap, unit + 1)) {
+    open.set(unit, { lastLsn: Number.POSITIVE_INFINITY, durable: true });
+  }
+  return open;
+}

@@ -1,0 +1,363 @@
+import { must, unreachable } from "#base/assert.ts";
+import { at, drain, peek, push, shift } from "#base/fifo.ts";
+import { joined } from "#base/bytes.ts";
+import type { Copy, CopyEffect, CopyEvent, CopyVolume, CopyWork } from "./copy-state.ts";
+import { firstGranule, lastGranule } from "./open-map.ts";
+import { mark, unmark } from "./region-map.ts";
+
+// The machine of a copy. It takes the frames of its one session in the order of the wire and begins none before those
+// ahead of it have what they need: a durable bit in the open map before an image write, a durable record before an answer
+// that promises one. So the image passes through the primary's own states (I8), and ACK(s) may speak for all up to s.
+
+/** Moves the machine by one event. Effects are appended to `out`, to be performed in order. */
+export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void {
+  switch (event.kind) {
+    case "opened":
+      endSession(copy);
+      copy.session = { epoch: event.epoch, from: event.from, begun: false };
+      break;
+    case "work":
+      if (copy.session !== undefined) push(copy.queue, event.work);
+      break;
+    case "lost":
+      endSession(copy);
+      return;
+    case "openMapDurable":
+      openMapDurable(copy, event.ticket);
+      break;
+    case "imageDone":
+      imageDone(copy, event, out);
+      break;
+    case "imagesSynced":
+      return imagesSynced(copy, event, out);
+    case "compared":
+      compared(copy, event, out);
+      break;
+    case "recorded":
+      recorded(copy, event.ticket, out);
+      break;
+    case "stable":
+      return closeStable(copy, event.lsn, out);
+    case "toldFractured":
+      return told(copy, event.lsn, event.why, out);
+    default:
+      return unreachable(event);
+  }
+  goOn(copy, out);
+}
+
+// What was begun for a lost session still ends (its image writes, its record); its answers go nowhere.
+function endSession(copy: Copy): void {
+  copy.session = undefined;
+  drain(copy.queue);
+  drain(copy.underWay);
+  if (copy.blocked?.on === "read" || copy.blocked?.on === "images") copy.blocked = undefined;
+}
+
+function goOn(copy: Copy, out: CopyEffect[]): void {
+  while (copy.blocked === undefined) {
+    const work = peek(copy.queue);
+    if (work === undefined || !begin(copy, work, out)) return;
+    shift(copy.queue);
+  }
+}
+
+/** Begins one frame. False when it must wait: then `blocked` says for what, and it is begun again later. */
+function begin(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
+  switch (work.kind) {
+    case "write":
+    case "zero":
+    case "region":
+    case "regionZero":
+      return beginWrite(copy, work, out);
+    case "compare":
+      if (!imagesAreDone(copy)) return false;
+      copy.blocked = { on: "read" };
+      push(copy.underWay, work);
+      out.push({ kind: "compare", work });
+      return true;
+    case "flush":
+      if (!imagesAreDone(copy)) return false;
+      out.push({ kind: "syncImages", work, lsn: copy.appliedLsn });
+      return true;
+    case "begin":
+      return beginSession(copy, work, out);
+    case "memberMap":
+      takeMemberMap(copy, work);
+      return true;
+    case "synchronized":
+      return becomeSynchronized(copy, work, out);
+    case "fractured":
+      told(copy, work.lsn, work.why, out);
+      return true;
+    default:
+      return unreachable(work.kind);
+  }
+}
+
+function imagesAreDone(copy: Copy): boolean {
+  if (copy.writing === 0) return true;
+  copy.blocked = { on: "images" };
+  return false;
+}
+
+function isCurrent(copy: Copy, work: CopyWork): boolean {
+  return copy.session?.epoch === work.epoch;
+}
+
+function volumeOf(copy: Copy, work: CopyWork): CopyVolume {
+  return must(copy.volumes[work.volume], "a frame for an unknown volume passed the door");
+}
+
+// ------------------------------------------------------------------------------------------------------------------ writes
+
+function beginWrite(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
+  if (!isOpen(copy, work)) {
+    openForQueue(copy, out);
+    return false;
+  }
+  const volume = volumeOf(copy, work);
+  forGranules(work, (granule) => {
+    const open = volume.open.get(granule);
+    if (open !== undefined && open.lastLsn < work.lsn) open.lastLsn = work.lsn;
+  });
+  copy.writing += 1;
+  copy.receivedLsn = Math.max(copy.receivedLsn, work.lsn);
+  push(copy.underWay, work);
+  out.push({ kind: "image", work });
+  return true;
+}
+
+function forGranules(work: CopyWork, visit: (granule: number) => void): void {
+  const last = lastGranule(work.offset, work.length);
+  for (let granule = firstGranule(work.offset); granule <= last; granule += 1) visit(granule);
+}
+
+function isOpen(copy: Copy, work: CopyWork): boolean {
+  const { open } = volumeOf(copy, work);
+  const last = lastGranule(work.offset, work.length);
+  for (let granule = firstGranule(work.offset); granule <= last; granule += 1) {
+    if (open.get(granule)?.durable !== true) return false;
+  }
+  return true;
+}
+
+// Everything that waits behind the first cold write is opened with it, so that one sync serves them all.
+function openForQueue(copy: Copy, out: CopyEffect[]): void {
+  for (let i = 0; i < copy.queue.count; i += 1) {
+    const work = at(copy.queue, i);
+    if (work === undefined || !writesImage(work)) continue;
+    const volume = volumeOf(copy, work);
+    forGranules(work, (granule) => openGranule(volume, granule, work.lsn));
+  }
+  syncOpenMaps(copy, out);
+}
+
+function openGranule(volume: CopyVolume, granule: number, lsn: number): void {
+  if (volume.open.has(granule)) return;
+  volume.open.set(granule, { lastLsn: lsn, durable: false });
+  mark(volume.openMap, granule, granule);
+}
+
+function syncOpenMaps(copy: Copy, out: CopyEffect[]): void {
+  copy.ticket += 1;
+  copy.blocked = { on: "openMap", ticket: copy.ticket };
+  out.push({ kind: "syncOpenMaps", ticket: copy.ticket });
+}
+
+function writesImage(work: CopyWork): boolean {
+  return (
+    work.kind === "write" ||
+    work.kind === "zero" ||
+    work.kind === "region" ||
+    work.kind === "regionZero"
+  );
+}
+
+// Nothing is opened while a sync is under way, since the queue stands still: all that is marked now is durable.
+function openMapDurable(copy: Copy, ticket: number): void {
+  if (copy.blocked?.on !== "openMap" || copy.blocked.ticket !== ticket) return;
+  copy.blocked = undefined;
+  for (const volume of copy.volumes) for (const open of volume.open.values()) open.durable = true;
+}
+
+function imageDone(
+  copy: Copy,
+  done: Extract<CopyEvent, { kind: "imageDone" }>,
+  out: CopyEffect[],
+): void {
+  copy.writing -= 1;
+  if (copy.blocked?.on === "images" && copy.writing === 0) copy.blocked = undefined;
+  if (done.failure !== undefined) {
+    out.push({
+      kind: "failSession",
+      why: `the image here cannot be written: ${done.failure.message}`,
+    });
+    return;
+  }
+  finish(copy, done.work, out);
+}
+
+// ACK speaks for all frames up to its sequence, so it waits for the oldest.
+function finish(copy: Copy, work: CopyWork, out: CopyEffect[]): void {
+  work.isDone = true;
+  let sequence: number | undefined;
+  for (let oldest = peek(copy.underWay); oldest?.isDone === true; oldest = peek(copy.underWay)) {
+    shift(copy.underWay);
+    sequence = oldest.sequence;
+    copy.appliedLsn = Math.max(copy.appliedLsn, oldest.lsn);
+  }
+  if (sequence !== undefined) out.push({ kind: "ack", sequence });
+}
+
+function compared(
+  copy: Copy,
+  result: Extract<CopyEvent, { kind: "compared" }>,
+  out: CopyEffect[],
+): void {
+  if (copy.blocked?.on === "read") copy.blocked = undefined;
+  if (!isCurrent(copy, result.work)) return;
+  if (result.failure !== undefined) {
+    out.push({
+      kind: "failSession",
+      why: `the image here cannot be read: ${result.failure.message}`,
+    });
+    return;
+  }
+  finish(copy, result.work, out);
+}
+
+function imagesSynced(
+  copy: Copy,
+  synced: Extract<CopyEvent, { kind: "imagesSynced" }>,
+  out: CopyEffect[],
+): void {
+  if (!isCurrent(copy, synced.work)) return;
+  if (synced.failure !== undefined) {
+    out.push({
+      kind: "failSession",
+      why: `fdatasync of the image here failed: ${synced.failure.message}`,
+    });
+    return;
+  }
+  copy.syncedLsn = Math.max(copy.syncedLsn, synced.lsn);
+  out.push({ kind: "sendFlushed", ticket: synced.work.index });
+}
+
+// ----------------------------------------------------------------------------------------------------- session and states
+
+// The primary has on record what we lack (it asked us first), so we may adopt its generation.
+function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
+  const told = must(work.begin, "a BEGIN without its document passed the door");
+  const { record } = copy;
+  const before = record.image;
+  record.history = told.history;
+  record.role = "secondary";
+  record.incarnation = told.incarnation;
+  record.members = {};
+  record.lsnReserved = Math.max(record.lsnReserved, told.lsn + 1);
+  if (told.resync) record.image = "synchronizing";
+  if (before !== record.image) {
+    out.push({
+      kind: "event",
+      event: { kind: "image", from: before, to: record.image, why: "a resync begins" },
+    });
+  }
+  if (copy.session !== undefined) copy.session.begun = true;
+  copy.receivedLsn = told.lsn;
+  copy.appliedLsn = told.lsn;
+  askRecord(copy, work, out);
+  return true;
+}
+
+function askRecord(copy: Copy, work: CopyWork, out: CopyEffect[]): void {
+  copy.ticket += 1;
+  copy.blocked = { on: "record", ticket: copy.ticket, work };
+  out.push({ kind: "record", ticket: copy.ticket });
+}
+
+function recorded(copy: Copy, ticket: number, out: CopyEffect[]): void {
+  if (copy.blocked?.on !== "record" || ticket < copy.blocked.ticket) return;
+  const { work } = copy.blocked;
+  copy.blocked = undefined;
+  if (!isCurrent(copy, work)) return;
+  out.push({ kind: work.kind === "begin" ? "sendBegun" : "sendSynchronizedRecorded" });
+}
+
+/** What another member lacks: open here, so that we know it if we become the primary (decision 4). */
+function takeMemberMap(copy: Copy, work: CopyWork): void {
+  const volume = volumeOf(copy, work);
+  const bits = joined(work.body);
+  for (let bit = 0; bit < bits.length * 8; bit += 1) {
+    if (((bits[bit >>> 3] ?? 0) & (1 << (bit & 7))) === 0) continue;
+    const granule = work.offset + bit;
+    if (granule < volume.openMap.units) openGranule(volume, granule, Number.POSITIVE_INFINITY);
+  }
+}
+
+function becomeSynchronized(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
+  if (copy.volumes.some((volume) => hasUndurable(volume))) {
+    syncOpenMaps(copy, out);
+    return false;
+  }
+  const { record } = copy;
+  const before = record.image;
+  for (const volume of copy.volumes) {
+    for (const open of volume.open.values()) {
+      if (open.lastLsn === Number.POSITIVE_INFINITY) open.lastLsn = work.lsn;
+    }
+  }
+  record.image = "synchronized";
+  record.toldOfFracture = undefined;
+  const generation = record.history[record.history.length - 1]?.counter ?? 0;
+  record.syncedAt = { lsn: work.lsn, generation };
+  record.lsnReserved = Math.max(record.lsnReserved, work.lsn + 1);
+  copy.syncedLsn = Math.max(copy.syncedLsn, work.lsn);
+  if (before !== "synchronized") {
+    out.push({
+      kind: "event",
+      event: {
+        kind: "image",
+        from: before,
+        to: "synchronized",
+        why: `everything up to LSN ${work.lsn}`,
+      },
+    });
+  }
+  askRecord(copy, work, out);
+  return true;
+}
+
+function hasUndurable(volume: CopyVolume): boolean {
+  for (const open of volume.open.values()) if (!open.durable) return true;
+  return false;
+}
+
+/** The primary goes on without us: from here on the image is a past state, and must not be promoted as if it were current. */
+function told(copy: Copy, lsn: number, why: string, out: CopyEffect[]): void {
+  const { record } = copy;
+  if (record.toldOfFracture !== undefined || record.image !== "synchronized") return;
+  record.toldOfFracture = { lsn, why };
+  record.image = "consistent";
+  copy.ticket += 1;
+  out.push({ kind: "record", ticket: copy.ticket });
+  out.push({
+    kind: "event",
+    event: { kind: "image", from: "synchronized", to: "consistent", why },
+  });
+}
+
+/** Every member has synced everything up to this LSN (decision 4): those granules need no mark any more. */
+function closeStable(copy: Copy, lsn: number, out: CopyEffect[]): void {
+  if (copy.session === undefined || copy.record.image !== "synchronized") return;
+  let isChanged = false;
+  for (const volume of copy.volumes) {
+    for (const [granule, open] of volume.open) {
+      if (!open.durable || open.lastLsn > lsn) continue;
+      volume.open.delete(granule);
+      unmark(volume.openMap, granule, granule);
+      isChanged = true;
+    }
+  }
+  if (isChanged) out.push({ kind: "writeOpenMaps" });
+}

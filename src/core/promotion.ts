@@ -1,0 +1,115 @@
+import type { GroupRecord } from "./group-record.ts";
+
+/** What a site knows when it is asked to become the primary. */
+export type PromotionFacts = {
+  readonly record: GroupRecord;
+  /** The site that this one holds for the primary, or "" when it never had one. */
+  readonly primary: string;
+  /** What the asking has brought: it serves, it lives but is not the primary any more, or it does not answer. */
+  readonly primaryState: "serves" | "demoted" | "silent";
+  readonly isFed: boolean;
+  /** What the primary last said of itself, and how long ago that was. */
+  readonly primaryLsn: number;
+  readonly heardMsAgo: number | undefined;
+  readonly appliedLsn: number;
+  /** The policy under which the primary feeds this copy lets it ack alone. */
+  readonly mayAckAlone: boolean;
+};
+
+export type PromotionPlan = {
+  /** `go`; `force`: only with `--force`, which loses what the lines name; `refuse`: not even then. */
+  readonly verdict: "go" | "force" | "refuse";
+  readonly lines: readonly string[];
+  readonly refusal: string;
+  readonly hint: string;
+};
+
+/** Decision 7: when a copy may become the primary, and what that would lose. */
+export function planPromotion(facts: PromotionFacts): PromotionPlan {
+  const { record, primary } = facts;
+  if (facts.primaryState === "serves") {
+    return refuse(
+      `${primary} is the primary and answers`,
+      `demote it first (antipode demote ${record.group} --site ${primary}), or stop it`,
+    );
+  }
+  if (record.syncedAt === undefined) {
+    return refuse(
+      "this site never held a whole image of the group",
+      `bring ${primary === "" ? "the primary" : primary} back, or promote another copy`,
+    );
+  }
+  const lines = [`becomes primary in generation ${nextCounter(record)}`];
+  switch (record.image) {
+    case "synchronized":
+      return { ...go([...lines, ...synchronizedLines(facts)]) };
+    case "consistent":
+      return consistentPlan(facts, lines);
+    default:
+      return force(
+        [
+          ...lines,
+          `the image is ${record.image}: regions of different ages, no state the host ever saw`,
+        ],
+        `the image here is ${record.image}`,
+        "wait until the resync has ended, or promote another copy; --force serves it as it is",
+      );
+  }
+}
+
+function synchronizedLines(facts: PromotionFacts): string[] {
+  const { primary, primaryState, mayAckAlone } = facts;
+  if (primaryState === "demoted")
+    return [`${primary} was demoted and handed everything over; nothing is lost`];
+  const held = `held everything until ${ago(facts.heardMsAgo)} (LSN ${Math.max(facts.appliedLsn, 0)})`;
+  if (!mayAckAlone)
+    return [`${held}; the policy let nothing be acked without this copy: nothing is lost`];
+  return [
+    `${held}; nothing acked until then is lost`,
+    `writes that ${primary} acked alone after that, if it lived on, would be lost: how many is unknown`,
+  ];
+}
+
+function consistentPlan(facts: PromotionFacts, lines: readonly string[]): PromotionPlan {
+  const { record, primary, primaryState } = facts;
+  // A primary that was demoted here or there handed over a finished image; nobody wrote since, as far as anyone knows.
+  if (record.toldOfFracture === undefined) {
+    const by = primaryState === "demoted" ? "nothing is lost" : "nothing newer is known here";
+    return go([...lines, `the image is the state at LSN ${record.syncedAt?.lsn ?? 0}; ${by}`]);
+  }
+  const { lsn, why } = record.toldOfFracture;
+  const missing = Math.max(0, facts.primaryLsn - facts.appliedLsn);
+  const known =
+    missing === 0
+      ? "the writes after that"
+      : `${missing} writes known, LSN ${facts.appliedLsn + 1} to ${facts.primaryLsn},`;
+  return force(
+    [
+      ...lines,
+      `lacks ${known} and whatever ${primary} acked since we last heard of it (${ago(facts.heardMsAgo)})`,
+    ],
+    `${primary} went on without this copy from LSN ${lsn} (${why})`,
+    `bring ${primary} back; --force gives up ${known} and more that is unknown`,
+  );
+}
+
+function nextCounter(record: GroupRecord): number {
+  return (record.history[record.history.length - 1]?.counter ?? 0) + 1;
+}
+
+function ago(ms: number | undefined): string {
+  if (ms === undefined) return "the last contact, before this process started";
+  return `${(ms / 1000).toFixed(1)} s ago`;
+}
+
+function go(lines: readonly string[]): PromotionPlan {
+  return { verdict: "go", lines, refusal: "", hint: "" };
+}
+
+function force(lines: readonly string[], refusal: string, hint: string): PromotionPlan {
+  return { verdict: "force", lines, refusal, hint };
+}
+
+function refuse(refusal: string, hint: string): PromotionPlan {
+  return { verdict: "refuse", lines: [], refusal, hint };
+}

@@ -1,0 +1,119 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import fs from "node:fs";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { MiB } from "#base/limits.ts";
+import type { BlockDevice } from "#ports/block-device.ts";
+import { settle } from "../../test/support/settle.ts";
+import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder.ts";
+import { openImage } from "./image.ts";
+
+const BYTES = 64 * MiB;
+
+test("a missing image is made sparse, with its size, for its owner only", (t) => {
+  const path = join(tempFor(t), "data.img");
+  opened(path).close();
+  const stat = fs.statSync(path);
+  assert.equal(stat.size, BYTES);
+  assert.equal(stat.mode & 0o777, 0o600);
+  assert.ok(stat.blocks * 512 < MiB);
+});
+
+test("an image that a crash left empty gets its size", (t) => {
+  const path = join(tempFor(t), "data.img");
+  fs.writeFileSync(path, "");
+  opened(path).close();
+  assert.equal(fs.statSync(path).size, BYTES);
+});
+
+test("an image with another size is refused, named and left alone", (t) => {
+  const path = join(tempFor(t), "data.img");
+  fs.writeFileSync(path, "somebody's data");
+  const refused = openImage(path, BYTES);
+  assert.ok("code" in refused);
+  assert.equal(refused.code, "EINVAL");
+  assert.match(refused.message, /data\.img has 15 bytes, and the cluster file says 67108864/);
+  assert.equal(fs.readFileSync(path, "utf8"), "somebody's data");
+});
+
+test("what is neither file nor block device is refused", (t) => {
+  const temp = tempFor(t);
+  const folder = openImage(temp, BYTES);
+  assert.ok("code" in folder);
+  const character = openImage("/dev/null", BYTES);
+  assert.ok("code" in character);
+  assert.match(character.message, /neither a regular file nor a block device/);
+});
+
+test("a missing device is not made as a file in /dev", () => {
+  const path = `/dev/antipode-test-${process.pid}`;
+  const refused = openImage(path, BYTES);
+  assert.ok("code" in refused);
+  assert.equal(refused.code, "ENOENT");
+  assert.equal(fs.existsSync(path), false);
+});
+
+test("an image is opened once at a time, also within a process", (t) => {
+  const path = join(tempFor(t), "data.img");
+  const first = opened(path);
+  const second = openImage(path, BYTES);
+  assert.ok("code" in second);
+  assert.equal(second.code, "EBUSY");
+  assert.match(second.message, /data\.img, which somebody else uses/);
+  first.close();
+  opened(path).close();
+});
+
+for (const holder of ["", "1"]) {
+  for (const other of ["", "1"]) {
+    const names = ["with", "without"];
+    const says = `${names[Number(holder)]} and ${names[Number(other)]} native calls`;
+    test(`two processes cannot open one image, ${says}`, async (t) => {
+      const path = join(tempFor(t), "data.img");
+      const first = openInChild(t, path, holder);
+      await settle(() => first.said() !== "");
+      assert.equal(first.said(), "open");
+      const second = openInChild(t, path, other);
+      await settle(() => second.said() !== "");
+      assert.equal(second.said(), "EBUSY");
+      first.kill();
+      await settle(() => first.isOver());
+      opened(path).close();
+    });
+  }
+}
+
+type Child = { said(): string; kill(): void; isOver(): boolean };
+
+/** A process that opens the image, says how that went, and holds it until it is killed. */
+function openInChild(t: TestContext, path: string, noNative: string): Child {
+  const script = `
+    import { openImage } from ${JSON.stringify(join(import.meta.dirname, "image.ts"))};
+    const image = openImage(process.argv[1], ${BYTES});
+    process.stdout.write("code" in image ? image.code : "open");
+    setInterval(() => {}, 1000);
+  `;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script, path], {
+    env: { ...process.env, ANTIPODE_NO_NATIVE: noNative },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let said = "";
+  let isOver = false;
+  child.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  child.on("exit", () => (isOver = true));
+  t.after(() => child.kill("SIGKILL"));
+  return { said: () => said, kill: () => child.kill("SIGKILL"), isOver: () => isOver };
+}
+
+function opened(path: string): BlockDevice {
+  const image = openImage(path, BYTES);
+  if ("code" in image) assert.fail(image.message);
+  return image;
+}
+
+function tempFor(t: TestContext): string {
+  const temp = makeTempFolder();
+  t.after(() => removeTempFolder(temp));
+  return temp;
+}

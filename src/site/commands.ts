@@ -1,0 +1,177 @@
+import { compareHistories } from "#core/history.ts";
+import { planPromotion } from "#core/promotion.ts";
+import type { PromotionPlan } from "#core/promotion.ts";
+import type { ErrorCode } from "#base/errors.ts";
+import type { CommandOutcome, SiteCommand } from "./api.ts";
+import { emit } from "./group-context.ts";
+import { policiesOf, primaryOf, promote } from "./group.ts";
+import type { Group } from "./group.ts";
+
+// What an operator may tell a site. A change of role is a plan first: what will be done, and what it would lose.
+
+type Done = (outcome: CommandOutcome) => void;
+
+export function runCommand(
+  groups: ReadonlyMap<string, Group>,
+  command: SiteCommand,
+  done: Done,
+): void {
+  const group = groups.get(command.group);
+  if (group === undefined) {
+    const known = [...groups.keys()].join(", ");
+    return done(refused("usage", `this site has no group ${command.group}`, `it has: ${known}`));
+  }
+  switch (command.kind) {
+    case "promote":
+      return runPromote(group, command, done);
+    case "demote":
+      return runDemote(group, command.dryRun, done);
+    case "repair":
+      return runRepair(group, command.volume, done);
+    default:
+      return runMemberCommand(group, command, done);
+  }
+}
+
+function refused(
+  code: ErrorCode,
+  message: string,
+  hint?: string,
+  plan: readonly string[] = [],
+): CommandOutcome {
+  return { ok: false, code, message, hint, plan };
+}
+
+function notPrimary(group: Group): CommandOutcome {
+  const { site } = group.context;
+  return refused(
+    "failed",
+    `${site} is not the primary of ${group.name}`,
+    `ask the primary: --site ${primaryOf(group)}`,
+  );
+}
+
+function runMemberCommand(
+  group: Group,
+  command: Extract<SiteCommand, { copy: string }>,
+  done: Done,
+): void {
+  const { run } = group;
+  if (run === undefined) return done(notPrimary(group));
+  const member = run.primary.members.find((candidate) => candidate.site === command.copy);
+  if (member === undefined) {
+    const known = run.primary.members.map((candidate) => candidate.site).join(", ");
+    const message = `${group.name} has no copy at ${command.copy}`;
+    return done(refused("usage", message, `its copies are: ${known}`));
+  }
+  const kind = command.kind === "resync" ? "resyncFull" : command.kind;
+  if (command.kind === "resync" && !command.full) {
+    return done(refused("usage", "a resync runs by itself", "--full compares everything"));
+  }
+  run.submit({ kind, member: member.index });
+  const plan = {
+    pause: `${command.copy} is no longer fed; what it misses is remembered`,
+    resume: `${command.copy} is fed again; what it missed is brought over`,
+    resyncFull: `every region of ${command.copy} is compared, and what differs is copied`,
+  }[kind];
+  done({ ok: true, plan: [plan] });
+}
+
+function runRepair(group: Group, name: string, done: Done): void {
+  const { run, context } = group;
+  if (run === undefined) return done(notPrimary(group));
+  const volume = run.primary.volumes.find((candidate) => candidate.name === name);
+  if (volume === undefined) return done(refused("usage", `${group.name} has no volume ${name}`));
+  if (volume.state === "ok") return done({ ok: true, plan: [`${name} has not failed`] });
+  context.images[volume.index]?.close();
+  const image = context.ports.openImage(group.name, name, volume.bytes);
+  if ("code" in image) {
+    return done(refused("failed", `${name} cannot be opened: ${image.message}`, "mend the disk"));
+  }
+  context.images[volume.index] = image;
+  run.submit({ kind: "repaired", volume: volume.index });
+  emit(context, { kind: "volume", volume: name, from: "failed", to: "ok", why: "repaired" });
+  done({ ok: true, plan: [`${name} is open again; its copies are brought to its content`] });
+}
+
+// ----------------------------------------------------------------------------------------------------------------- promote
+
+function runPromote(
+  group: Group,
+  command: { readonly force: boolean; readonly dryRun: boolean },
+  done: Done,
+): void {
+  if (group.run !== undefined && group.run.primary.stage !== "ended") {
+    return done({ ok: true, plan: [`${group.context.site} is the primary of ${group.name}`] });
+  }
+  if (group.copy === undefined || group.isChangingRole || group.failedWhy !== "") {
+    const why = group.failedWhy === "" ? "a change of role is under way" : group.failedWhy;
+    return done(refused("failed", `${group.name} cannot be promoted now: ${why}`));
+  }
+  group.isChangingRole = true;
+  const primary = primaryOf(group);
+  const ask = (answer: (answers: boolean) => void): void => {
+    if (primary === group.context.site) answer(false);
+    else group.context.inquiries.ask(primary, answer);
+  };
+  ask((answers) => {
+    group.isChangingRole = false;
+    decidePromote(group, command, { plan: promotionPlan(group, primary, answers), done });
+  });
+}
+
+function promotionPlan(group: Group, primary: string, answers: boolean): PromotionPlan {
+  const { context, heard } = group;
+  const { record } = context.store;
+  const view = group.views.get(primary)?.view;
+  const relation = view === undefined ? "behind" : compareHistories(view.history, record.history);
+  const serves = answers && view?.role === "primary" && relation !== "behind";
+  const policy = policiesOf(group.config, context.site).find((one) => one.site === primary);
+  return planPromotion({
+    record,
+    primary,
+    primaryState: serves ? "serves" : answers ? "demoted" : "silent",
+    isFed: group.copy?.fedBy() !== undefined,
+    primaryLsn: heard?.view.lsn ?? 0,
+    heardMsAgo: heard === undefined ? undefined : context.ports.clock.nowMs() - heard.atMs,
+    appliedLsn: group.copy?.copy.appliedLsn ?? 0,
+    mayAckAlone: policy?.loss.mayAckAlone ?? true,
+  });
+}
+
+function decidePromote(
+  group: Group,
+  command: { readonly force: boolean; readonly dryRun: boolean },
+  decided: { readonly plan: PromotionPlan; readonly done: Done },
+): void {
+  const { plan, done } = decided;
+  const { lines } = plan;
+  const isAllowed = plan.verdict === "go" || (plan.verdict === "force" && command.force);
+  if (!isAllowed) return done(refused("unsafe", plan.refusal, plan.hint, lines));
+  if (command.dryRun) return done({ ok: true, plan: lines });
+  emit(group.context, { kind: "promote", why: lines.join("; ") });
+  promote(group, (failure) => {
+    if (failure === undefined) done({ ok: true, plan: lines });
+    else
+      done(refused("failed", `the promotion could not be recorded: ${failure}`, undefined, lines));
+  });
+}
+
+// ------------------------------------------------------------------------------------------------------------------ demote
+
+function runDemote(group: Group, dryRun: boolean, done: Done): void {
+  const { run } = group;
+  if (run === undefined) return done(notPrimary(group));
+  const plan = [
+    "takes no more writes, finishes those under way, syncs every copy, becomes secondary",
+  ];
+  for (const member of run.primary.members) {
+    const isThere = member.stage === "synchronized";
+    plan.push(
+      `${member.site} ${isThere ? "has everything" : "lacks writes and will still lack them"}`,
+    );
+  }
+  if (dryRun) return done({ ok: true, plan });
+  group.stopWaiters.push(() => done({ ok: true, plan }));
+  run.submit({ kind: "drain", next: "demote" });
+}

@@ -1,0 +1,298 @@
+import { unreachable } from "#base/assert.ts";
+import { joined } from "#base/bytes.ts";
+import type { IoFailure } from "#base/errors.ts";
+import { stepCopy } from "#core/copy.ts";
+import { createCopy } from "#core/copy-state.ts";
+import type { Copy, CopyEffect, CopyEvent, CopyWork } from "#core/copy-state.ts";
+import { compareHistories, generationCounter } from "#core/history.ts";
+import { eraseDirtyMaps, saveRecord, syncOpenMaps, writeOpenMaps } from "#store/group-store.ts";
+import type { SessionOpen, SessionOpened } from "#wire/peer/documents.ts";
+import { frameType } from "#wire/peer/messages.ts";
+import type { Frame } from "#wire/peer/messages.ts";
+import { workOf } from "./copy-frames.ts";
+import { emit } from "./group-context.ts";
+import type { GroupContext } from "./group-context.ts";
+import { sendDocument } from "./peer-connection.ts";
+import type { Peer } from "./peer-connection.ts";
+import { createSessionWire, hashesOf, sendBare, sendBits, sendMapPages } from "./session-wire.ts";
+import type { SessionWire } from "./session-wire.ts";
+import { traceIn, traceOut } from "./trace-session.ts";
+
+// Drives a group's copy: frames become events, effects become image writes, syncs and answers. It decides nothing.
+
+export type CopyRun = {
+  readonly copy: Copy;
+  /** Who feeds us, while somebody does. */
+  fedBy(): string | undefined;
+  /** Takes a session that the group's door has let in. */
+  accept(peer: Peer, open: SessionOpen): void;
+  stable(lsn: number): void;
+  toldFractured(lsn: number, why: string): void;
+  /** Ends the session; what was begun ends by itself. */
+  close(why: string): void;
+};
+
+export type CopyRunOptions = {
+  readonly context: GroupContext;
+  /** Our own records cannot be written: the group cannot go on here. */
+  readonly onFailed: (why: string) => void;
+};
+
+type Run = {
+  readonly options: CopyRunOptions;
+  readonly context: GroupContext;
+  readonly copy: Copy;
+  readonly inbox: CopyEvent[];
+  readonly effects: CopyEffect[];
+  isRunning: boolean;
+  wire: SessionWire | undefined;
+  /** The ACK that the frames handled in this turn have come to. */
+  ackSequence: number | undefined;
+  sessions: number;
+};
+
+export function startCopyRun(options: CopyRunOptions): CopyRun {
+  const { context } = options;
+  const run: Run = {
+    options,
+    context,
+    copy: createCopy(
+      context.store.record,
+      context.store.openMaps.map((onDisk) => onDisk.map),
+    ),
+    inbox: [],
+    effects: [],
+    isRunning: false,
+    wire: undefined,
+    ackSequence: undefined,
+    sessions: 0,
+  };
+  return {
+    copy: run.copy,
+    fedBy: () => run.wire?.peer.site,
+    accept: (peer, open) => accept(run, peer, open),
+    stable: (lsn) => submit(run, { kind: "stable", lsn }),
+    toldFractured(lsn, why) {
+      // While a session feeds us, what we were told is of the past.
+      if (run.wire === undefined) submit(run, { kind: "toldFractured", lsn, why });
+    },
+    close: (why) => run.wire?.peer.connection.close(why),
+  };
+}
+
+// A primary has one session with us: a new one ends the old.
+function accept(run: Run, peer: Peer, open: SessionOpen): void {
+  run.wire?.peer.connection.close("the primary has opened a newer session");
+  const { record } = run.copy;
+  sendDocument(peer, frameType.opened, openedDocument(run));
+  const generation = generationCounter(open.history);
+  const wire = createSessionWire(peer, generation, open.epoch, run.context.ports.crypto);
+  run.wire = wire;
+  run.sessions += 1;
+  submit(run, { kind: "opened", epoch: open.epoch, from: peer.site });
+  peer.onFrame = (frame) => receive(run, wire, frame);
+  peer.onChunkEnd = () => flushAck(run);
+  peer.onLost = (why) => {
+    if (run.wire !== wire) return;
+    run.wire = undefined;
+    submit(run, { kind: "lost", why });
+  };
+  // The primary of another generation cannot know what is uncertain here (decision 4).
+  if (compareHistories(open.history, record.history) !== "same") {
+    for (const volume of run.copy.volumes) {
+      sendMapPages(wire, frameType.openMap, volume.index, volume.openMap);
+    }
+  }
+  sendBare(wire, frameType.openMapEnd, {});
+}
+
+function openedDocument(run: Run): SessionOpened {
+  const { record } = run.copy;
+  return {
+    replicaId: record.replicaId,
+    history: record.history,
+    role: record.role,
+    image: record.image,
+    isBlank: record.syncedAt === undefined,
+    aloneTowards: Object.keys(record.members).filter(
+      (site) => record.members[site]?.alone === true,
+    ),
+    receivedLsn: run.copy.receivedLsn,
+    appliedLsn: run.copy.appliedLsn,
+    preservedPoint: null,
+  };
+}
+
+function receive(run: Run, wire: SessionWire, frame: Frame): void {
+  const { header } = frame;
+  if (run.wire !== wire) return;
+  // A late frame of another tenure or session does no harm (I28, N4).
+  if (header.generation !== wire.generation || header.epoch !== wire.epoch) return;
+  traceIn(run.context, run.context.site, header);
+  const work = workOf(frame, run.copy.volumes);
+  if (!work.ok) return wire.peer.connection.close(work.error);
+  submit(run, { kind: "work", work: work.value });
+}
+
+function submit(run: Run, event: CopyEvent): void {
+  run.inbox.push(event);
+  if (run.isRunning) return; // A port answered at once: the current step ends first.
+  run.isRunning = true;
+  for (let i = 0; i < run.inbox.length; i += 1) {
+    const next = run.inbox[i];
+    if (next === undefined) continue;
+    stepCopy(run.copy, next, run.effects);
+    for (const effect of run.effects) perform(run, effect);
+    run.effects.length = 0;
+  }
+  run.inbox.length = 0;
+  run.isRunning = false;
+}
+
+function perform(run: Run, effect: CopyEffect): void {
+  const { wire, context } = run;
+  switch (effect.kind) {
+    case "image":
+      return writeImage(run, effect.work);
+    case "ack":
+      return noteAck(run, effect.sequence);
+    case "syncOpenMaps":
+      return syncOpenMaps(context.store, (failure) => {
+        if (failure === undefined) submit(run, { kind: "openMapDurable", ticket: effect.ticket });
+        else run.options.onFailed(`the open map cannot be written: ${failure.message}`);
+      });
+    case "writeOpenMaps": {
+      const failure = writeOpenMaps(context.store);
+      if (failure !== undefined) run.options.onFailed(failure.message);
+      return;
+    }
+    case "record":
+      return saveRecord(context.store, (failure) => {
+        if (failure === undefined) submit(run, { kind: "recorded", ticket: effect.ticket });
+        else run.options.onFailed(`the group's record cannot be written: ${failure.message}`);
+      });
+    case "syncImages":
+      return syncImages(run, effect.work, effect.lsn);
+    case "compare":
+      return compare(run, effect.work);
+    case "event":
+      return emit(context, effect.event);
+    case "failSession":
+      if (wire !== undefined) {
+        const { generation, epoch } = wire;
+        sendDocument(wire.peer, frameType.failed, { why: effect.why }, { generation, epoch });
+        wire.peer.connection.end(effect.why);
+      }
+      return;
+    default:
+      return answer(run, effect);
+  }
+}
+
+type Answer = Extract<
+  CopyEffect,
+  { kind: "sendFlushed" | "sendBegun" | "sendSynchronizedRecorded" }
+>;
+
+function answer(run: Run, effect: Answer): void {
+  const { wire } = run;
+  if (wire === undefined) return;
+  // An ACK that waits for the end of the turn comes first: what is flushed was acked.
+  flushAck(run);
+  switch (effect.kind) {
+    case "sendFlushed":
+      sendBare(wire, frameType.flushed, { index: effect.ticket });
+      break;
+    case "sendBegun":
+      // The record names no members of ours any more; whatever we marked as a primary has been taken over.
+      for (const site of run.context.store.dirtyMaps.keys())
+        eraseDirtyMaps(run.context.store, site);
+      sendBare(wire, frameType.begun, {});
+      break;
+    case "sendSynchronizedRecorded":
+      sendBare(wire, frameType.synchronizedRecorded, {});
+      break;
+    default:
+      return unreachable(effect);
+  }
+  traceOut(run.context, run.context.site, wire.scratch);
+}
+
+// One ACK for all that one turn brought.
+function noteAck(run: Run, sequence: number): void {
+  if (run.ackSequence === undefined) run.context.ports.clock.soon(() => flushAck(run));
+  run.ackSequence = sequence;
+}
+
+function flushAck(run: Run): void {
+  const { wire, ackSequence } = run;
+  if (ackSequence === undefined) return;
+  run.ackSequence = undefined;
+  if (wire === undefined) return;
+  sendBare(wire, frameType.ack, { sequence: ackSequence, lsn: run.copy.appliedLsn });
+  traceOut(run.context, run.context.site, wire.scratch);
+}
+
+// ------------------------------------------------------------------------------------------------------------------ images
+
+function imageOf(run: Run, volume: number) {
+  const image = run.context.images[volume];
+  if (image === undefined) throw new RangeError(`volume ${volume} has no image`);
+  return image;
+}
+
+function writeImage(run: Run, work: CopyWork): void {
+  const image = imageOf(run, work.volume);
+  if (work.kind === "write" || work.kind === "region") {
+    image.write(work.offset, work.body, { run, work }, imageDone);
+  } else {
+    image.zero(work.offset, work.length, work.mayPunch, { run, work }, imageDone);
+  }
+}
+
+function imageDone(
+  context: { readonly run: Run; readonly work: CopyWork },
+  failure: IoFailure | undefined,
+): void {
+  submit(context.run, { kind: "imageDone", work: context.work, failure });
+}
+
+function syncImages(run: Run, work: CopyWork, lsn: number): void {
+  const images = work.volume < 0 ? run.context.images : [imageOf(run, work.volume)];
+  let missing = images.length;
+  let failed: IoFailure | undefined;
+  for (const image of images) {
+    image.sync((failure) => {
+      failed ??= failure;
+      missing -= 1;
+      if (missing === 0) submit(run, { kind: "imagesSynced", work, lsn, failure: failed });
+    });
+  }
+}
+
+function compare(run: Run, work: CopyWork): void {
+  imageOf(run, work.volume).read(work.offset, work.length, work, (_, failure, bytes) => {
+    if (failure === undefined) tellDifferences(run, work, bytes);
+    submit(run, { kind: "compared", work, failure });
+  });
+}
+
+function tellDifferences(run: Run, work: CopyWork, bytes: Uint8Array): void {
+  const { wire } = run;
+  if (wire === undefined || wire.epoch !== work.epoch) return;
+  const theirs = joined(work.body);
+  const ours = hashesOf(bytes, work.index, run.context.ports.crypto);
+  const bits = new Uint8Array(Math.ceil(ours.length / 64));
+  let isDifferent = false;
+  for (let region = 0; region * 8 < ours.length; region += 1) {
+    if (isSameHash(ours, theirs, region * 8)) continue;
+    bits[region >>> 3] = (bits[region >>> 3] ?? 0) | (1 << (region & 7));
+    isDifferent = true;
+  }
+  if (isDifferent) sendBits(wire, frameType.differs, work.sequence, bits);
+}
+
+function isSameHash(ours: Uint8Array, theirs: Uint8Array, at: number): boolean {
+  for (let i = at; i < at + 8; i += 1) if (ours[i] !== theirs[i]) return false;
+  return true;
+}

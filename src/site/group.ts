@@ -1,0 +1,396 @@
+import { hex } from "#base/bytes.ts";
+import type { IoFailure } from "#base/errors.ts";
+import type { GroupConfig } from "#config/types.ts";
+import { blankMember } from "#core/group-record.ts";
+import type { GroupRecord } from "#core/group-record.ts";
+import {
+  compareHistories,
+  currentGeneration,
+  describeGeneration,
+  generationCounter,
+  withTenure,
+} from "#core/history.ts";
+import { lossTable, policyTable } from "#core/policy.ts";
+import type { MemberPolicy } from "#core/policy.ts";
+import { createRegionMap, orInto } from "#core/region-map.ts";
+import type { BlockDevice } from "#ports/block-device.ts";
+import type { ExportFound } from "#ports/exports.ts";
+import { isFailure } from "#ports/file.ts";
+import { createDirtyMaps, eraseDirtyMaps, openGroupStore, saveRecord } from "#store/group-store.ts";
+import type { GroupView, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
+import { frameType } from "#wire/peer/messages.ts";
+import { startCopyRun } from "./copy-run.ts";
+import type { CopyRun } from "./copy-run.ts";
+import { emit } from "./group-context.ts";
+import type { GroupContext } from "./group-context.ts";
+import type { Inquiries } from "./inquiry.ts";
+import { sendDocument } from "./peer-connection.ts";
+import type { Peer, PeerIdentity } from "./peer-connection.ts";
+import type { SitePorts } from "./ports.ts";
+import { startPrimaryRun } from "./primary-run.ts";
+import type { PrimaryRun } from "./primary-run.ts";
+
+// A group at one site: its store and images, and the run of the role it has. Changes of role happen here and nowhere else,
+// each durable before anything rests on it.
+
+export type Group = {
+  readonly name: string;
+  readonly config: GroupConfig;
+  context: GroupContext;
+  run: PrimaryRun | undefined;
+  copy: CopyRun | undefined;
+  /** What was last heard of the group's primary. */
+  heard: { readonly site: string; readonly view: GroupView; readonly atMs: number } | undefined;
+  /** The last view of each other site. */
+  readonly views: Map<string, { readonly view: GroupView; readonly atMs: number }>;
+  /** Why the group cannot go on at this site, or "". */
+  failedWhy: string;
+  isChangingRole: boolean;
+  /** Addresses of this site's NBD server, for the URIs that are shown. */
+  readonly nbd: readonly string[];
+  readonly onDrop: (group: string) => void;
+  readonly stopWaiters: (() => void)[];
+};
+
+export type GroupOptions = {
+  readonly cluster: string;
+  readonly site: string;
+  readonly config: GroupConfig;
+  readonly ports: SitePorts;
+  readonly identity: PeerIdentity;
+  readonly inquiries: Inquiries;
+  readonly addressOf: (site: string) => string;
+  readonly nbd: readonly string[];
+  readonly onDrop: (group: string) => void;
+};
+
+/** Opens a group and takes up the role that its record says. `done` gets the group, or why it cannot be opened. */
+export function openGroup(
+  options: GroupOptions,
+  done: (group: Group | undefined, failure: string) => void,
+): void {
+  const { ports, config } = options;
+  const folder = ports.openFolder(config.name);
+  if (isFailure(folder)) return done(undefined, folder.message);
+  const images: BlockDevice[] = [];
+  for (const volume of config.volumes) {
+    const image = ports.openImage(config.name, volume.name, volume.bytes);
+    if ("code" in image) return done(undefined, `group ${config.name}: ${image.message}`);
+    images.push(image);
+  }
+  const fresh = freshRecord(options);
+  openGroupStore({ folder, randomBytes: ports.crypto.randomBytes, fresh }, (opened) => {
+    if (!opened.ok) return done(undefined, `group ${config.name}: ${opened.error}`);
+    const group: Group = {
+      name: config.name,
+      config,
+      context: { ...options, store: opened.value, images },
+      run: undefined,
+      copy: undefined,
+      heard: undefined,
+      views: new Map(),
+      failedWhy: "",
+      isChangingRole: false,
+      nbd: options.nbd,
+      onDrop: options.onDrop,
+      stopWaiters: [],
+    };
+    for (const why of opened.value.damage) emit(group.context, { kind: "damage", why });
+    takeRole(group);
+    done(group, "");
+  });
+}
+
+function freshRecord(options: GroupOptions): Omit<GroupRecord, "replicaId" | "openMapIds"> {
+  const { config, site, ports } = options;
+  const isPrimary = config.primary === site;
+  const id = hex(ports.crypto.randomBytes(8));
+  return {
+    cluster: options.cluster,
+    group: config.name,
+    site,
+    role: isPrimary ? "primary" : "secondary",
+    history: isPrimary ? withTenure([], site, id) : [],
+    incarnation: 0,
+    lsnReserved: 1,
+    bootId: ports.bootId,
+    cleanStop: true,
+    image: isPrimary ? "synchronized" : "out-of-sync",
+    syncedAt: undefined,
+    toldOfFracture: undefined,
+    volumes: config.volumes.map(({ name, bytes }) => ({ name, bytes })),
+    regionBytes: config.regionBytes,
+    members: {},
+    preservedPoint: undefined,
+  };
+}
+
+// ------------------------------------------------------------------------------------------------------------------- roles
+
+function takeRole(group: Group): void {
+  group.context.store.record.bootId = group.context.ports.bootId;
+  if (group.context.store.record.role === "primary") becomePrimary(group);
+  else becomeCopy(group);
+}
+
+function becomePrimary(group: Group): void {
+  const { context } = group;
+  // A member that left the configuration is forgotten, or it would hold the stable LSN back for ever.
+  const policies = policiesOf(group.config, context.site);
+  for (const site of Object.keys(context.store.record.members)) {
+    if (policies.some((policy) => policy.site === site)) continue;
+    eraseDirtyMaps(context.store, site);
+    delete context.store.record.members[site];
+  }
+  group.run = startPrimaryRun({
+    context,
+    policies,
+    onServed: () => emit(context, { kind: "role", to: "primary", why: describe(context) }),
+    onDropExports: () => group.onDrop(group.name),
+    onEnded: (how, why) => primaryEnded(group, how, why),
+  });
+}
+
+function describe(context: GroupContext): string {
+  const { record } = context.store;
+  return `serves in ${describeGeneration(record.history)}, incarnation ${record.incarnation}`;
+}
+
+function becomeCopy(group: Group): void {
+  group.copy = startCopyRun({
+    context: group.context,
+    onFailed: (why) => {
+      group.failedWhy = why;
+      emit(group.context, { kind: "failed", why });
+      group.copy?.close(why);
+    },
+  });
+}
+
+function primaryEnded(group: Group, how: "demoted" | "stopped" | "failed", why: string): void {
+  group.run?.close();
+  emit(group.context, { kind: "role", from: "primary", to: how, why });
+  if (how === "failed") group.failedWhy = why;
+  if (how === "demoted") {
+    group.run = undefined;
+    becomeCopy(group);
+  }
+  for (const waiter of group.stopWaiters.splice(0)) waiter();
+}
+
+/** Every other site that holds the group's volumes is a member for a primary here. */
+export function policiesOf(config: GroupConfig, site: string): MemberPolicy[] {
+  const policies: MemberPolicy[] = [];
+  const sites = new Set([config.primary, ...config.copies.keys()]);
+  sites.delete(site);
+  for (const member of sites) {
+    // After a role change the first primary is a copy like the others, on the terms of the copy that replaced it.
+    const copy = config.copies.get(member) ?? config.copies.get(site);
+    if (copy === undefined) continue;
+    policies.push({
+      site: member,
+      mode: policyTable[copy.mode],
+      loss: lossTable[copy.onLoss],
+      ackTimeoutMs: copy.ackTimeoutMs,
+      autoResume: copy.resume === "auto",
+      timeoutMs: copy.timeoutMs,
+      rateBytesPerSecond: copy.rateBytesPerSecond,
+    });
+  }
+  return policies;
+}
+
+/**
+ * Makes this site the primary of a new generation. What every other member may lack is durable together with the
+ * generation, before the first write (row 20, decision 4).
+ */
+export function promote(group: Group, done: (failure: string | undefined) => void): void {
+  const { context } = group;
+  const { record } = context.store;
+  const id = hex(context.ports.crypto.randomBytes(8));
+  group.isChangingRole = true;
+  group.copy?.close("this site is being promoted");
+  record.history = withTenure(record.history, context.site, id);
+  record.role = "primary";
+  record.image = "synchronized";
+  record.toldOfFracture = undefined;
+  record.members = {};
+  const failure = markMembers(group);
+  if (failure !== undefined) return done(failure.message);
+  saveRecord(context.store, (notSaved) => {
+    group.isChangingRole = false;
+    if (notSaved !== undefined) {
+      group.failedWhy = notSaved.message;
+      return done(notSaved.message);
+    }
+    group.copy = undefined;
+    becomePrimary(group);
+    done(undefined);
+  });
+}
+
+function markMembers(group: Group): IoFailure | undefined {
+  const { context, config } = group;
+  const { record, openMaps } = context.store;
+  for (const policy of policiesOf(config, context.site)) {
+    record.members[policy.site] = { ...blankMember(), phase: "dirty" };
+    const maps = config.volumes.map((volume, index) => {
+      const dirty = createRegionMap(volume.bytes, record.regionBytes);
+      const open = openMaps[index];
+      if (open !== undefined) orInto(dirty, open.map);
+      return dirty;
+    });
+    const failure = createDirtyMaps(context.store, policy.site, maps);
+    if (failure !== undefined) return failure;
+  }
+  return undefined;
+}
+
+// -------------------------------------------------------------------------------------------------------------------- door
+
+/** A primary elsewhere asks to feed this site. */
+export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void {
+  const { record } = group.context.store;
+  const relation = compareHistories(open.history, record.history);
+  if (relation === "behind") {
+    return refuseSession(
+      group,
+      peer,
+      "higher-generation",
+      `${group.context.site} holds ${describeGeneration(record.history)}`,
+    );
+  }
+  if (relation === "diverged") {
+    return refuseSession(
+      group,
+      peer,
+      "diverged",
+      "both sides have been primary in generations that the other does not know",
+    );
+  }
+  const mismatch = mismatchOf(record, open);
+  if (mismatch !== "") return refuseSession(group, peer, "not-a-copy", mismatch);
+  if (currentGeneration(open.history)?.site !== peer.site) {
+    return refuseSession(
+      group,
+      peer,
+      "not-a-copy",
+      `${peer.site} is not the primary of the generation it names`,
+    );
+  }
+  if (group.run !== undefined) {
+    if (relation === "ahead")
+      group.run.submit({
+        kind: "outranked",
+        by: `${peer.site} holds generation ${generationCounter(open.history)}`,
+      });
+    return refuseSession(group, peer, "busy", "this site is giving up its own role first");
+  }
+  if (group.copy === undefined || group.isChangingRole || group.failedWhy !== "") {
+    return refuseSession(
+      group,
+      peer,
+      "busy",
+      group.failedWhy === "" ? "a change of role is under way" : group.failedWhy,
+    );
+  }
+  group.copy.accept(peer, open);
+}
+
+function mismatchOf(record: GroupRecord, open: SessionOpen): string {
+  if (open.regionBytes !== record.regionBytes) {
+    return `regions are ${record.regionBytes} bytes here and ${open.regionBytes} there; both sites need the same file`;
+  }
+  const ours = record.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
+  const theirs = open.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
+  return ours === theirs
+    ? ""
+    : `volumes are ${ours} here and ${theirs} there; both sites need the same file`;
+}
+
+function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why: string): void {
+  const { history } = group.context.store.record;
+  sendDocument(peer, frameType.refused, { code, why, history });
+  peer.connection.end(why);
+}
+
+/** What another site has said of the group. */
+export function viewHeard(group: Group, site: string, view: GroupView): void {
+  const { context } = group;
+  const { record } = context.store;
+  const relation = compareHistories(view.history, record.history);
+  group.views.set(site, { view, atMs: context.ports.clock.nowMs() });
+  if (view.role === "primary" && (relation === "same" || relation === "ahead")) {
+    group.heard = { site, view, atMs: context.ports.clock.nowMs() };
+  }
+  if (group.run !== undefined) {
+    if (relation === "ahead")
+      group.run.submit({
+        kind: "outranked",
+        by: `${site} holds generation ${generationCounter(view.history)}`,
+      });
+    return;
+  }
+  if (group.copy === undefined || view.role !== "primary" || relation !== "same") return;
+  group.copy.stable(view.stableLsn);
+  const why = view.fractured[context.site];
+  if (why !== undefined) group.copy.toldFractured(view.lsn, why);
+}
+
+/** What this site says of the group to others. */
+export function viewOf(group: Group): GroupView {
+  const { record } = group.context.store;
+  const own = group.run?.view();
+  return {
+    group: group.name,
+    role: record.role,
+    history: record.history,
+    image: record.image,
+    lsn: own?.lsn ?? group.copy?.copy.appliedLsn ?? 0,
+    set: 0,
+    stableLsn: own?.stableLsn ?? 0,
+    fractured: own?.fractured ?? {},
+    wallMs: group.context.ports.clock.wallMs(),
+  };
+}
+
+// ----------------------------------------------------------------------------------------------------------------- exports
+
+export function findVolume(group: Group, name: string): ExportFound {
+  const index = group.config.volumes.findIndex((volume) => volume.name === name);
+  if (index === -1) return { kind: "unknown" };
+  if (group.failedWhy !== "") return { kind: "refused", why: group.failedWhy };
+  const volume = group.run?.volumes[index];
+  if (volume !== undefined && group.run?.primary.stage !== "ended")
+    return { kind: "served", volume };
+  const primary = primaryOf(group);
+  const there =
+    primary === "" || primary === group.context.site ? "" : `; the primary is ${primary}`;
+  return {
+    kind: "refused",
+    why: `${group.context.site} is ${group.context.store.record.role} of ${group.name}${there}`,
+  };
+}
+
+/** The site that this one holds for the primary. */
+export function primaryOf(group: Group): string {
+  const { record } = group.context.store;
+  if (group.run !== undefined) return group.context.site;
+  return group.heard?.site ?? currentGeneration(record.history)?.site ?? group.config.primary;
+}
+
+// -------------------------------------------------------------------------------------------------------------------- stop
+
+/** Ends the group at this site. The images are closed; the record says whether the stop was clean. */
+export function stopGroup(group: Group, done: () => void): void {
+  const close = (): void => {
+    for (const image of group.context.images) image.close();
+    done();
+  };
+  if (group.run === undefined || group.run.primary.stage === "ended") {
+    group.copy?.close("this site is stopping");
+    return close();
+  }
+  group.stopWaiters.push(close);
+  group.run.submit({ kind: "drain", next: "stop" });
+}

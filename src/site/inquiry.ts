@@ -1,0 +1,230 @@
+import { frameType } from "#wire/peer/messages.ts";
+import { parseProbe } from "#wire/peer/documents.ts";
+import type { GroupView } from "#wire/peer/documents.ts";
+import { decodeJson } from "#wire/peer/decode.ts";
+import type { Transport } from "#ports/transport.ts";
+import { dialPeer, sendDocument } from "./peer-connection.ts";
+import type { Peer, PeerIdentity } from "./peer-connection.ts";
+
+// Direct inquiry (U15): each site keeps one connection to each other site for questions alone, so that an answer never
+// waits behind data. It tells who is alive, carries every group's view both ways, and is what a promotion asks first.
+
+export type Inquiries = {
+  /** Begins to probe. */
+  start(): void;
+  stop(): void;
+  /** Handles the frames of an inquiry that another site has opened. */
+  answer(peer: Peer): void;
+  /** What was heard from a site. */
+  of(site: string): InquiryStatus;
+  /** Asks now. `done` gets true when the site answers within its timeout, false when it does not or is known to be down. */
+  ask(site: string, done: (answers: boolean) => void): void;
+};
+
+export type InquiryStatus = {
+  readonly isUp: boolean;
+  /** By our monotonic clock; undefined when the site never answered. */
+  readonly lastAnswerMs: number | undefined;
+  readonly roundTripMs: number;
+  readonly why: string;
+};
+
+export type InquiryOptions = {
+  readonly identity: PeerIdentity;
+  readonly transport: Transport;
+  readonly sites: readonly InquirySite[];
+  /** What this site says of the groups that it shares with another. */
+  readonly viewsFor: (site: string) => readonly GroupView[];
+  readonly onViews: (site: string, views: readonly GroupView[]) => void;
+  /** Our own probe was answered. */
+  readonly onAnswer: (site: string, roundTripMs: number) => void;
+  readonly onDown: (site: string, why: string) => void;
+};
+
+export type InquirySite = {
+  readonly site: string;
+  readonly address: string;
+  readonly probeMs: number;
+  readonly timeoutMs: number;
+};
+
+type Link = {
+  readonly target: InquirySite;
+  peer: Peer | undefined;
+  isDialing: boolean;
+  isUp: boolean;
+  isToldDown: boolean;
+  lastAnswerMs: number | undefined;
+  /** Since when silence counts: the start, the last answer, or the end of a standstill of our own. */
+  silentSinceMs: number;
+  lastTickMs: number;
+  sentAtMs: number;
+  sentId: number;
+  answeredId: number;
+  roundTripMs: number;
+  why: string;
+  readonly askers: { readonly afterId: number; readonly done: (answers: boolean) => void }[];
+};
+
+export function createInquiries(options: InquiryOptions): Inquiries {
+  const { clock } = options.identity;
+  const links = new Map<string, Link>();
+  const timers: { cancel(): void }[] = [];
+  for (const target of options.sites) links.set(target.site, createLink(target, clock.nowMs()));
+  return {
+    start() {
+      for (const link of links.values()) {
+        link.silentSinceMs = clock.nowMs();
+        link.lastTickMs = clock.nowMs();
+        timers.push(clock.every(link.target.probeMs, () => tick(options, link)));
+        probe(options, link);
+      }
+    },
+    stop() {
+      for (const timer of timers.splice(0)) timer.cancel();
+      for (const link of links.values()) link.peer?.connection.close("this site is stopping");
+    },
+    answer: (peer) => answerProbes(options, peer),
+    of(site) {
+      const link = links.get(site);
+      if (link === undefined) {
+        return { isUp: false, lastAnswerMs: undefined, roundTripMs: 0, why: "not a neighbour" };
+      }
+      return link;
+    },
+    ask(site, done) {
+      const link = links.get(site);
+      if (link === undefined) return done(false);
+      link.askers.push({ afterId: link.sentId, done });
+      clock.after(link.target.timeoutMs, () => settle(link, link.answeredId, true));
+      probe(options, link);
+    },
+  };
+}
+
+function createLink(target: InquirySite, nowMs: number): Link {
+  return {
+    target,
+    peer: undefined,
+    isDialing: false,
+    isUp: false,
+    isToldDown: false,
+    lastAnswerMs: undefined,
+    silentSinceMs: nowMs,
+    lastTickMs: nowMs,
+    sentAtMs: nowMs,
+    sentId: 0,
+    answeredId: 0,
+    roundTripMs: 0,
+    why: "not reached yet",
+    askers: [],
+  };
+}
+
+function tick(options: InquiryOptions, link: Link): void {
+  const nowMs = options.identity.clock.nowMs();
+  // Whoever stood still himself asks again before he declares anybody lost.
+  if (nowMs - link.lastTickMs > 2 * link.target.probeMs) link.silentSinceMs = nowMs;
+  link.lastTickMs = nowMs;
+  if (nowMs - link.silentSinceMs >= link.target.timeoutMs) {
+    down(options, link, `no answer for ${link.target.timeoutMs} ms`);
+    link.peer?.connection.close("probes are not answered");
+    link.silentSinceMs = nowMs;
+  }
+  probe(options, link);
+}
+
+function probe(options: InquiryOptions, link: Link): void {
+  if (link.peer === undefined) return dial(options, link);
+  // One question at a time: a slow link is not given a queue of them.
+  if (link.sentId !== link.answeredId) return;
+  link.sentId += 1;
+  link.sentAtMs = options.identity.clock.nowMs();
+  const views = options.viewsFor(link.target.site);
+  sendDocument(link.peer, frameType.probe, { id: link.sentId, views });
+}
+
+function dial(options: InquiryOptions, link: Link): void {
+  if (link.isDialing) return;
+  link.isDialing = true;
+  const { site, address } = link.target;
+  const document = { purpose: "inquiry" };
+  dialPeer(options.identity, options.transport, { site, address, document }, (outcome) => {
+    link.isDialing = false;
+    switch (outcome.kind) {
+      case "opened":
+        return take(options, link, outcome.peer);
+      case "refused":
+        return down(options, link, "it refuses our inquiry");
+      case "failed":
+        // Nobody listens: the process is down for certain. Anything else may pass, and is given its time.
+        if (outcome.isAbsent) down(options, link, outcome.why);
+        else link.why = outcome.why;
+    }
+  });
+}
+
+function take(options: InquiryOptions, link: Link, peer: Peer): void {
+  link.peer = peer;
+  link.answeredId = link.sentId;
+  peer.onLost = (why) => {
+    link.peer = undefined;
+    link.answeredId = link.sentId;
+    link.why = why;
+  };
+  peer.onFrame = (frame) => {
+    const document = decodeJson(frame);
+    const reply = document.ok ? parseProbe(document.value) : document;
+    if (frame.header.type !== frameType.probeReply || !reply.ok) {
+      return peer.connection.close("it answered a probe with something else");
+    }
+    answered(options, link, reply.value.id);
+    options.onViews(link.target.site, reply.value.views);
+    options.onAnswer(link.target.site, link.roundTripMs);
+    settle(link, reply.value.id, false);
+  };
+  probe(options, link);
+}
+
+function answered(options: InquiryOptions, link: Link, id: number): void {
+  const nowMs = options.identity.clock.nowMs();
+  link.answeredId = id;
+  link.lastAnswerMs = nowMs;
+  link.silentSinceMs = nowMs;
+  link.roundTripMs = nowMs - link.sentAtMs;
+  link.isUp = true;
+  link.isToldDown = false;
+  link.why = "";
+}
+
+function down(options: InquiryOptions, link: Link, why: string): void {
+  link.isUp = false;
+  link.why = why;
+  settle(link, link.answeredId, true);
+  if (link.isToldDown) return;
+  link.isToldDown = true;
+  options.onDown(link.target.site, why);
+}
+
+// An answer counts only for those who asked before its question went out.
+function settle(link: Link, answeredId: number, isGivenUp: boolean): void {
+  for (const asker of link.askers.splice(0)) {
+    if (answeredId > asker.afterId) asker.done(true);
+    else if (isGivenUp) asker.done(false);
+    else link.askers.push(asker);
+  }
+}
+
+function answerProbes(options: InquiryOptions, peer: Peer): void {
+  sendDocument(peer, frameType.opened, {});
+  peer.onFrame = (frame) => {
+    const document = decodeJson(frame);
+    const asked = document.ok ? parseProbe(document.value) : document;
+    if (frame.header.type !== frameType.probe || !asked.ok) {
+      return peer.connection.close("it asked something else than a probe");
+    }
+    options.onViews(peer.site, asked.value.views);
+    const views = options.viewsFor(peer.site);
+    sendDocument(peer, frameType.probeReply, { id: asked.value.id, views });
+  };
+}

@@ -1,0 +1,312 @@
+import { limits } from "#base/limits.ts";
+import { joined } from "#base/bytes.ts";
+import { compareHistories, generationCounter } from "#core/history.ts";
+import type { Member, Primary, PrimaryEffect, PrimaryEvent } from "#core/primary-state.ts";
+import { mayConnect } from "#core/slow.ts";
+import { decodeJson } from "#wire/peer/decode.ts";
+import { parseOpened, parseRefusal } from "#wire/peer/documents.ts";
+import type { SessionOpen } from "#wire/peer/documents.ts";
+import { frameType } from "#wire/peer/messages.ts";
+import type { Frame } from "#wire/peer/messages.ts";
+import type { GroupContext } from "./group-context.ts";
+import { dialPeer } from "./peer-connection.ts";
+import type { Peer } from "./peer-connection.ts";
+import {
+  createSessionWire,
+  feedBegin,
+  feedCompare,
+  feedFlush,
+  feedFractured,
+  feedMemberMap,
+  feedRegion,
+  feedSynchronized,
+  feedWrite,
+} from "./session-wire.ts";
+import type { SessionWire } from "./session-wire.ts";
+import { traceIn, traceOut } from "./trace-session.ts";
+
+// The primary's sessions with its members: dials them when they may be fed, turns frames into events and effects into frames.
+
+export type MemberSessions = {
+  /** Dials every member that may be dialled now. */
+  dialDue(): void;
+  siteDown(site: string, why: string): void;
+  /** The site lives: whoever waits to be dialled again need not wait longer. */
+  siteAnswered(site: string): void;
+  perform(effect: SessionEffect): void;
+  closeAll(why: string): void;
+};
+
+export type SessionEffect = Extract<
+  PrimaryEffect,
+  {
+    kind:
+      | "sendWrite"
+      | "sendCompare"
+      | "sendRegion"
+      | "sendBegin"
+      | "sendFlush"
+      | "sendMemberMap"
+      | "sendSynchronized"
+      | "sendFractured"
+      | "closeSession";
+  }
+>;
+
+type Slot = {
+  readonly member: Member;
+  wire: SessionWire | undefined;
+  isDialing: boolean;
+  attempts: number;
+  dialAtMs: number;
+};
+
+type Sessions = {
+  readonly context: GroupContext;
+  readonly primary: Primary;
+  readonly submit: (event: PrimaryEvent) => void;
+  readonly slots: readonly Slot[];
+  epoch: number;
+};
+
+export function createMemberSessions(
+  context: GroupContext,
+  primary: Primary,
+  submit: (event: PrimaryEvent) => void,
+): MemberSessions {
+  const sessions: Sessions = {
+    context,
+    primary,
+    submit,
+    epoch: 0,
+    slots: primary.members.map((member) => ({
+      member,
+      wire: undefined,
+      isDialing: false,
+      attempts: 0,
+      dialAtMs: 0,
+    })),
+  };
+  return {
+    dialDue() {
+      for (const slot of sessions.slots) dialIfDue(sessions, slot);
+    },
+    siteDown(site, why) {
+      for (const slot of sessions.slots) {
+        if (slot.member.site !== site) continue;
+        submit({ kind: "memberDown", member: slot.member.index, why });
+        slot.wire?.peer.connection.close(why);
+      }
+    },
+    siteAnswered(site) {
+      for (const slot of sessions.slots) {
+        if (slot.member.site === site && slot.wire === undefined) slot.attempts = 0;
+      }
+    },
+    perform: (effect) => perform(sessions, effect),
+    closeAll(why) {
+      for (const slot of sessions.slots) slot.wire?.peer.connection.close(why);
+    },
+  };
+}
+
+// ----------------------------------------------------------------------------------------------------------------- dialling
+
+function dialIfDue(sessions: Sessions, slot: Slot): void {
+  const { context, primary } = sessions;
+  const nowMs = context.ports.clock.nowMs();
+  if (slot.isDialing || slot.wire !== undefined || nowMs < slot.dialAtMs) return;
+  // Before the start is on record, this incarnation does not exist yet.
+  if (primary.lsnReserved === 0 || !mayConnect(primary, slot.member)) return;
+  slot.isDialing = true;
+  slot.attempts += 1;
+  slot.dialAtMs = nowMs + backoffMs(context, slot.attempts);
+  sessions.epoch += 1;
+  const epoch = sessions.epoch;
+  const document = openDocument(sessions, epoch);
+  const { site } = slot.member;
+  const target = { site, address: context.addressOf(site), document };
+  dialPeer(context.identity, context.ports.transport, target, (outcome) => {
+    slot.isDialing = false;
+    switch (outcome.kind) {
+      case "opened":
+        return opened(sessions, slot, { peer: outcome.peer, epoch, document: outcome.document });
+      case "refused":
+        return refused(sessions, slot, outcome.document);
+      case "failed":
+        sessions.submit({ kind: "memberDown", member: slot.member.index, why: outcome.why });
+    }
+  });
+}
+
+// Doubles up to the limit; the random part keeps two sites from dialling in step.
+function backoffMs(context: GroupContext, attempts: number): number {
+  const doubled = limits.peerRedialMsMin * 2 ** Math.min(attempts - 1, 10);
+  const jitter = (context.ports.crypto.randomBytes(1)[0] ?? 0) / 512;
+  return Math.min(limits.peerRedialMsMax, doubled) * (0.75 + jitter);
+}
+
+function openDocument(sessions: Sessions, epoch: number): SessionOpen {
+  const { record } = sessions.primary;
+  return {
+    purpose: "session",
+    group: record.group,
+    volumes: record.volumes,
+    regionBytes: record.regionBytes,
+    history: record.history,
+    incarnation: record.incarnation,
+    epoch,
+    lsn: sessions.primary.nextLsn - 1,
+  };
+}
+
+function refused(sessions: Sessions, slot: Slot, document: unknown): void {
+  const refusal = parseRefusal(document);
+  const why = refusal.ok ? refusal.value.why : refusal.error;
+  if (refusal.ok && refusal.value.code === "higher-generation") {
+    const relation = compareHistories(refusal.value.history, sessions.primary.record.history);
+    if (relation === "ahead") {
+      const by = `${slot.member.site} holds generation ${generationCounter(refusal.value.history)}`;
+      return sessions.submit({ kind: "outranked", by });
+    }
+  }
+  if (refusal.ok && refusal.value.code === "diverged") {
+    return sessions.submit({ kind: "splitBrain", member: slot.member.index, why });
+  }
+  sessions.submit({ kind: "memberDown", member: slot.member.index, why });
+}
+
+function opened(
+  sessions: Sessions,
+  slot: Slot,
+  session: { readonly peer: Peer; readonly epoch: number; readonly document: unknown },
+): void {
+  const { peer, epoch } = session;
+  const hello = parseOpened(session.document);
+  const member = slot.member.index;
+  if (!hello.ok || !mayConnect(sessions.primary, slot.member)) {
+    peer.connection.close(hello.ok ? "not wanted any more" : hello.error);
+    if (!hello.ok) sessions.submit({ kind: "memberDown", member, why: hello.error });
+    return;
+  }
+  const generation = generationCounter(sessions.primary.record.history);
+  slot.wire = createSessionWire(peer, generation, epoch, sessions.context.ports.crypto);
+  slot.attempts = 0;
+  peer.onFrame = (frame) => receive(sessions, slot, frame);
+  peer.onLost = (why) => {
+    slot.wire = undefined;
+    sessions.submit({ kind: "sessionLost", member, epoch, why });
+  };
+  const { replicaId, history, isBlank, aloneTowards } = hello.value;
+  sessions.submit({
+    kind: "sessionOpened",
+    member,
+    epoch,
+    hello: { replicaId, history, isBlank, aloneTowards },
+  });
+}
+
+// ------------------------------------------------------------------------------------------------------------------ frames
+
+function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
+  const { wire } = slot;
+  const { header } = frame;
+  if (wire === undefined) return;
+  if (header.generation !== wire.generation || header.epoch !== wire.epoch) return;
+  traceIn(sessions.context, slot.member.site, header);
+  const member = slot.member.index;
+  switch (header.type) {
+    case frameType.ack:
+      return sessions.submit({ kind: "acked", member, sequence: unwrap(slot, header.sequence) });
+    case frameType.flushed:
+      return sessions.submit({ kind: "flushed", member, ticket: header.index });
+    case frameType.differs: {
+      const sequence = unwrap(slot, header.sequence);
+      return sessions.submit({ kind: "differs", member, sequence, bits: joined(frame.body) });
+    }
+    case frameType.openMap:
+      return sessions.submit({
+        kind: "memberOpenMap",
+        member,
+        volume: header.volume,
+        firstGranule: header.offset,
+        bits: joined(frame.body),
+      });
+    case frameType.openMapEnd:
+      return sessions.submit({ kind: "memberOpenMapEnd", member });
+    case frameType.begun:
+      return;
+    case frameType.synchronizedRecorded:
+      return sessions.submit({ kind: "synchronizedRecorded", member });
+    case frameType.failed:
+      return wire.peer.connection.close(failureIn(frame));
+    default:
+      return wire.peer.connection.close(`a copy has no business to send frame type ${header.type}`);
+  }
+}
+
+function failureIn(frame: Frame): string {
+  const document = decodeJson(frame);
+  const why = document.ok ? (document.value as { why?: unknown }).why : undefined;
+  return typeof why === "string" ? why.slice(0, 500) : "the copy failed and did not say why";
+}
+
+// The wire has 32 bits of a sequence; the rest follows from what was acked last.
+function unwrap(slot: Slot, low: number): number {
+  const base = slot.member.ackedSequence;
+  return base + ((low - (base % 0x1_0000_0000) + 0x1_0000_0000) % 0x1_0000_0000);
+}
+
+// ----------------------------------------------------------------------------------------------------------------- effects
+
+function perform(sessions: Sessions, effect: SessionEffect): void {
+  const index = "item" in effect ? effect.item.member : effect.member;
+  const wire = sessions.slots[index]?.wire;
+  // The connection is gone already; the machine learns of it by the event that is on its way.
+  if (wire === undefined) return;
+  const { primary } = sessions;
+  const lsn = primary.nextLsn - 1;
+  switch (effect.kind) {
+    case "sendWrite":
+      feedWrite(wire, effect.request, effect.sequence);
+      break;
+    case "sendCompare":
+      feedCompare(wire, effect.item, effect.bytes, { sequence: effect.sequence, lsn });
+      break;
+    case "sendRegion":
+      feedRegion(wire, effect.item, effect.bytes, { sequence: effect.sequence, lsn });
+      break;
+    case "sendBegin": {
+      const { history, incarnation } = primary.record;
+      feedBegin(wire, { history, incarnation, lsn: effect.lsn, resync: effect.resync });
+      break;
+    }
+    case "sendFlush":
+      feedFlush(wire, effect.volume, effect.ticket);
+      break;
+    case "sendMemberMap":
+      feedMemberMap(wire, effect.volume, effect.map, primary.volumes[effect.volume]?.bytes ?? 0);
+      return;
+    case "sendSynchronized":
+      feedSynchronized(wire, effect.lsn);
+      break;
+    case "sendFractured":
+      feedFractured(wire, effect.lsn, effect.why);
+      break;
+    case "closeSession":
+      return closeSession(sessions, index, effect.why);
+  }
+  traceOut(sessions.context, sessions.slots[index]?.member.site ?? "", wire.scratch);
+}
+
+// What is queued still goes out, so that the copy can read why; but for us the session ends now.
+function closeSession(sessions: Sessions, index: number, why: string): void {
+  const slot = sessions.slots[index];
+  const wire = slot?.wire;
+  if (slot === undefined || wire === undefined) return;
+  slot.wire = undefined;
+  wire.peer.onFrame = () => undefined;
+  wire.peer.onLost = () => undefined;
+  wire.peer.connection.end(why);
+  sessions.submit({ kind: "sessionLost", member: index, epoch: wire.epoch, why });
+}

@@ -1,0 +1,348 @@
+import { unreachable } from "#base/assert.ts";
+import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
+import type { History } from "#core/history.ts";
+import type { MemberPolicy } from "#core/policy.ts";
+import { createPrimary, step } from "#core/primary.ts";
+import type {
+  Member,
+  Primary,
+  PrimaryEffect,
+  PrimaryEvent,
+  ResyncItem,
+} from "#core/primary-state.ts";
+import type { RegionMap } from "#core/region-map.ts";
+import { stableLsn } from "#core/flush.ts";
+import type { HostOutcome, HostRequest, HostVolume } from "#ports/host-request.ts";
+import {
+  createDirtyMaps,
+  eraseDirtyMaps,
+  saveRecord,
+  syncOpenMaps,
+  writeDirtyMaps,
+  writeOpenMaps,
+} from "#store/group-store.ts";
+import type { GroupView } from "#wire/peer/documents.ts";
+import { emit } from "./group-context.ts";
+import type { GroupContext } from "./group-context.ts";
+import { createMemberSessions } from "./member-sessions.ts";
+import type { MemberSessions } from "./member-sessions.ts";
+
+// Drives a group's primary: hands events to the machine one at a time, and performs its effects in order. It decides nothing.
+
+export type PrimaryRun = {
+  readonly primary: Primary;
+  readonly volumes: readonly HostVolume[];
+  submit(event: PrimaryEvent): void;
+  /** The site with this member was found down, or answered. */
+  siteDown(site: string, why: string): void;
+  siteAnswered(site: string, roundTripMs: number): void;
+  view(): Pick<GroupView, "lsn" | "stableLsn" | "fractured">;
+  /** Ends sessions and timers; the machine must have ended before. */
+  close(): void;
+};
+
+export type PrimaryRunOptions = {
+  readonly context: GroupContext;
+  readonly policies: readonly MemberPolicy[];
+  readonly onServed: () => void;
+  readonly onDropExports: () => void;
+  readonly onEnded: (how: "demoted" | "stopped" | "failed", why: string) => void;
+};
+
+type Run = {
+  readonly options: PrimaryRunOptions;
+  readonly context: GroupContext;
+  readonly primary: Primary;
+  readonly sessions: MemberSessions;
+  readonly inbox: PrimaryEvent[];
+  effects: PrimaryEffect[];
+  isRunning: boolean;
+  /** When this loop last did anything: a long gap means that it stood still. */
+  lastSeenMs: number;
+  standstillMs: number;
+};
+
+export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
+  const { context } = options;
+  const { clock } = context.ports;
+  const primary = createPrimary({
+    record: context.store.record,
+    policies: options.policies,
+    durability: context.config.durability,
+    openMaps: context.store.openMaps.map((onDisk) => onDisk.map),
+    dirtyMaps: dirtyMapsOf(context),
+    nowMs: clock.nowMs(),
+  });
+  const run: Run = {
+    options,
+    context,
+    primary,
+    sessions: createMemberSessions(context, primary, (event) => submit(run, event)),
+    inbox: [],
+    effects: [],
+    isRunning: false,
+    lastSeenMs: clock.nowMs(),
+    standstillMs: Math.min(...options.policies.map((policy) => policy.timeoutMs), 60_000),
+  };
+  const timer = clock.every(limits.tickMs, () => {
+    watchStandstill(run);
+    submit(run, { kind: "tick", nowMs: clock.nowMs() });
+    run.sessions.dialDue();
+  });
+  submit(run, { kind: "start" });
+  run.sessions.dialDue();
+  return {
+    primary,
+    volumes: primary.volumes.map((volume) => hostVolume(run, volume)),
+    submit: (event) => submit(run, event),
+    siteDown: (site, why) => run.sessions.siteDown(site, why),
+    siteAnswered(site, roundTripMs) {
+      const member = primary.members.find((candidate) => candidate.site === site);
+      if (member === undefined) return;
+      submit(run, { kind: "probeAnswered", member: member.index, roundTripMs });
+      run.sessions.siteAnswered(site);
+    },
+    view: () => ({
+      lsn: primary.nextLsn - 1,
+      stableLsn: stableLsn(primary),
+      fractured: fracturedOf(primary),
+    }),
+    close() {
+      timer.cancel();
+      run.sessions.closeAll("this site is not the primary any more");
+    },
+  };
+}
+
+function dirtyMapsOf(context: GroupContext): Map<string, readonly RegionMap[]> {
+  const maps = new Map<string, readonly RegionMap[]>();
+  for (const [site, onDisk] of context.store.dirtyMaps) {
+    maps.set(
+      site,
+      onDisk.map((one) => one.map),
+    );
+  }
+  return maps;
+}
+
+// Members that this primary has acked without: they learn of it by the next probe, even when no session comes about.
+function fracturedOf(primary: Primary): Record<string, string> {
+  const fractured: Record<string, string> = {};
+  for (const member of primary.members) {
+    if (member.stage === "none" && member.record.alone && member.record.phase === "dirty") {
+      fractured[member.site] = member.why.slice(0, 200);
+    }
+  }
+  return fractured;
+}
+
+function hostVolume(run: Run, volume: Primary["volumes"][number]): HostVolume {
+  return {
+    group: run.context.config.name,
+    name: volume.name,
+    index: volume.index,
+    bytes: volume.bytes,
+    submit(request) {
+      watchStandstill(run);
+      submit(run, { kind: "request", request });
+    },
+    extents(offset, length, done) {
+      imageOf(run, volume.index).extents(offset, length, done);
+    },
+  };
+}
+
+// A process that was stopped for longer than the others wait may have been succeeded: it must not answer before it knows.
+function watchStandstill(run: Run): void {
+  const nowMs = run.context.ports.clock.nowMs();
+  const gapMs = nowMs - run.lastSeenMs;
+  run.lastSeenMs = nowMs;
+  if (gapMs < run.standstillMs || run.primary.stage !== "serving") return;
+  const why = `this process stood still for ${Math.round(gapMs)} ms; asking the copies again`;
+  submit(run, { kind: "suspend", why });
+}
+
+function submit(run: Run, event: PrimaryEvent): void {
+  run.inbox.push(event);
+  if (run.isRunning) return; // A port answered at once: the current step ends first.
+  run.isRunning = true;
+  // The inbox grows while it is worked off; reading by index costs no shifting.
+  for (let i = 0; i < run.inbox.length; i += 1) {
+    const next = run.inbox[i];
+    if (next === undefined) continue;
+    step(run.primary, next, run.effects);
+    const effects = run.effects;
+    for (const effect of effects) perform(run, effect);
+    effects.length = 0;
+  }
+  run.inbox.length = 0;
+  run.isRunning = false;
+}
+
+function imageOf(run: Run, volume: number) {
+  const image = run.context.images[volume];
+  if (image === undefined) throw new RangeError(`volume ${volume} has no image`);
+  return image;
+}
+
+function perform(run: Run, effect: PrimaryEffect): void {
+  switch (effect.kind) {
+    case "read":
+      return read(run, effect.request);
+    case "image":
+      return writeImage(run, effect.request);
+    case "reply":
+      return reply(run, effect.request, effect.outcome);
+    case "awaitTurnEnd":
+      return run.context.ports.clock.soon(() => submit(run, { kind: "turnEnd" }));
+    case "syncImage":
+      return syncImage(run, effect.volume, effect.ticket);
+    case "readRegion":
+      return readRegion(run, effect.item);
+    case "event":
+      return emit(run.context, effect.event);
+    case "served":
+      return run.options.onServed();
+    case "dropExports":
+      return run.options.onDropExports();
+    case "ended":
+      return run.options.onEnded(effect.how, effect.why);
+    case "syncOpenMaps":
+    case "writeOpenMaps":
+    case "writeDirtyMaps":
+    case "createDirtyMaps":
+    case "eraseDirtyMaps":
+    case "record":
+      return store(run, effect);
+    default:
+      return run.sessions.perform(effect);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------------------ images
+
+function read(run: Run, request: HostRequest): void {
+  imageOf(run, request.volume).read(request.offset, request.length, { run, request }, readDone);
+}
+
+function readDone(
+  context: { readonly run: Run; readonly request: HostRequest },
+  failure: IoFailure | undefined,
+  bytes: Uint8Array,
+): void {
+  const { run, request } = context;
+  // Demoted while the device was reading: the answer would be of the past.
+  const isOver = run.primary.stage === "ended";
+  const outcome = isOver ? "gone" : failure === undefined ? "ok" : "io";
+  request.onReply(request, outcome, outcome === "ok" ? bytes : undefined);
+}
+
+function writeImage(run: Run, request: HostRequest): void {
+  const image = imageOf(run, request.volume);
+  if (request.kind === "write") {
+    image.write(request.offset, request.payload, { run, request }, imageDone);
+  } else {
+    image.zero(request.offset, request.length, request.mayPunch, { run, request }, imageDone);
+  }
+}
+
+function imageDone(
+  context: { readonly run: Run; readonly request: HostRequest },
+  failure: IoFailure | undefined,
+): void {
+  submit(context.run, { kind: "imageDone", request: context.request, failure });
+}
+
+function syncImage(run: Run, volume: number, ticket: number): void {
+  imageOf(run, volume).sync((failure) => {
+    submit(run, { kind: "imageSynced", ticket, volume, failure });
+  });
+}
+
+function readRegion(run: Run, item: ResyncItem): void {
+  imageOf(run, item.volume).read(item.offset, item.length, item, (read, failure, bytes) => {
+    submit(run, { kind: "regionRead", item: read, bytes, failure });
+  });
+}
+
+function reply(run: Run, request: HostRequest, outcome: HostOutcome): void {
+  const { trace } = run.context.ports;
+  if (trace !== undefined && request.kind !== "read") {
+    trace.line({
+      dir: "out",
+      kind: `ack-${request.kind}`,
+      group: run.context.config.name,
+      generation: generationOf(run.primary.record.history),
+      lsn: request.lsn,
+      volume: run.primary.volumes[request.volume]?.name ?? "",
+      offset: request.offset,
+      length: request.length,
+    });
+  }
+  request.onReply(request, outcome, undefined);
+}
+
+function generationOf(history: History): number {
+  return history[history.length - 1]?.counter ?? 0;
+}
+
+// ------------------------------------------------------------------------------------------------------------------- store
+
+type StoreEffect = Extract<
+  PrimaryEffect,
+  {
+    kind:
+      | "syncOpenMaps"
+      | "writeOpenMaps"
+      | "writeDirtyMaps"
+      | "createDirtyMaps"
+      | "eraseDirtyMaps"
+      | "record";
+  }
+>;
+
+function store(run: Run, effect: StoreEffect): void {
+  const onDisk = run.context.store;
+  switch (effect.kind) {
+    case "syncOpenMaps":
+      return syncOpenMaps(onDisk, (failure) => {
+        if (failure === undefined) submit(run, { kind: "openMapDurable", ticket: effect.ticket });
+        else storeFailed(run, failure);
+      });
+    case "record":
+      return saveRecord(onDisk, (failure) => {
+        if (failure === undefined) submit(run, { kind: "recorded", ticket: effect.ticket });
+        else storeFailed(run, failure);
+      });
+    case "writeOpenMaps":
+      return check(run, writeOpenMaps(onDisk));
+    case "writeDirtyMaps":
+      return check(run, writeDirtyMaps(onDisk, memberOf(run, effect.member).site));
+    case "createDirtyMaps": {
+      const member = memberOf(run, effect.member);
+      return check(run, createDirtyMaps(onDisk, member.site, member.dirty ?? []));
+    }
+    case "eraseDirtyMaps":
+      return check(run, eraseDirtyMaps(onDisk, memberOf(run, effect.member).site));
+    default:
+      return unreachable(effect);
+  }
+}
+
+function memberOf(run: Run, index: number): Member {
+  const member = run.primary.members[index];
+  if (member === undefined) throw new RangeError(`there is no member ${index}`);
+  return member;
+}
+
+function check(run: Run, failure: IoFailure | undefined): void {
+  if (failure !== undefined) storeFailed(run, failure);
+}
+
+function storeFailed(run: Run, failure: IoFailure): void {
+  submit(run, {
+    kind: "storeFailed",
+    what: `the group's own records cannot be written: ${failure.message}`,
+  });
+}

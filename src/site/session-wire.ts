@@ -1,0 +1,182 @@
+import { allZero } from "#base/bytes.ts";
+import { limits } from "#base/limits.ts";
+import { orInto, createRegionMap, mapPageHeaderBytes, bitsPerPage } from "#core/region-map.ts";
+import type { RegionMap } from "#core/region-map.ts";
+import type { ResyncItem } from "#core/primary-state.ts";
+import type { Crypto } from "#ports/crypto.ts";
+import type { HostRequest } from "#ports/host-request.ts";
+import { encodeHeader } from "#wire/peer/encode.ts";
+import { allVolumes, emptyHeader, frameFlags, frameType } from "#wire/peer/messages.ts";
+import type { FrameHeader, FrameType } from "#wire/peer/messages.ts";
+import type { SessionBegin } from "#wire/peer/documents.ts";
+import { sendDocument } from "./peer-connection.ts";
+import type { Peer } from "./peer-connection.ts";
+
+/** One end of a session: turns what the machines want said into frames. */
+export type SessionWire = {
+  readonly peer: Peer;
+  readonly generation: number;
+  readonly epoch: number;
+  readonly crypto: Crypto;
+  /** Filled anew for each frame, so that a write costs no header object. */
+  readonly scratch: FrameHeader;
+};
+
+export function createSessionWire(
+  peer: Peer,
+  generation: number,
+  epoch: number,
+  crypto: Crypto,
+): SessionWire {
+  return { peer, generation, epoch, crypto, scratch: emptyHeader(frameType.write) };
+}
+
+const noBody: readonly Uint8Array[] = [];
+
+/** The chunks of the payload go to the network as they are. */
+export function feedWrite(feed: SessionWire, request: HostRequest, sequence: number): void {
+  const isWrite = request.kind === "write";
+  const header = prepare(feed, isWrite ? frameType.write : frameType.zero, sequence);
+  header.flags = request.mayPunch ? frameFlags.mayPunch : 0;
+  header.lsn = request.lsn;
+  header.volume = request.volume;
+  header.offset = request.offset;
+  header.length = request.length;
+  sendFrame(feed, isWrite ? request.payload : noBody);
+}
+
+export function feedRegion(
+  feed: SessionWire,
+  item: ResyncItem,
+  bytes: Uint8Array,
+  at: { readonly sequence: number; readonly lsn: number },
+): void {
+  const isZero = allZero(bytes);
+  const header = prepareRange(feed, isZero ? frameType.regionZero : frameType.region, item, at);
+  header.flags = frameFlags.mayPunch;
+  sendFrame(feed, isZero ? noBody : [bytes]);
+}
+
+/** One hash a region, so that the copy can say which differ. */
+export function feedCompare(
+  feed: SessionWire,
+  item: ResyncItem,
+  bytes: Uint8Array,
+  at: { readonly sequence: number; readonly lsn: number },
+): void {
+  const header = prepareRange(feed, frameType.compare, item, at);
+  header.index = item.regionBytes;
+  sendFrame(feed, [hashesOf(bytes, item.regionBytes, feed.crypto)]);
+}
+
+/** Little-endian 64-bit hashes of consecutive regions; both ends of a compare make them alike. */
+export function hashesOf(bytes: Uint8Array, regionBytes: number, crypto: Crypto): Uint8Array {
+  const regions = Math.ceil(bytes.length / regionBytes);
+  const hashes = new Uint8Array(regions * 8);
+  const view = new DataView(hashes.buffer);
+  for (let i = 0; i < regions; i += 1) {
+    const region = bytes.subarray(i * regionBytes, (i + 1) * regionBytes);
+    view.setBigUint64(i * 8, crypto.hash64(region), true);
+  }
+  return hashes;
+}
+
+export function feedFlush(feed: SessionWire, volume: number, ticket: number): void {
+  const header = prepare(feed, frameType.flush, 0);
+  header.volume = volume < 0 ? allVolumes : volume;
+  header.index = ticket;
+  sendFrame(feed, noBody);
+}
+
+export function feedSynchronized(feed: SessionWire, lsn: number): void {
+  const header = prepare(feed, frameType.synchronized, 0);
+  header.lsn = lsn;
+  sendFrame(feed, noBody);
+}
+
+export function feedBegin(feed: SessionWire, begin: SessionBegin): void {
+  const { generation, epoch } = feed;
+  sendDocument(feed.peer, frameType.begin, begin, { generation, epoch });
+}
+
+export function feedFractured(feed: SessionWire, lsn: number, why: string): void {
+  const { generation, epoch } = feed;
+  sendDocument(feed.peer, frameType.fractured, { why }, { generation, epoch, lsn });
+}
+
+/** What another member lacks, in granules, a frame for each page of the map. */
+export function feedMemberMap(
+  feed: SessionWire,
+  volume: number,
+  map: RegionMap,
+  volumeBytes: number,
+): void {
+  const granules = createRegionMap(volumeBytes, limits.openGranuleBytes);
+  orInto(granules, map);
+  sendMapPages(feed, frameType.memberMap, volume, granules);
+}
+
+/** The pages of an open map as frames; also the copy sends its own so, before BEGIN. */
+export function sendMapPages(
+  feed: SessionWire,
+  type: FrameType,
+  volume: number,
+  map: RegionMap,
+): void {
+  for (const [index, page] of map.pages) {
+    if (page.count === 0) continue;
+    const header = prepare(feed, type, 0);
+    header.volume = volume;
+    header.offset = index * bitsPerPage;
+    sendFrame(feed, [page.bytes.slice(mapPageHeaderBytes)]);
+  }
+}
+
+export function sendBare(feed: SessionWire, type: FrameType, fields: Partial<FrameHeader>): void {
+  Object.assign(prepare(feed, type, 0), fields);
+  sendFrame(feed, noBody);
+}
+
+export function sendBits(
+  feed: SessionWire,
+  type: FrameType,
+  sequence: number,
+  bits: Uint8Array,
+): void {
+  prepare(feed, type, sequence);
+  sendFrame(feed, [bits]);
+}
+
+function prepareRange(
+  feed: SessionWire,
+  type: FrameType,
+  item: ResyncItem,
+  at: { readonly sequence: number; readonly lsn: number },
+): FrameHeader {
+  const header = prepare(feed, type, at.sequence);
+  header.lsn = at.lsn;
+  header.volume = item.volume;
+  header.offset = item.offset;
+  header.length = item.length;
+  return header;
+}
+
+function prepare(feed: SessionWire, type: FrameType, sequence: number): FrameHeader {
+  const header = feed.scratch;
+  header.type = type;
+  header.flags = 0;
+  header.lsn = 0;
+  header.index = 0;
+  header.volume = 0;
+  header.offset = 0;
+  header.length = 0;
+  header.generation = feed.generation;
+  header.epoch = feed.epoch;
+  header.sequence = sequence % 0x1_0000_0000;
+  return header;
+}
+
+function sendFrame(feed: SessionWire, body: readonly Uint8Array[]): void {
+  const header = encodeHeader(feed.peer.pool, feed.scratch, body);
+  feed.peer.connection.send(body.length === 0 ? [header] : [header, ...body]);
+}

@@ -1,0 +1,181 @@
+import { shownState } from "#core/member-state.ts";
+import { generationCounter } from "#core/history.ts";
+import { markedBytes } from "#core/region-map.ts";
+import type { Member, Primary } from "#core/primary-state.ts";
+import type { CopyState, LinkState } from "#core/states.ts";
+import type { CopyStatus, GroupStatus, VolumeStatus } from "./api.ts";
+import { primaryOf } from "./group.ts";
+import type { Group } from "./group.ts";
+import type { InquiryStatus } from "./inquiry.ts";
+
+// What `status` says. Never better than what is known: a copy without contact to its primary is `consistent` at best (I33).
+
+export function groupStatus(group: Group): GroupStatus {
+  const { context } = group;
+  const { record } = context.store;
+  const primary = group.run?.primary;
+  return {
+    name: group.name,
+    role: record.role,
+    generation: generationCounter(record.history),
+    primary: primaryOf(group),
+    durability: group.config.durability,
+    serving: primary?.stage === "serving",
+    why: group.failedWhy === "" ? (primary?.why ?? "") : group.failedWhy,
+    lsn: primary === undefined ? (group.copy?.copy.appliedLsn ?? 0) : primary.nextLsn - 1,
+    set: 0,
+    volumes: group.config.volumes.map((volume, index) => volumeStatus(group, volume, index)),
+    journal: { bytesUsed: 0, bytesMax: 0, stalledWrites: primary?.held.length ?? 0 },
+    copies:
+      primary === undefined
+        ? [ownStatus(group)]
+        : primary.members.map((member) => memberStatus(group, primary, member)),
+    openGranules: primary?.openGranules ?? openGranulesOf(group),
+    requestsInFlight: primary?.inFlight ?? 0,
+  };
+}
+
+function openGranulesOf(group: Group): number {
+  let granules = 0;
+  for (const volume of group.copy?.copy.volumes ?? []) granules += volume.open.size;
+  return granules;
+}
+
+function volumeStatus(
+  group: Group,
+  volume: { readonly name: string; readonly bytes: number },
+  index: number,
+): VolumeStatus {
+  const own = group.run?.primary.volumes[index];
+  const state = own === undefined ? "readonly" : own.state;
+  return { name: volume.name, bytes: volume.bytes, state, uri: uriOf(group, volume.name) };
+}
+
+/** The volume's address in the form of the NBD URI specification; "" where this site exports nothing. */
+function uriOf(group: Group, volume: string): string {
+  const address = group.nbd[0];
+  if (address === undefined) return "";
+  const name = `${group.name}/${volume}`;
+  if (!address.startsWith("unix:")) return `nbd://${address}/${name}`;
+  return `nbd+unix:///${name}?socket=${address.slice("unix:".length)}`;
+}
+
+// ------------------------------------------------------------------------------------------------------ the primary's view
+
+function memberStatus(group: Group, primary: Primary, member: Member): CopyStatus {
+  const inquiry = group.context.inquiries.of(member.site);
+  const state = shownState(member) as CopyState;
+  const dirtyBytes = (member.dirty ?? []).reduce((sum, map) => sum + markedBytes(map), 0);
+  const isWell = member.stage === "synchronized";
+  const lsn = primary.nextLsn - 1;
+  const lagWrites = isWell ? 0 : Math.max(0, lsn - member.ackedLsn);
+  const lostMsAgo = member.lostAtMs === 0 ? 0 : primary.nowMs - member.lostAtMs;
+  return {
+    site: member.site,
+    mode: "sync",
+    state,
+    image: imageOf(member),
+    received: member.ackedLsn,
+    staged: member.ackedLsn,
+    complete: member.ackedLsn,
+    applied: member.record.syncedLsn,
+    lagBytes: isWell ? 0 : dirtyBytes,
+    lagWrites,
+    lagSeconds: isWell || dirtyBytes === 0 ? 0 : lostMsAgo / 1000,
+    applyLagBytes: 0,
+    applyLagWrites: 0,
+    dirtyBytes,
+    resyncSentBytes: member.sentBytes,
+    resyncComparedBytes: member.comparedBytes,
+    link: linkOf(inquiry, member),
+    why: isWell ? "" : whyNot(member, inquiry),
+  };
+}
+
+function imageOf(member: Member): CopyStatus["image"] {
+  if (member.stage === "synchronized") return "synchronized";
+  if (member.record.phase === "blank") return "out-of-sync";
+  return member.stage === "resync" || member.stage === "joining" ? "synchronizing" : "consistent";
+}
+
+function linkOf(inquiry: InquiryStatus, member: Member): LinkState {
+  if (inquiry.isUp) return "up";
+  return member.contact === "down" && /refused|nobody listens/i.test(inquiry.why)
+    ? "peer-down"
+    : "wan-down";
+}
+
+function whyNot(member: Member, inquiry: InquiryStatus): string {
+  const { record } = member;
+  if (record.stoppedWhy !== "") return record.stoppedWhy;
+  if (record.paused) return "paused by an operator; `antipode resume` feeds it again";
+  if (member.slowProbes > 0) return `${member.why}; waits for ${member.slowProbes} quick probes`;
+  switch (member.stage) {
+    case "none":
+      return inquiry.isUp
+        ? `${member.why}; reconnecting`
+        : member.why === ""
+          ? inquiry.why
+          : member.why;
+    case "opening":
+      return "the session is being opened";
+    default:
+      return `${record.phase === "blank" ? "first sync" : "resync"} is running`;
+  }
+}
+
+// --------------------------------------------------------------------------------------------------------- a copy's own view
+
+function ownStatus(group: Group): CopyStatus {
+  const { context, heard } = group;
+  const { record } = context.store;
+  const copy = group.copy?.copy;
+  const isFed = copy?.session?.begun === true;
+  const nowMs = context.ports.clock.nowMs();
+  const appliedLsn = copy?.appliedLsn ?? 0;
+  const heardLsn = heard?.view.lsn ?? appliedLsn;
+  const lagWrites = Math.max(0, heardLsn - appliedLsn);
+  const isSynchronized = record.image === "synchronized";
+  return {
+    site: context.site,
+    mode: "sync",
+    state: ownState(group, isFed),
+    // Without contact nobody here knows whether the primary went on alone.
+    image: isSynchronized && !isFed ? "consistent" : record.image,
+    received: copy?.receivedLsn ?? 0,
+    staged: appliedLsn,
+    complete: appliedLsn,
+    applied: copy?.syncedLsn ?? 0,
+    lagBytes: 0,
+    lagWrites: isFed && isSynchronized ? 0 : lagWrites,
+    lagSeconds: isFed || heard === undefined ? 0 : (nowMs - heard.atMs) / 1000,
+    applyLagBytes: 0,
+    applyLagWrites: 0,
+    dirtyBytes: 0,
+    resyncSentBytes: 0,
+    resyncComparedBytes: 0,
+    link: isFed ? "up" : "wan-down",
+    why: ownWhy(group, isFed, nowMs),
+  };
+}
+
+function ownState(group: Group, isFed: boolean): CopyState {
+  const { image } = group.context.store.record;
+  if (image === "out-of-sync") return "init-sync";
+  if (image === "synchronizing") return isFed ? "resync" : "fractured";
+  return isFed && image === "synchronized" ? "synchronized" : "fractured";
+}
+
+function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
+  const { record } = group.context.store;
+  if (isFed && record.image === "synchronized") return "";
+  if (isFed) return "a resync is running";
+  if (record.toldOfFracture !== undefined) {
+    return `the primary went on without this copy: ${record.toldOfFracture.why}`;
+  }
+  const since =
+    group.heard === undefined
+      ? "since this process started"
+      : `for ${((nowMs - group.heard.atMs) / 1000).toFixed(1)} s`;
+  return `no session with ${primaryOf(group)}; nothing heard ${since}`;
+}

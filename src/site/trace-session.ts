@@ -1,0 +1,34 @@
+import type { FrameHeader } from "#wire/peer/messages.ts";
+import { frameType } from "#wire/peer/messages.ts";
+import type { GroupContext } from "./group-context.ts";
+
+// Lines of `serve --trace` for the frames of a session. Nothing is computed while nobody traces.
+
+const nameOf = new Map<number, string>(
+  Object.entries(frameType).map(([name, type]) => [type, name]),
+);
+
+export function traceIn(context: GroupContext, copy: string, header: FrameHeader): void {
+  if (context.ports.trace !== undefined) line(context, "in", copy, header);
+}
+
+export function traceOut(context: GroupContext, copy: string, header: FrameHeader): void {
+  if (context.ports.trace !== undefined) line(context, "out", copy, header);
+}
+
+function line(context: GroupContext, dir: "in" | "out", copy: string, header: FrameHeader): void {
+  context.ports.trace?.line({
+    dir,
+    kind: nameOf.get(header.type) ?? String(header.type),
+    group: context.config.name,
+    copy,
+    generation: header.generation,
+    epoch: header.epoch,
+    set: header.set,
+    index: header.type === frameType.flush ? header.index : header.sequence,
+    lsn: header.lsn,
+    volume: context.config.volumes[header.volume]?.name ?? "*",
+    offset: header.offset,
+    length: header.length,
+  });
+}

@@ -1,0 +1,386 @@
+// The folder of a group at one site:
+//
+//    group.record                 who this site is and what it knows of the others     store/record-file.ts
+//    open-<volume>.map            granules not known synced at every member            store/map-file.ts
+//    dirty-<site>-<volume>.map    regions that <site> lacks; there only while it does
+//    <volume>.img                 the image, unless the configuration places it elsewhere
+//
+// A dirty map counts only under the id that the record names. What the record names and the folder lacks counts as marked
+// throughout, and is reported: over-marking costs a comparison.
+
+import { hex, viewOf } from "#base/bytes.ts";
+import type { IoFailure, Result } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
+import type { GroupRecord } from "#core/group-record.ts";
+import type { RegionMap } from "#core/region-map.ts";
+import { isFailure } from "#ports/file.ts";
+import type { File, Folder } from "#ports/file.ts";
+import { createFullMap, mapKind, readMapFile, writeMapHeader, writeMapPages } from "./map-file.ts";
+import type { MapIdentity } from "./map-file.ts";
+import { openRecordFile, writeRecord } from "./record-file.ts";
+import type { RecordFile } from "./record-file.ts";
+
+type Done = (failure: IoFailure | undefined) => void;
+
+export type GroupStore = {
+  readonly folder: Folder;
+  readonly recordFile: RecordFile;
+  readonly record: GroupRecord;
+  readonly openMaps: readonly MapOnDisk[];
+  /** By site, then by volume index. */
+  readonly dirtyMaps: Map<string, readonly MapOnDisk[]>;
+  /** Places found damaged at start, in words. */
+  readonly damage: readonly string[];
+  readonly randomId: () => number;
+  /** A file came or went since the folder was last synced. */
+  isFolderDirty: boolean;
+  isSaving: boolean;
+  readonly saveWaiters: Done[];
+};
+
+export type MapOnDisk = {
+  readonly file: File;
+  readonly map: RegionMap;
+  readonly mapId: number;
+  isUnsynced: boolean;
+};
+
+export type StoreOptions = {
+  readonly folder: Folder;
+  readonly randomBytes: (count: number) => Uint8Array;
+  /** What the record is when there is none yet; `replicaId` and map ids are filled in here. */
+  readonly fresh: Omit<GroupRecord, "replicaId" | "openMapIds">;
+};
+
+const recordName = "group.record";
+const openName = (volume: string): string => `open-${volume}.map`;
+const dirtyName = (site: string, volume: string): string => `dirty-${site}-${volume}.map`;
+
+/** Opens what the folder holds, or makes it. `done` gets the store once it is durable, or why it cannot be had. */
+export function openGroupStore(
+  options: StoreOptions,
+  done: (result: Result<GroupStore>) => void,
+): void {
+  const { folder } = options;
+  const file = folder.open(recordName);
+  if (isFailure(file)) return done({ ok: false, error: file.message });
+  const opened = openRecordFile(file);
+  if (!opened.ok) return done(opened);
+  const randomId = (): number => viewOf(options.randomBytes(4)).getUint32(0, true);
+  const { store: recordFile, record } = opened.value;
+  if (record === undefined) return createStore(options, recordFile, randomId, done);
+  const mismatch = mismatchOf(record, options.fresh);
+  if (mismatch !== undefined) return done({ ok: false, error: `${folder.path}: ${mismatch}` });
+  done(loadStore(folder, recordFile, record, randomId));
+}
+
+function mismatchOf(record: GroupRecord, fresh: StoreOptions["fresh"]): string | undefined {
+  if (record.cluster !== fresh.cluster) {
+    return `this folder belongs to the cluster "${record.cluster}", the configuration is of "${fresh.cluster}"`;
+  }
+  if (record.group !== fresh.group || record.site !== fresh.site) {
+    return `this folder holds group "${record.group}" of site "${record.site}"`;
+  }
+  if (record.regionBytes !== fresh.regionBytes) {
+    return `the group was made with regions of ${record.regionBytes} bytes, the configuration says ${fresh.regionBytes}`;
+  }
+  const was = record.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
+  const now = fresh.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
+  if (was !== now) return `the group was made with volumes ${was}, the configuration says ${now}`;
+  return undefined;
+}
+
+function createStore(
+  options: StoreOptions,
+  recordFile: RecordFile,
+  randomId: () => number,
+  done: (result: Result<GroupStore>) => void,
+): void {
+  const { folder, fresh } = options;
+  const record: GroupRecord = {
+    ...fresh,
+    replicaId: hex(options.randomBytes(16)),
+    openMapIds: fresh.volumes.map(randomId),
+  };
+  const openMaps: MapOnDisk[] = [];
+  for (const [index, volume] of fresh.volumes.entries()) {
+    const created = createMap(folder, openName(volume.name), {
+      kind: mapKind.open,
+      mapId: record.openMapIds[index] ?? 0,
+      unitBytes: limits.openGranuleBytes,
+      volumeBytes: volume.bytes,
+    });
+    if ("code" in created) return done({ ok: false, error: created.message });
+    openMaps.push(created);
+  }
+  const store = newStore({ folder, recordFile, record, openMaps, randomId });
+  store.isFolderDirty = true;
+  syncOpenMaps(store, (failure) => {
+    if (failure !== undefined) return done({ ok: false, error: failure.message });
+    saveRecord(store, (notSaved) => {
+      done(
+        notSaved === undefined
+          ? { ok: true, value: store }
+          : { ok: false, error: notSaved.message },
+      );
+    });
+  });
+}
+
+function newStore(
+  parts: Pick<GroupStore, "folder" | "recordFile" | "record" | "openMaps" | "randomId">,
+  damage: readonly string[] = [],
+  dirtyMaps: GroupStore["dirtyMaps"] = new Map(),
+): GroupStore {
+  return { ...parts, damage, dirtyMaps, isFolderDirty: false, isSaving: false, saveWaiters: [] };
+}
+
+function loadStore(
+  folder: Folder,
+  recordFile: RecordFile,
+  record: GroupRecord,
+  randomId: () => number,
+): Result<GroupStore> {
+  const damage: string[] = [];
+  const openMaps = loadMaps(
+    folder,
+    record,
+    { kind: mapKind.open, ids: record.openMapIds, nameOf: openName },
+    damage,
+  );
+  if (!openMaps.ok) return openMaps;
+  const dirtyMaps: GroupStore["dirtyMaps"] = new Map();
+  for (const [site, member] of Object.entries(record.members)) {
+    if (member.dirtyMapIds.length === 0) continue;
+    const nameOf = (volume: string): string => dirtyName(site, volume);
+    const maps = loadMaps(
+      folder,
+      record,
+      { kind: mapKind.dirty, ids: member.dirtyMapIds, nameOf },
+      damage,
+    );
+    if (!maps.ok) return maps;
+    dirtyMaps.set(site, maps.value);
+  }
+  return {
+    ok: true,
+    value: newStore(
+      { folder, recordFile, record, openMaps: openMaps.value, randomId },
+      damage,
+      dirtyMaps,
+    ),
+  };
+}
+
+function loadMaps(
+  folder: Folder,
+  record: GroupRecord,
+  which: {
+    readonly kind: MapIdentity["kind"];
+    readonly ids: readonly number[];
+    readonly nameOf: (volume: string) => string;
+  },
+  damage: string[],
+): Result<MapOnDisk[]> {
+  const maps: MapOnDisk[] = [];
+  for (const [index, volume] of record.volumes.entries()) {
+    const identity: MapIdentity = {
+      kind: which.kind,
+      mapId: which.ids[index] ?? 0,
+      unitBytes: which.kind === mapKind.open ? limits.openGranuleBytes : record.regionBytes,
+      volumeBytes: volume.bytes,
+    };
+    const name = which.nameOf(volume.name);
+    const loaded = folder.exists(name)
+      ? loadMap(folder, name, identity, damage)
+      : replaceMissing(folder, name, identity, damage);
+    if ("code" in loaded) return { ok: false, error: loaded.message };
+    maps.push(loaded);
+  }
+  return { ok: true, value: maps };
+}
+
+function loadMap(
+  folder: Folder,
+  name: string,
+  identity: MapIdentity,
+  damage: string[],
+): MapOnDisk | IoFailure {
+  const file = folder.open(name);
+  if (isFailure(file)) return file;
+  const loaded = readMapFile(file, identity);
+  if ("code" in loaded) return loaded;
+  damage.push(...loaded.damage);
+  if (loaded.damage.length > 0) {
+    const failure = writeMapHeader(file, identity);
+    if (failure !== undefined) return failure;
+  }
+  return { file, map: loaded.map, mapId: identity.mapId, isUnsynced: loaded.damage.length > 0 };
+}
+
+function replaceMissing(
+  folder: Folder,
+  name: string,
+  identity: MapIdentity,
+  damage: string[],
+): MapOnDisk | IoFailure {
+  damage.push(`${folder.path}/${name} is missing; every region of it counts as marked`);
+  const created = createMap(folder, name, identity);
+  if ("code" in created) return created;
+  return { ...created, map: createFullMap(identity.volumeBytes, identity.unitBytes) };
+}
+
+function createMap(folder: Folder, name: string, identity: MapIdentity): MapOnDisk | IoFailure {
+  if (folder.exists(name)) {
+    const failure = folder.remove(name);
+    if (failure !== undefined) return failure;
+  }
+  const file = folder.open(name);
+  if (isFailure(file)) return file;
+  const failure = writeMapHeader(file, identity);
+  if (failure !== undefined) return failure;
+  const loaded = readMapFile(file, identity);
+  if ("code" in loaded) return loaded;
+  return { file, map: loaded.map, mapId: identity.mapId, isUnsynced: true };
+}
+
+// --------------------------------------------------------------------------------------------------------------- open maps
+
+/** Hands changed pages of the open maps to their files. */
+export function writeOpenMaps(store: GroupStore): IoFailure | undefined {
+  for (const open of store.openMaps) {
+    const failure = writePages(open);
+    if (failure !== undefined) return failure;
+  }
+  return undefined;
+}
+
+/** Makes the open maps durable as they are now. */
+export function syncOpenMaps(store: GroupStore, done: Done): void {
+  const failure = writeOpenMaps(store);
+  if (failure !== undefined) return done(failure);
+  syncFiles(store.openMaps, done);
+}
+
+function writePages(onDisk: MapOnDisk): IoFailure | undefined {
+  if (onDisk.map.unwritten.size === 0) return undefined;
+  onDisk.isUnsynced = true;
+  return writeMapPages(onDisk.file, onDisk.map, onDisk.mapId);
+}
+
+function syncFiles(maps: readonly MapOnDisk[], done: Done): void {
+  const unsynced = maps.filter((onDisk) => onDisk.isUnsynced);
+  let missing = unsynced.length;
+  let failure: IoFailure | undefined;
+  if (missing === 0) return done(undefined);
+  for (const onDisk of unsynced) {
+    onDisk.isUnsynced = false;
+    onDisk.file.sync((failed) => {
+      failure ??= failed;
+      missing -= 1;
+      if (missing === 0) done(failure);
+    });
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------- dirty maps
+
+/**
+ * Makes files for a member's dirty maps, which are new, and names them in the record. They count once the record is saved.
+ */
+export function createDirtyMaps(
+  store: GroupStore,
+  site: string,
+  maps: readonly RegionMap[],
+): IoFailure | undefined {
+  const { record } = store;
+  const member = record.members[site];
+  if (member === undefined) throw new RangeError(`the record knows no member ${site}`);
+  member.dirtyMapIds = maps.map(store.randomId);
+  const onDisk: MapOnDisk[] = [];
+  for (const [index, map] of maps.entries()) {
+    const volume = record.volumes[index];
+    if (volume === undefined) throw new RangeError(`there is no volume ${index}`);
+    const created = createMap(store.folder, dirtyName(site, volume.name), {
+      kind: mapKind.dirty,
+      mapId: member.dirtyMapIds[index] ?? 0,
+      unitBytes: record.regionBytes,
+      volumeBytes: volume.bytes,
+    });
+    if ("code" in created) return created;
+    onDisk.push({ ...created, map });
+  }
+  store.dirtyMaps.set(site, onDisk);
+  store.isFolderDirty = true;
+  return writeDirtyMaps(store, site);
+}
+
+export function writeDirtyMaps(store: GroupStore, site: string): IoFailure | undefined {
+  for (const onDisk of store.dirtyMaps.get(site) ?? []) {
+    const failure = writePages(onDisk);
+    if (failure !== undefined) return failure;
+  }
+  return undefined;
+}
+
+/** The record does not name these maps any more: their files go. That they may come back after a crash does no harm. */
+export function eraseDirtyMaps(store: GroupStore, site: string): IoFailure | undefined {
+  const maps = store.dirtyMaps.get(site);
+  store.dirtyMaps.delete(site);
+  let failure: IoFailure | undefined;
+  for (const [index, onDisk] of (maps ?? []).entries()) {
+    onDisk.file.close();
+    failure ??= store.folder.remove(dirtyName(site, store.record.volumes[index]?.name ?? ""));
+  }
+  store.isFolderDirty = true;
+  return failure;
+}
+
+// ------------------------------------------------------------------------------------------------------------------ record
+
+/**
+ * Makes the record durable as it is, and before it everything that it speaks of: dirty maps, open maps, names. So a record
+ * that says `dirty` never stands without the map that says where (trap 1). One save runs at a time: a second one that found
+ * the maps' syncs under way would otherwise write a record ahead of them. Calls that come meanwhile share the next save.
+ */
+export function saveRecord(store: GroupStore, done: Done): void {
+  store.saveWaiters.push(done);
+  if (!store.isSaving) saveNext(store);
+}
+
+function saveNext(store: GroupStore): void {
+  const waiters = store.saveWaiters.splice(0);
+  store.isSaving = waiters.length > 0;
+  if (!store.isSaving) return;
+  save(store, (failure) => {
+    for (const waiter of waiters) waiter(failure);
+    saveNext(store);
+  });
+}
+
+function save(store: GroupStore, done: Done): void {
+  const maps = [...store.openMaps, ...[...store.dirtyMaps.values()].flat()];
+  for (const onDisk of maps) {
+    const failure = writePages(onDisk);
+    if (failure !== undefined) return done(failure);
+  }
+  syncFiles(maps, (failure) => {
+    if (failure !== undefined) return done(failure);
+    syncNames(store, (notSynced) => {
+      if (notSynced !== undefined) return done(notSynced);
+      writeRecord(store.recordFile, store.record, done);
+    });
+  });
+}
+
+function syncNames(store: GroupStore, done: Done): void {
+  if (!store.isFolderDirty) return done(undefined);
+  store.isFolderDirty = false;
+  store.folder.sync(done);
+}
+
+export function closeGroupStore(store: GroupStore): void {
+  for (const open of store.openMaps) open.file.close();
+  for (const maps of store.dirtyMaps.values()) for (const onDisk of maps) onDisk.file.close();
+  store.recordFile.file.close();
+}

@@ -1,0 +1,197 @@
+import type { Result } from "#base/errors.ts";
+import { isCount, isObject, isText } from "./handshake.ts";
+
+// The JSON documents of sessions and inquiries. Each parser takes what a peer sent and gives the document, or which rule
+// it breaks. Unknown fields are left alone, so that a later version may add some.
+
+export type WireGeneration = {
+  readonly counter: number;
+  readonly id: string;
+  readonly site: string;
+};
+
+/** OPEN of a session: a primary asks a copy to take its writes. */
+export type SessionOpen = {
+  readonly purpose: "session";
+  readonly group: string;
+  readonly volumes: readonly { readonly name: string; readonly bytes: number }[];
+  readonly regionBytes: number;
+  readonly history: readonly WireGeneration[];
+  readonly incarnation: number;
+  readonly epoch: number;
+  readonly lsn: number;
+};
+
+export type InquiryOpen = { readonly purpose: "inquiry" };
+
+export type PeerOpen = SessionOpen | InquiryOpen;
+
+/** OPENED of a session: the copy says who it is and what it has. Its open map follows where the generations differ. */
+export type SessionOpened = {
+  readonly replicaId: string;
+  readonly history: readonly WireGeneration[];
+  readonly role: string;
+  readonly image: string;
+  /** It never held a whole image. */
+  readonly isBlank: boolean;
+  /** Sites without whom it acked writes when it was primary. */
+  readonly aloneTowards: readonly string[];
+  readonly receivedLsn: number;
+  readonly appliedLsn: number;
+  /** Place of the preserved point; null while none is kept. */
+  readonly preservedPoint: null;
+};
+
+/** REFUSED, also in the handshake. `code` is for the machine, `why` for people. */
+export type PeerRefusal = {
+  readonly code: "higher-generation" | "diverged" | "not-a-copy" | "busy" | "handshake";
+  readonly why: string;
+  readonly history: readonly WireGeneration[];
+};
+
+/** BEGIN: the primary has on record what the copy lacks, and feeds it from here on. */
+export type SessionBegin = {
+  readonly history: readonly WireGeneration[];
+  readonly incarnation: number;
+  readonly lsn: number;
+  readonly resync: boolean;
+};
+
+/** What a site says of a group in a probe and in its answer. */
+export type GroupView = {
+  readonly group: string;
+  readonly role: string;
+  readonly history: readonly WireGeneration[];
+  readonly image: string;
+  readonly lsn: number;
+  readonly set: number;
+  /** Lowest LSN synced at all members (primary only). */
+  readonly stableLsn: number;
+  /** Members that the primary has gone on without, and why. */
+  readonly fractured: Readonly<Record<string, string>>;
+  /** The sender's wall clock, for people only (U58). */
+  readonly wallMs: number;
+};
+
+export type Probe = { readonly id: number; readonly views: readonly GroupView[] };
+
+export function parseOpen(value: unknown): Result<PeerOpen> {
+  if (!isObject(value)) return wrong("OPEN is no document");
+  if (value["purpose"] === "inquiry") return { ok: true, value: { purpose: "inquiry" } };
+  if (value["purpose"] !== "session") return wrong("OPEN names a purpose that we do not know");
+  const { group, volumes, regionBytes, history, incarnation, epoch, lsn } = value;
+  if (!isText(group) || !isCount(regionBytes) || !isCount(incarnation) || !isCount(lsn)) {
+    return wrong("OPEN is incomplete");
+  }
+  if (!isCount(epoch) || epoch > 0xffff_ffff) return wrong("OPEN names no epoch");
+  if (!Array.isArray(volumes) || !volumes.every(isVolume)) return wrong("OPEN names no volumes");
+  if (!isHistory(history)) return wrong("OPEN carries no history");
+  return {
+    ok: true,
+    value: { purpose: "session", group, volumes, regionBytes, history, incarnation, epoch, lsn },
+  };
+}
+
+export function parseOpened(value: unknown): Result<SessionOpened> {
+  if (!isObject(value)) return wrong("OPENED is no document");
+  const { replicaId, history, role, image, isBlank, aloneTowards, receivedLsn, appliedLsn } = value;
+  if (!isText(replicaId) || !isText(role) || !isText(image) || typeof isBlank !== "boolean") {
+    return wrong("OPENED is incomplete");
+  }
+  if (!isHistory(history) || !isCount(receivedLsn) || !isCount(appliedLsn)) {
+    return wrong("OPENED is incomplete");
+  }
+  if (!Array.isArray(aloneTowards) || !aloneTowards.every(isText)) {
+    return wrong("OPENED is incomplete");
+  }
+  const preservedPoint = null;
+  return {
+    ok: true,
+    value: {
+      replicaId,
+      history,
+      role,
+      image,
+      isBlank,
+      aloneTowards,
+      receivedLsn,
+      appliedLsn,
+      preservedPoint,
+    },
+  };
+}
+
+const refusalCodes: ReadonlySet<unknown> = new Set<PeerRefusal["code"]>([
+  "higher-generation",
+  "diverged",
+  "not-a-copy",
+  "busy",
+  "handshake",
+]);
+
+export function parseRefusal(value: unknown): Result<PeerRefusal> {
+  if (!isObject(value) || !refusalCodes.has(value["code"])) return wrong("REFUSED gives no reason");
+  const { code, why, history } = value;
+  if (typeof why !== "string" || why.length > 4096) return wrong("REFUSED gives no reason");
+  return {
+    ok: true,
+    value: { code: code as PeerRefusal["code"], why, history: isHistory(history) ? history : [] },
+  };
+}
+
+export function parseBegin(value: unknown): Result<SessionBegin> {
+  if (!isObject(value)) return wrong("BEGIN is no document");
+  const { history, incarnation, lsn, resync } = value;
+  if (
+    !isHistory(history) ||
+    !isCount(incarnation) ||
+    !isCount(lsn) ||
+    typeof resync !== "boolean"
+  ) {
+    return wrong("BEGIN is incomplete");
+  }
+  return { ok: true, value: { history, incarnation, lsn, resync } };
+}
+
+export function parseProbe(value: unknown): Result<Probe> {
+  if (!isObject(value) || !isCount(value["id"]) || !Array.isArray(value["views"])) {
+    return wrong("a probe is incomplete");
+  }
+  const views: GroupView[] = [];
+  for (const candidate of value["views"]) {
+    const view = parseView(candidate);
+    if (view === undefined) return wrong("a probe's view of a group is incomplete");
+    views.push(view);
+  }
+  return { ok: true, value: { id: value["id"], views } };
+}
+
+function parseView(value: unknown): GroupView | undefined {
+  if (!isObject(value)) return undefined;
+  const { group, role, history, image, lsn, set, stableLsn, fractured, wallMs } = value;
+  if (!isText(group) || !isText(role) || !isText(image) || !isHistory(history)) return undefined;
+  if (!isCount(lsn) || !isCount(set) || !isCount(stableLsn) || typeof wallMs !== "number") {
+    return undefined;
+  }
+  if (!isObject(fractured) || !Object.values(fractured).every(isText)) return undefined;
+  const reasons = fractured as Record<string, string>;
+  return { group, role, history, image, lsn, set, stableLsn, fractured: reasons, wallMs };
+}
+
+function isVolume(value: unknown): value is { name: string; bytes: number } {
+  return isObject(value) && isText(value["name"]) && isCount(value["bytes"]);
+}
+
+const HISTORY_LENGTH_MAX = 10_000;
+
+function isHistory(value: unknown): value is WireGeneration[] {
+  if (!Array.isArray(value) || value.length > HISTORY_LENGTH_MAX) return false;
+  return value.every(
+    (entry) =>
+      isObject(entry) && isCount(entry["counter"]) && isText(entry["id"]) && isText(entry["site"]),
+  );
+}
+
+function wrong(error: string): { readonly ok: false; readonly error: string } {
+  return { ok: false, error };
+}

@@ -1,0 +1,150 @@
+import { must } from "#base/assert.ts";
+import type { GroupConfig } from "#config/types.ts";
+import type {
+  CommandOutcome,
+  CopyState,
+  CopyStatus,
+  GroupStatus,
+  Role,
+  SiteCommand,
+} from "#site/api.ts";
+import type { Site, SiteOptions } from "#site/site.ts";
+
+// A stand-in for the engine: it has roles and copy states and moves no data. With it, the API, the command line and the
+// composition of a site are tested by themselves.
+
+type FakeGroup = {
+  readonly config: GroupConfig;
+  role: Role;
+  readonly states: Map<string, CopyState>;
+};
+
+/** A site that believes its file: the file's primary is primary, and every copy is synchronized. */
+export function createFakeSite(options: SiteOptions): Site {
+  const { config, name, version, ports } = options;
+  const groups = new Map<string, FakeGroup>(
+    [...config.groups.values()]
+      .filter((group) => group.primary === name || group.copies.has(name))
+      .map((group) => [
+        group.name,
+        {
+          config: group,
+          role: group.primary === name ? "primary" : "secondary",
+          states: new Map([...group.copies.keys()].map((site) => [site, "synchronized"])),
+        },
+      ]),
+  );
+
+  const emit = (group: string, kind: string, from: string, to: string): void =>
+    ports.events.emit({ kind, group, from, to, why: "the test said so" });
+
+  const setCopy = (group: FakeGroup, copy: string, to: CopyState): CommandOutcome => {
+    const from = group.states.get(copy);
+    if (from === undefined) return refusal("usage", `${group.config.name} has no copy ${copy}`);
+    group.states.set(copy, to);
+    emit(group.config.name, "copy-state", from, to);
+    return { ok: true, plan: [`${copy} becomes ${to}`] };
+  };
+
+  const obey = (command: SiteCommand): CommandOutcome => {
+    const group = must(groups.get(command.group), "the API asks for known groups only");
+    switch (command.kind) {
+      case "pause":
+        return setCopy(group, command.copy, "paused");
+      case "resume":
+      case "resync":
+        return setCopy(group, command.copy, "synchronized");
+      case "repair":
+        return { ok: true, plan: [] };
+      case "demote":
+        if (!command.dryRun) group.role = "secondary";
+        return { ok: true, plan: ["drain", "demote"] };
+      case "promote":
+        if (!command.force) return refusal("unsafe", "the primary answers");
+        group.role = "primary";
+        emit(group.config.name, "role", "secondary", "primary");
+        return { ok: true, plan: ["promote"] };
+    }
+  };
+
+  return {
+    start: (done) => {
+      for (const group of groups.keys()) emit(group, "started", "stopped", "running");
+      ports.trace?.line({ dir: "out", kind: "started", group: "bank", lsn: 1 });
+      done(undefined);
+    },
+    accept: () => ({ onData: () => undefined, onClose: () => undefined, onDrain: () => undefined }),
+    exports: {
+      list: () => [],
+      find: () => ({ kind: "unknown" }),
+      onDrop: () => undefined,
+    },
+    status: () => ({
+      site: name,
+      version,
+      groups: [...groups.values()].map((group) => groupStatus(group, name)),
+    }),
+    command: (command, done) => done(obey(command)),
+    stop: (done) => done(),
+  };
+}
+
+function refusal(code: "usage" | "unsafe", message: string): CommandOutcome {
+  return { ok: false, code, message, hint: "ask the test", plan: ["what would be lost"] };
+}
+
+function groupStatus({ config, role, states }: FakeGroup, site: string): GroupStatus {
+  return {
+    name: config.name,
+    role,
+    generation: 1,
+    primary: config.primary,
+    durability: config.durability,
+    serving: role === "primary",
+    why: "",
+    lsn: 8123,
+    set: 0,
+    volumes: config.volumes.map(({ name, bytes }) => ({
+      name,
+      bytes,
+      state: "ok",
+      uri: `nbd://127.0.0.1:10809/${config.name}/${name}`,
+    })),
+    journal: { bytesUsed: 0, bytesMax: 0, stalledWrites: 0 },
+    copies: [...states]
+      .filter(([copy]) => role === "primary" || copy === site)
+      .map(([copy, state]) => copyStatus(copy, state)),
+    openGranules: 0,
+    requestsInFlight: 0,
+  };
+}
+
+/** A copy in a state, with the figures that go with it. */
+export function copyStatus(
+  site: string,
+  state: CopyState,
+  more: Partial<CopyStatus> = {},
+): CopyStatus {
+  const atBest = state === "synchronized";
+  return {
+    site,
+    mode: "sync",
+    state,
+    image: atBest ? "synchronized" : "consistent",
+    received: 8123,
+    staged: 8123,
+    complete: 8123,
+    applied: 8123,
+    lagBytes: atBest ? 0 : 4096,
+    lagWrites: atBest ? 0 : 1,
+    lagSeconds: atBest ? 0 : 2.5,
+    applyLagBytes: 0,
+    applyLagWrites: 0,
+    dirtyBytes: atBest ? 0 : 65536,
+    resyncSentBytes: 0,
+    resyncComparedBytes: 0,
+    link: "up",
+    why: atBest ? "" : "paused by an operator",
+    ...more,
+  };
+}
