@@ -33,7 +33,11 @@ export function converge(world: World): void {
       for (const line of world.lines.values()) help(world, line);
     }
   }
-  if (!world.failed()) world.report("I31", `not at rest ${convergeUsMax / 1e6} s after all faults ended: ${blockers(world).join("; ")}`);
+  if (world.failed()) return;
+  for (const machine of world.machines.values()) {
+    world.tell(machine.name, () => `status: ${JSON.stringify(machine.site?.status().groups)}`);
+  }
+  world.report("I31", `not at rest ${convergeUsMax / 1e6} s after all faults ended: ${blockers(world).join("; ")}`);
 }
 
 function atRest(world: World): boolean {

@@ -17,7 +17,9 @@ export type WriteRecord = {
   readonly sectors: number;
   readonly zero: boolean;
   readonly site: string;
-  /** Number of the reign it was made in; -1 off the line. */
+  /** The process that it was sent to. */
+  readonly life: number;
+  /** Number of the reign it was made in; -1 while that process has none, or is off the line. */
   reign: number;
   readonly invokedTick: number;
   /** Infinity until the host was told that it succeeded. */
@@ -76,10 +78,10 @@ export class Oracle {
   }
 
   invoke(
-    write: Pick<WriteRecord, "volume" | "sector" | "sectors" | "zero" | "site" | "request"> & { life: number },
+    write: Pick<WriteRecord, "volume" | "sector" | "sectors" | "zero" | "site" | "life" | "request">,
   ): WriteRecord {
     const reign = write.life === this.reign.life ? this.reign.number : -1;
-    const { volume, sector, sectors, zero, site, request } = write;
+    const { volume, sector, sectors, zero, site, life, request } = write;
     const record: WriteRecord = {
       id: this.writes.length,
       volume,
@@ -87,6 +89,7 @@ export class Oracle {
       sectors,
       zero,
       site,
+      life,
       reign,
       invokedTick: this.next(),
       ackedTick: Infinity,
@@ -270,6 +273,14 @@ export class Oracle {
         if (!lost.has(id)) lost.set(id, tick);
       }
     }
+    // Requests that reached the process before it served were held, and are of this reign.
+    for (const write of this.writes) if (write !== undefined && write.life === life) this.#join(write);
+  }
+
+  #join(write: WriteRecord): void {
+    if (write.reign >= 0) return;
+    write.reign = this.reign.number;
+    this.#enter(write);
   }
 
   /**
@@ -278,9 +289,7 @@ export class Oracle {
    */
   adoptBranch(site: string): void {
     for (const write of this.writes) {
-      if (write === undefined || write.reign >= 0 || write.site !== site) continue;
-      write.reign = this.reign.number;
-      this.#enter(write);
+      if (write?.site === site) this.#join(write);
     }
   }
 

@@ -219,7 +219,7 @@ function drawDisk(rng: Prng): DiskBehaviour {
 
 function drawLimits(rng: Prng): Readonly<Record<string, number>> {
   return {
-    openGranulesMax: rng.pick([4, 16, 1024]),
+    openGranulesMax: rng.pick([64, 64, 1024]),
     openIdleMs: rng.pick([100, 1000]),
     openRoundMsMax: rng.pick([500, 3000]),
     lsnReserve: rng.pick([32, 1 << 20]),

@@ -303,6 +303,7 @@ export class World {
     for (const line of this.lines.values()) {
       const volume = line.group.volumes.findIndex(({ name }) => `${line.group.name}/${name}` === write.volume);
       if (volume === -1) continue;
+      if (line.oracle.reign.life !== process.life) this.look(machine);
       for (const checker of this.checkers) {
         checker.onImageWrite?.({ ...write, machine, life: process.life, line, volume });
       }

@@ -26,7 +26,7 @@ function roleBlockers(group: GroupStatus, site: string): readonly Blocker[] {
     return [
       {
         what: `${name} is demoted at ${site}: no host is served here`,
-        waitsFor: group.why || "a site to become primary",
+        waitsFor: waits("a site to become primary", group.why),
         help: `antipode promote ${name} --site ${site}, or at the site that shall have it`,
       },
     ];
@@ -35,7 +35,7 @@ function roleBlockers(group: GroupStatus, site: string): readonly Blocker[] {
     return [
       {
         what: `hosts of ${name} get no answers at ${site}`,
-        waitsFor: group.why || "the site to finish its start",
+        waitsFor: waits("the site to finish its start", group.why),
         help: `antipode wait ${name} --site ${site}`,
       },
     ];
@@ -63,19 +63,19 @@ function copyBlocker(group: GroupStatus, copy: CopyStatus, site: string): Blocke
     case "replaying":
       return {
         what: `${subject} is being filled (${copy.state}), ${formatSize(copy.dirtyBytes)} to go`,
-        waitsFor: copy.why || "the copying to end",
+        waitsFor: waits("the copying to end", copy.why),
         help: `antipode wait ${command}`,
       };
     case "paused":
       return {
         what: `${subject} is paused`,
-        waitsFor: copy.why || "an operator",
+        waitsFor: waits("an operator", copy.why),
         help: `antipode resume ${command}`,
       };
     case "split-brain":
       return {
         what: `${subject}: split brain, both sites took writes that the other lacks`,
-        waitsFor: copy.why || "an operator to choose whose writes are given up",
+        waitsFor: waits("an operator to choose whose writes are given up", copy.why),
         help: "stop the hosts of one site and keep its images aside; antipode discard comes in a later version",
       };
     case "fractured":
@@ -95,13 +95,17 @@ function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
   if (copy.link !== "up") {
     return {
       what: `${what}; the link is ${copy.link}`,
-      waitsFor: copy.why || `site ${far} to answer`,
+      waitsFor: waits(`site ${far} to answer`, copy.why),
       help: `antipode serve --site ${far} (on its machine), or mend the network between ${site} and ${far}`,
     };
   }
   return {
     what,
-    waitsFor: copy.why || "somebody to restart it",
+    waitsFor: waits("somebody to restart it", copy.why),
     help: `antipode resume ${group.name} --copy ${copy.site}`,
   };
+}
+
+function waits(what: string, why: string): string {
+  return why === "" ? what : `${what} (${why})`;
 }

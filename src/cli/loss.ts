@@ -23,12 +23,13 @@ export function describeLoss(group: GroupStatus, site: string): string {
   return `${whatIf}, ${best.site} would lack ${describeLag(best)}.`;
 }
 
-/** The lag of a copy in bytes, writes and seconds. */
+/** The lag of a copy in bytes, writes and seconds. A fractured copy counts regions, not writes; the larger figure bounds the loss. */
 export function describeLag(copy: CopyStatus): string {
+  const bytes = formatSize(Math.max(copy.lagBytes, copy.dirtyBytes));
+  const age = `the last ${round(copy.lagSeconds)} s`;
+  if (copy.lagWrites === 0) return `at most ${bytes}, written in ${age}`;
   const writes = `${copy.lagWrites} ${copy.lagWrites === 1 ? "write" : "writes"}`;
-  // A fractured copy counts regions, not writes; the larger figure bounds the loss.
-  const bytes = Math.max(copy.lagBytes, copy.dirtyBytes);
-  return `at most ${formatSize(bytes)} (${writes}, those of the last ${round(copy.lagSeconds)} s)`;
+  return `at most ${bytes} (${writes}) of ${age}`;
 }
 
 /** Promotable as it is: its image is one that the primary's once was. */

@@ -1,4 +1,3 @@
-import { AppError } from "#base/errors.ts";
 import { run } from "./program.ts";
 
 // The antipode command. bin/antipode finds the right Node and starts this file.
@@ -11,9 +10,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 
 const code = await run(process.argv.slice(2), {
   loadCreateSite: async () => (await import("#site/site.ts")).createSite,
-  loadInspectGroup: () => {
-    throw new AppError("usage", "inspect is not in this version");
-  },
+  loadInspectGroup: async () => (await import("#store/inspect.ts")).inspectGroupFolder,
   script: import.meta.filename,
 });
 // A command is over when its answer is out, whatever timers and sockets still hold on.

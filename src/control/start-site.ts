@@ -3,14 +3,16 @@ import type { Address } from "#config/addresses.ts";
 import { parseAddress } from "#config/addresses.ts";
 import type { Config, SiteConfig } from "#config/types.ts";
 import { takeDataLock } from "#io/data-lock.ts";
-import { listen } from "#io/listen.ts";
-import { startNbdServer } from "#io/nbd-server.ts";
+import { type Listener, listen } from "#io/listen.ts";
+import { type NbdServer, startNbdServer } from "#io/nbd-server.ts";
 import { createSitePorts } from "#io/site-ports.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "#site/api.ts";
 import type { Site, SiteOptions } from "#site/site.ts";
+import type { Engine } from "./bridge.ts";
 import { watchRuntime } from "./engine-runtime.ts";
 import type { EventLog } from "./event-log.ts";
 import { createEventLog } from "./event-log.ts";
+import { withUris } from "./export-uri.ts";
 import { objectivesOf } from "./objectives.ts";
 import { startApi } from "./start-api.ts";
 import { openTraceFile } from "./trace-file.ts";
@@ -93,8 +95,9 @@ async function compose(
 
   const site = await createEngine(options, events, cleanups);
   const started = Promise.withResolvers<string | undefined>();
+  const fronts: Fronts = { peer: undefined, nbd: undefined };
+  cleanups.push({ name: "the site", run: () => stopSite(site, fronts) });
   site.start(started.resolve);
-  cleanups.push({ name: "the site", run: () => stopEngine(site) });
 
   // Groups may need their peers to find their roles, so everything listens before the start has ended.
   const peer = await listen({
@@ -102,22 +105,23 @@ async function compose(
     onConnection: (connection) => site.accept(connection),
     onTrouble,
   });
-  cleanups.push({ name: "the peer listener", run: () => peer.close() });
+  fronts.peer = peer;
   const nbd = await startNbdServer({
     addresses: own.nbd,
     exports: site.exports,
     events,
     onError: (error) => onTrouble(error.message),
   });
-  cleanups.push({ name: "the NBD server", run: () => nbd.close() });
-  await startEngineApi(options, own, { site, events }, cleanups);
+  fronts.nbd = nbd;
+  const engine = engineOf(site, events, nbd.addresses);
+  await startEngineApi(options, addressOf(own.api), { engine, events }, cleanups);
 
   const failure = await started.promise;
   if (failure !== undefined)
     throw new AppError("failed", `site ${own.name} cannot start: ${failure}`);
   return {
     addresses: { nbd: nbd.addresses, api: own.api, peer: peer.address },
-    status: () => site.status(),
+    status: engine.status,
     command: (command) => new Promise((resolve) => site.command(command, resolve)),
     stop: undo,
   };
@@ -139,32 +143,49 @@ async function createEngine(
   return options.createSite({ config, name, version: readVersion(), ports });
 }
 
+/** The engine as the API is to see it: with the addresses that only this file knows. */
+function engineOf(
+  site: Site,
+  events: EventLog,
+  nbdAddresses: readonly string[],
+): Omit<Engine, "runtime"> {
+  return {
+    status: () => withUris(site.status(), nbdAddresses),
+    command: (command, done) => site.command(command, done),
+    events: (query) => events.query(query),
+  };
+}
+
 async function startEngineApi(
   options: StartOptions,
-  own: SiteConfig,
-  parts: { readonly site: Site; readonly events: EventLog },
+  address: Address,
+  parts: { readonly engine: Omit<Engine, "runtime">; readonly events: EventLog },
   cleanups: Cleanup[],
 ): Promise<void> {
-  const { site, events } = parts;
+  const { engine, events } = parts;
   const runtime = watchRuntime();
   cleanups.push({ name: "the loop's monitor", run: () => runtime.close() });
   const api = await startApi({
-    address: addressOf(own.api),
+    address,
     objectives: objectivesOf(options.config),
-    engine: {
-      status: () => site.status(),
-      command: (command, done) => site.command(command, done),
-      events: (query) => events.query(query),
-      runtime: () => runtime.read(),
-    },
+    engine: { ...engine, runtime: () => runtime.read() },
     onTrouble: options.onTrouble,
   });
   cleanups.push({ name: "the API", run: () => api.stop() });
   events.follow((event) => api.publish(event));
 }
 
-function stopEngine(site: Site): Promise<void> {
-  return new Promise((resolve) => site.stop(resolve));
+/** What listens on the engine's behalf, once it does. */
+type Fronts = { peer: Listener | undefined; nbd: NbdServer | undefined };
+
+/**
+ * Host requests under way may need the engine to end, and the engine its peers; so hosts and engine stop together and the
+ * peers' connections go last.
+ */
+async function stopSite(site: Site, { peer, nbd }: Fronts): Promise<void> {
+  const stopped = new Promise<void>((resolve) => site.stop(resolve));
+  await Promise.all([stopped, nbd?.close()]);
+  await peer?.close();
 }
 
 function ownSite(config: Config, name: string): SiteConfig {

@@ -1,10 +1,12 @@
 import { unreachable } from "#base/assert.ts";
 import { joined } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import { stepCopy } from "#core/copy.ts";
 import { createCopy } from "#core/copy-state.ts";
 import type { Copy, CopyEffect, CopyEvent, CopyWork } from "#core/copy-state.ts";
 import { compareHistories, generationCounter } from "#core/history.ts";
+import type { BlockDevice } from "#ports/block-device.ts";
 import { eraseDirtyMaps, saveRecord, syncOpenMaps, writeOpenMaps } from "#store/group-store.ts";
 import type { SessionOpen, SessionOpened } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
@@ -48,7 +50,8 @@ type Run = {
   wire: SessionWire | undefined;
   /** The ACK that the frames handled in this turn have come to. */
   ackSequence: number | undefined;
-  sessions: number;
+  /** The session's connection is paused until an image is synced. */
+  isPressed: boolean;
 };
 
 export function startCopyRun(options: CopyRunOptions): CopyRun {
@@ -65,7 +68,7 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
     isRunning: false,
     wire: undefined,
     ackSequence: undefined,
-    sessions: 0,
+    isPressed: false,
   };
   return {
     copy: run.copy,
@@ -88,7 +91,6 @@ function accept(run: Run, peer: Peer, open: SessionOpen): void {
   const generation = generationCounter(open.history);
   const wire = createSessionWire(peer, generation, open.epoch, run.context.ports.crypto);
   run.wire = wire;
-  run.sessions += 1;
   submit(run, { kind: "opened", epoch: open.epoch, from: peer.site });
   peer.onFrame = (frame) => receive(run, wire, frame);
   peer.onChunkEnd = () => flushAck(run);
@@ -241,8 +243,21 @@ function imageOf(run: Run, volume: number) {
   return image;
 }
 
+// Beyond this much unsynced data the kernel would stall the loop: the primary waits for the sync instead (DESIGN §3.11).
+function relievePressure(run: Run, image: BlockDevice): void {
+  const { wire } = run;
+  if (run.isPressed || wire === undefined) return;
+  run.isPressed = true;
+  wire.peer.connection.pause();
+  image.sync(() => {
+    run.isPressed = false;
+    wire.peer.connection.resume();
+  });
+}
+
 function writeImage(run: Run, work: CopyWork): void {
   const image = imageOf(run, work.volume);
+  if (image.unsyncedBytes() >= limits.unsyncedBytesHard) relievePressure(run, image);
   if (work.kind === "write" || work.kind === "region") {
     image.write(work.offset, work.body, { run, work }, imageDone);
   } else {

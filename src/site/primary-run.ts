@@ -61,6 +61,8 @@ type Run = {
   /** When this loop last did anything: a long gap means that it stood still. */
   lastSeenMs: number;
   standstillMs: number;
+  /** Writes that wait for a sync because too much is unsynced, by volume; undefined while nothing waits. */
+  readonly pressed: (HostRequest[] | undefined)[];
 };
 
 export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
@@ -83,6 +85,7 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
     effects: [],
     isRunning: false,
     lastSeenMs: clock.nowMs(),
+    pressed: [],
     standstillMs: Math.min(...options.policies.map((policy) => policy.timeoutMs), 60_000),
   };
   const timer = clock.every(limits.tickMs, () => {
@@ -145,12 +148,35 @@ function hostVolume(run: Run, volume: Primary["volumes"][number]): HostVolume {
     bytes: volume.bytes,
     submit(request) {
       watchStandstill(run);
+      if (isPressed(run, request)) return press(run, request);
       submit(run, { kind: "request", request });
     },
     extents(offset, length, done) {
       imageOf(run, volume.index).extents(offset, length, done);
     },
   };
+}
+
+// Beyond this much unsynced data the kernel would stall the loop, and with it everybody: hosts wait for the sync instead
+// (DESIGN §3.11). The device has begun to sync long before.
+function isPressed(run: Run, request: HostRequest): boolean {
+  if (request.kind !== "write" && request.kind !== "zero") return false;
+  return imageOf(run, request.volume).unsyncedBytes() >= limits.unsyncedBytesHard;
+}
+
+function press(run: Run, request: HostRequest): void {
+  const waiting = run.pressed[request.volume];
+  if (waiting !== undefined) {
+    waiting.push(request);
+    return;
+  }
+  run.pressed[request.volume] = [request];
+  // A failure needs no answer here: the device fails all writes from now on, these first.
+  imageOf(run, request.volume).sync(() => {
+    const released = run.pressed[request.volume] ?? [];
+    run.pressed[request.volume] = undefined;
+    for (const one of released) submit(run, { kind: "request", request: one });
+  });
 }
 
 // A process that was stopped for longer than the others wait may have been succeeded: it must not answer before it knows.

@@ -42,7 +42,9 @@ export type MapOnDisk = {
   readonly file: File;
   readonly map: RegionMap;
   readonly mapId: number;
-  isUnsynced: boolean;
+  /** Times that pages or the header were handed to the file, and how many of them a finished sync covers. */
+  writes: number;
+  syncedWrites: number;
 };
 
 export type StoreOptions = {
@@ -215,7 +217,7 @@ function loadMap(
     const failure = writeMapHeader(file, identity);
     if (failure !== undefined) return failure;
   }
-  return { file, map: loaded.map, mapId: identity.mapId, isUnsynced: loaded.damage.length > 0 };
+  return { file, map: loaded.map, mapId: identity.mapId, writes: loaded.damage.length > 0 ? 1 : 0, syncedWrites: 0 };
 }
 
 function replaceMissing(
@@ -241,7 +243,7 @@ function createMap(folder: Folder, name: string, identity: MapIdentity): MapOnDi
   if (failure !== undefined) return failure;
   const loaded = readMapFile(file, identity);
   if ("code" in loaded) return loaded;
-  return { file, map: loaded.map, mapId: identity.mapId, isUnsynced: true };
+  return { file, map: loaded.map, mapId: identity.mapId, writes: 1, syncedWrites: 0 };
 }
 
 // --------------------------------------------------------------------------------------------------------------- open maps
@@ -264,19 +266,21 @@ export function syncOpenMaps(store: GroupStore, done: Done): void {
 
 function writePages(onDisk: MapOnDisk): IoFailure | undefined {
   if (onDisk.map.unwritten.size === 0) return undefined;
-  onDisk.isUnsynced = true;
+  onDisk.writes += 1;
   return writeMapPages(onDisk.file, onDisk.map, onDisk.mapId);
 }
 
 function syncFiles(maps: readonly MapOnDisk[], done: Done): void {
-  const unsynced = maps.filter((onDisk) => onDisk.isUnsynced);
+  // What a sync under way covers is not durable yet: whoever comes meanwhile waits for a sync of his own.
+  const unsynced = maps.filter((onDisk) => onDisk.syncedWrites < onDisk.writes);
   let missing = unsynced.length;
   let failure: IoFailure | undefined;
   if (missing === 0) return done(undefined);
   for (const onDisk of unsynced) {
-    onDisk.isUnsynced = false;
+    const covered = onDisk.writes;
     onDisk.file.sync((failed) => {
       failure ??= failed;
+      if (failed === undefined) onDisk.syncedWrites = Math.max(onDisk.syncedWrites, covered);
       missing -= 1;
       if (missing === 0) done(failure);
     });

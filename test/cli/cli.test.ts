@@ -260,7 +260,7 @@ test("demo starts every site, prints URIs and what to try, keeps its file, and s
     assert.equal(code, 0);
     assert.match(stdout, /^ready site=east/m);
     assert.match(stdout, /^ready site=west/m);
-    assert.match(stdout, /nbd:\/\/127.0.0.1:10809\/bank\/data/);
+    assert.match(stdout, /nbd\+unix:\/\/\/bank\/data\?socket=.*a\.nbd/);
     assert.match(stdout, /status --watch/);
     for (const pid of pids) assert.throws(() => process.kill(pid, 0), { code: "ESRCH" });
   }

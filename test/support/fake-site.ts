@@ -108,7 +108,7 @@ function groupStatus({ config, role, states }: FakeGroup, site: string): GroupSt
       name,
       bytes,
       state: "ok",
-      uri: `nbd://127.0.0.1:10809/${config.name}/${name}`,
+      uri: "",
     })),
     journal: { bytesUsed: 0, bytesMax: 0, stalledWrites: 0 },
     copies: [...states]

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { GroupRecord } from "./group-record.ts";
+import { withTenure } from "./history.ts";
+import { planPromotion } from "./promotion.ts";
+import type { PromotionFacts } from "./promotion.ts";
+
+function facts(
+  record: Partial<GroupRecord>,
+  rest: Partial<Omit<PromotionFacts, "record">> = {},
+): PromotionFacts {
+  return {
+    record: {
+      cluster: "c",
+      group: "bank",
+      site: "west",
+      replicaId: "r",
+      role: "secondary",
+      history: withTenure([], "east", "a"),
+      incarnation: 1,
+      lsnReserved: 1,
+      bootId: "",
+      cleanStop: true,
+      image: "synchronized",
+      syncedAt: { lsn: 7, generation: 1 },
+      toldOfFracture: undefined,
+      openMapIds: [],
+      volumes: [],
+      regionBytes: 65_536,
+      members: {},
+      preservedPoint: undefined,
+      ...record,
+    },
+    primary: "east",
+    primaryState: "silent",
+    isFed: false,
+    primaryLsn: 9,
+    heardMsAgo: 1500,
+    appliedLsn: 9,
+    mayAckAlone: true,
+    ...rest,
+  };
+}
+
+test("row 58: a primary that answers is never succeeded, not even by force", () => {
+  assert.equal(planPromotion(facts({}, { primaryState: "serves" })).verdict, "refuse");
+});
+
+test("F11: a copy that was synchronized needs no force, and says what it cannot know", () => {
+  const plan = planPromotion(facts({}));
+  assert.equal(plan.verdict, "go");
+  assert.match(plan.lines.join("\n"), /held everything until 1\.5 s ago/);
+  assert.match(plan.lines.join("\n"), /acked alone after that/);
+});
+
+test("decision 7a: under a policy that never acks alone, nothing can be lost", () => {
+  const plan = planPromotion(facts({}, { mayAckAlone: false }));
+  assert.equal(plan.verdict, "go");
+  assert.match(plan.lines.join("\n"), /nothing is lost/);
+});
+
+test("row 10: a copy that was told of its fracture needs force, which names the loss", () => {
+  const told = { image: "consistent", toldOfFracture: { lsn: 9, why: "paused" } } as const;
+  const plan = planPromotion(facts(told, { primaryLsn: 12, appliedLsn: 9 }));
+  assert.equal(plan.verdict, "force");
+  assert.match(plan.lines.join("\n"), /3 writes known, LSN 10 to 12/);
+});
+
+test("I30, row 11: an image in the middle of a resync needs force; one that never was whole is refused", () => {
+  assert.equal(planPromotion(facts({ image: "synchronizing" })).verdict, "force");
+  const blank = { image: "out-of-sync", syncedAt: undefined } as const;
+  assert.equal(planPromotion(facts(blank)).verdict, "refuse");
+});

@@ -1,0 +1,122 @@
+import { generationCounter } from "#core/history.ts";
+import type { GroupRecord } from "#core/group-record.ts";
+import { nextMarked, runLength } from "#core/region-map.ts";
+import type { RegionMap } from "#core/region-map.ts";
+import { isFailure } from "#ports/file.ts";
+import type { File, Folder } from "#ports/file.ts";
+import { readMapFile, readMapIdentity } from "./map-file.ts";
+import { openRecordFile } from "./record-file.ts";
+
+// What `antipode inspect` reads from a group's folder while no site runs. Nothing is changed, not even what is damaged.
+
+export type InspectReport = {
+  readonly record: GroupRecord | string;
+  readonly generation: number;
+  /** One entry for each map file, whether the record names it or not. */
+  readonly maps: readonly InspectedMap[];
+  /** Runs of marked units of every map: the dirty regions and the open granules. */
+  readonly bitmap: readonly InspectedRun[];
+  /** Journal entries and staged sets, in the modes that keep any. */
+  readonly journal: readonly never[];
+  readonly sets: readonly never[];
+};
+
+export type InspectedMap = {
+  readonly file: string;
+  readonly kind: "open" | "dirty" | "unreadable";
+  readonly unitBytes: number;
+  readonly marked: number;
+  readonly markedBytes: number;
+  /** The group's record names this very file. */
+  readonly counts: boolean;
+  readonly damage: string;
+};
+
+export type InspectedRun = {
+  readonly file: string;
+  readonly offset: number;
+  readonly length: number;
+};
+
+const RUNS_MAX = 100_000;
+
+/** Reads a group's folder as it lies on the disk. */
+export function inspectGroupFolder(folder: Folder): InspectReport {
+  const record = readRecord(folder);
+  const names = folder.list().filter((name) => name.endsWith(".map"));
+  const bitmap: InspectedRun[] = [];
+  const maps = names.toSorted().map((name) => inspectMap(folder, name, record, bitmap));
+  return {
+    record,
+    generation: typeof record === "string" ? 0 : generationCounter(record.history),
+    maps,
+    bitmap,
+    journal: [],
+    sets: [],
+  };
+}
+
+function readRecord(folder: Folder): GroupRecord | string {
+  if (!folder.exists("group.record")) return "there is no group record in this folder";
+  const file = folder.open("group.record");
+  if (isFailure(file)) return file.message;
+  const opened = openRecordFile(file);
+  file.close();
+  if (!opened.ok) return opened.error;
+  return opened.value.record ?? "the group record was never completed";
+}
+
+function inspectMap(
+  folder: Folder,
+  name: string,
+  record: GroupRecord | string,
+  bitmap: InspectedRun[],
+): InspectedMap {
+  const file = folder.open(name);
+  if (isFailure(file)) return unreadable(name, file.message);
+  const report = inspectMapFile(file, name, record, bitmap);
+  file.close();
+  return report;
+}
+
+function inspectMapFile(
+  file: File,
+  name: string,
+  record: GroupRecord | string,
+  bitmap: InspectedRun[],
+): InspectedMap {
+  const identity = readMapIdentity(file);
+  if (identity === undefined) return unreadable(name, "its header is damaged");
+  if ("code" in identity) return unreadable(name, identity.message);
+  const loaded = readMapFile(file, identity);
+  if ("code" in loaded) return unreadable(name, loaded.message);
+  listRuns(name, loaded.map, bitmap);
+  return {
+    file: name,
+    kind: identity.kind === 1 ? "open" : "dirty",
+    unitBytes: identity.unitBytes,
+    marked: loaded.map.count,
+    markedBytes: loaded.map.count * identity.unitBytes,
+    counts: typeof record !== "string" && idsOf(record).has(identity.mapId),
+    damage: loaded.damage.join("; "),
+  };
+}
+
+function unreadable(file: string, damage: string): InspectedMap {
+  const nothing = { unitBytes: 0, marked: 0, markedBytes: 0, counts: false };
+  return { file, kind: "unreadable", ...nothing, damage };
+}
+
+function idsOf(record: GroupRecord): Set<number> {
+  const dirty = Object.values(record.members).flatMap((member) => member.dirtyMapIds);
+  return new Set([...record.openMapIds, ...dirty]);
+}
+
+function listRuns(file: string, map: RegionMap, bitmap: InspectedRun[]): void {
+  let unit = nextMarked(map, 0);
+  while (unit !== -1 && bitmap.length < RUNS_MAX) {
+    const units = runLength(map, unit, map.units);
+    bitmap.push({ file, offset: unit * map.unitBytes, length: units * map.unitBytes });
+    unit = nextMarked(map, unit + units);
+  }
+}
