@@ -114,6 +114,8 @@ export const limits = {
   resyncChunkBytes: 1 * MiB,
 
   // Control
+  /** A hook that has not ended by then is killed. */
+  hookMsMax: 30_000,
   eventsKeptMax: 10_000,
   apiBodyBytesMax: 64 * KiB,
   /** Size at which events.jsonl becomes events.jsonl.1; so the two together stay under twice this. */

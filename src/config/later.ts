@@ -3,7 +3,8 @@ import type { PlacedProblem } from "./shape.ts";
 import type { Place } from "./locate.ts";
 
 // What the cluster file's language has and this version does not do yet. Each is refused by name, with what works now:
-// a key that is taken and has no effect would be a promise broken in silence.
+// a key that is taken and has no effect would be a promise broken in silence. A journal's size and overflow are taken, since
+// a group whose copies are all `sync` keeps no journal in any version.
 
 /** Every use of a capability that a later version brings. */
 export function refuseLater(file: RawFile): readonly PlacedProblem[] {
@@ -17,11 +18,11 @@ export function refuseLater(file: RawFile): readonly PlacedProblem[] {
 
 function laterInGroup(place: Place, group: RawGroup): readonly PlacedProblem[] {
   const problems: PlacedProblem[] = [];
-  if (group.journal !== undefined) {
+  if (group.journal?.mirror !== undefined) {
     problems.push({
-      place: [...place, "journal"],
-      reason: "there is no journal in this version",
-      hint: "leave it out: a sync copy needs none, what it misses is kept in its dirty map",
+      place: [...place, "journal", "mirror"],
+      reason: "a mirrored journal is not in this version",
+      hint: "leave it out",
     });
   }
   for (const [name, volume] of Object.entries(group.volumes)) {

@@ -430,8 +430,8 @@ const cases: readonly Case[] = [
   {
     name: "journal",
     from: "primary: east",
-    to: "primary: east\n    journal: { size: 1GiB }",
-    problem: "14 groups.bank.journal: there is no journal in this version",
+    to: "primary: east\n    journal: { size: 1GiB, mirror: ./log }",
+    problem: "14 groups.bank.journal.mirror: a mirrored journal is not in this version",
   },
   {
     name: "iSCSI",

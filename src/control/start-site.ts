@@ -13,6 +13,7 @@ import { watchRuntime } from "./engine-runtime.ts";
 import type { EventLog } from "./event-log.ts";
 import { createEventLog } from "./event-log.ts";
 import { withUris } from "./export-uri.ts";
+import { withHooks } from "./hooks.ts";
 import { objectivesOf } from "./objectives.ts";
 import { startApi } from "./start-api.ts";
 import { openTraceFile } from "./trace-file.ts";
@@ -139,7 +140,8 @@ async function createEngine(
       ? undefined
       : openTraceFile({ path: tracePath, nowMs: () => performance.now(), onTrouble });
   if (trace !== undefined) cleanups.push({ name: "the trace", run: () => trace.close() });
-  const ports = await createSitePorts({ config, site: name, events, trace });
+  const hooked = withHooks({ config, site: name, events, onTrouble });
+  const ports = await createSitePorts({ config, site: name, events: hooked, trace });
   return options.createSite({ config, name, version: readVersion(), ports });
 }
 

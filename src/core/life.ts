@@ -188,7 +188,6 @@ function endNow(primary: Primary, why: string, out: PrimaryEffect[]): void {
       member.stage = "none";
     }
   }
-  out.push({ kind: "event", event: { kind: "role", from: "primary", to: "demoted", why } });
 }
 
 // Wherever a request may wait, once each. The image writes under way are answered too: their hosts learn nothing of them.

@@ -180,6 +180,8 @@ export function acked(
   out: PrimaryEffect[],
 ): void {
   if (!isFed(member)) return;
+  // Requests that this member's backlog held up are looked at again once it is short enough.
+  if (member.outstandingBytes > limits.sessionOutstandingBytesMax) primary.recheckHeld = true;
   while (member.ackedSequence < sequence) {
     const item = shift(member.outstanding);
     if (item === undefined) return;

@@ -113,7 +113,10 @@ export function closeGranules(
     closed += 1;
   }
   primary.openGranules -= closed;
-  if (closed > 0) out.push({ kind: "writeOpenMaps" });
+  if (closed === 0) return;
+  // There is room again for those who waited to open granules.
+  primary.recheckHeld = true;
+  out.push({ kind: "writeOpenMaps" });
 }
 
 /** Whether a granule of this range is open since before this start and not resolved yet (U24). */

@@ -204,7 +204,7 @@ test("an ended connection does not wait for ever for a peer that does not end", 
   const closes: string[] = [];
   const connection = await dialled(`127.0.0.1:${bound.port}`, "ended", closes);
   connection.send([Uint8Array.of(1)]);
-  connection.end();
+  connection.end("the test has ended it");
   await settle(() => sockets.some((socket) => socket.readableEnded));
   assert.deepEqual(closes, []);
   t.mock.timers.tick(limits.peerEndMsMax);

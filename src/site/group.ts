@@ -145,7 +145,7 @@ function becomePrimary(group: Group): void {
   group.run = startPrimaryRun({
     context,
     policies,
-    onServed: () => emit(context, { kind: "role", to: "primary", why: describe(context) }),
+    onServed: () => emit(context, { kind: "serving", why: describe(context) }),
     onDropExports: () => group.onDrop(group.name),
     onEnded: (how, why) => primaryEnded(group, how, why),
   });
@@ -153,7 +153,7 @@ function becomePrimary(group: Group): void {
 
 function describe(context: GroupContext): string {
   const { record } = context.store;
-  return `serves in ${describeGeneration(record.history)}, incarnation ${record.incarnation}`;
+  return `${describeGeneration(record.history)}, incarnation ${record.incarnation}`;
 }
 
 function becomeCopy(group: Group): void {
@@ -224,6 +224,7 @@ export function promote(group: Group, done: (failure: string | undefined) => voi
       return done(notSaved.message);
     }
     group.copy = undefined;
+    emit(context, { kind: "role", from: "secondary", to: "primary", why: describe(context) });
     becomePrimary(group);
     done(undefined);
   });

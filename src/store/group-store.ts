@@ -217,7 +217,13 @@ function loadMap(
     const failure = writeMapHeader(file, identity);
     if (failure !== undefined) return failure;
   }
-  return { file, map: loaded.map, mapId: identity.mapId, writes: loaded.damage.length > 0 ? 1 : 0, syncedWrites: 0 };
+  return {
+    file,
+    map: loaded.map,
+    mapId: identity.mapId,
+    writes: loaded.damage.length > 0 ? 1 : 0,
+    syncedWrites: 0,
+  };
 }
 
 function replaceMissing(

@@ -102,7 +102,7 @@ const cases: Readonly<Record<string, (world: TransportWorld, accepted: Party[]) 
       const pair = await connected(world, accepted);
       const { dialer, listener } = pair;
       dialer.connection.send([new Uint8Array(3 * MiB), Uint8Array.of(1)]);
-      dialer.connection.end();
+      dialer.connection.end("the test has ended it");
       dialer.connection.send([Uint8Array.of(2)]);
       await bothClosed(world, pair);
       assert.equal(listener.receivedBytes, 3 * MiB + 1);
