@@ -4,8 +4,9 @@
 //   I1..I36 N1..N8                    invariants
 //   row 1..row 58                     rows of the fault matrix
 //
-// A test's name cites ids in front of a colon or in brackets: `F4: ...`, `I1, I16: ...`, `... [F7, I18]`. A row is cited
-// wherever it is named: `row 8: ...`, `a cut in mid-frame (rows 22, 31)`. A checker of the simulator is an id by itself.
+// A test's name cites ids in front of a colon or in brackets: `F4: ...`, `I1, I16: ...`, `... [F7, I18]`. A row is
+// cited wherever it is named: `row 8: ...`, `a cut in mid-frame (rows 22, 31)`. A checker of the simulator is an id by
+// itself.
 
 const families: readonly (readonly [prefix: string, count: number])[] = [
   ["F", 15],

@@ -1,5 +1,5 @@
-// `npm run claims`: every claim, and what proves it. A claim of a finished issue (docs/claims.json) that nothing cites, or
-// whose fault tests made no fault or saw none take effect, is a failure; so is an id that does not exist.
+// `npm run claims`: every claim, and what proves it. A claim of a finished issue (docs/claims.json) that nothing cites,
+// or whose fault tests made no fault or saw none take effect, is a failure; so is an id that does not exist.
 
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { join } from "node:path";

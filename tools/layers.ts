@@ -46,7 +46,9 @@ export const layers: readonly Layer[] = [
   },
 ];
 
-/** What the pure layers do without, and what they take instead. Linted names; the pure tsconfig has no types for most. */
+/**
+ * What the pure layers do without, and what they take instead. Linted names; the pure tsconfig has no types for most.
+ */
 export const impureGlobals: readonly { readonly name: string; readonly instead: string }[] = [
   { name: "Date", instead: "the Clock port" },
   { name: "performance", instead: "the Clock port" },

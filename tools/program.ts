@@ -8,8 +8,8 @@ import { parseTally, type Tally } from "./tally.ts";
 const tailBytesMax = 4096;
 
 /**
- * Runs a TypeScript program whose last line on stdout is its tally, shows its output as it comes, and returns the tally.
- * A program that ends badly, or without that line, counts as one failure more than it admits.
+ * Runs a TypeScript program whose last line on stdout is its tally, shows its output as it comes, and returns the
+ * tally. A program that ends badly, or without that line, counts as one failure more than it admits.
  */
 export async function runProgram(
   path: string,

@@ -1,4 +1,5 @@
-// `npm test`: the rules of the house, the tests, the simulator and the claims, in this order; then one line with the sum.
+// `npm test`: the rules of the house, the tests, the simulator and the claims, in this order; then one line with the
+// sum.
 //
 //   npm test                            everything
 //   npm test -- --only unit             one part: check, unit, sim or claims

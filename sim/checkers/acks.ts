@@ -7,9 +7,9 @@ import type { World } from "../world.ts";
 /**
  * What an ack promises, looked up at the instant it is given in the images of all who take part (I1, I3, I4).
  *
- * At level `flush` an acked write is in the page cache of every participant, so that any number of process deaths leave it
- * there; a write that FLUSH, FUA or level `write` covers is on their platters. A copy with `onLoss: stall` or `fail` has every
- * acked write in whatever state it is, unless the operator has paused it.
+ * At level `flush` an acked write is in the page cache of every participant, so that any number of process deaths leave
+ * it there; a write that FLUSH, FUA or level `write` covers is on their platters. A copy with `onLoss: stall` or `fail`
+ * has every acked write in whatever state it is, unless the operator has paused it.
  */
 export function ackChecker(world: World): Checker {
   function mustHold(ack: Ack, write: WriteRecord, view: View, why: string): void {
@@ -31,7 +31,8 @@ export function ackChecker(world: World): Checker {
     for (const copy of ack.status.copies) {
       const config = ack.line.group.copies.get(copy.site);
       const isStrict = config !== undefined && config.onLoss !== "continue";
-      // Paused and stopped copies are the operator's doing; the plan of a promotion says that the old primary has nothing.
+      // Paused and stopped copies are the operator's doing; the plan of a promotion says that the old primary has
+      // nothing.
       if (!isStrict || copy.state === "paused" || copy.state === "stopped" || copy.state === "split-brain") continue;
       world.count("checks:I4");
       const missing = ack.line.oracle.lacks(world.imagesOf(copy.site, ack.line), write);

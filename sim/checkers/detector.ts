@@ -8,8 +8,8 @@ const slackMs = 400;
 const fastLinkBytesPerSecond = 1e8;
 
 /**
- * The failure detector (I35): no copy is lost while nothing is wrong, and a silent link is noticed within the timeout plus one
- * probe interval.
+ * The failure detector (I35): no copy is lost while nothing is wrong, and a silent link is noticed within the timeout
+ * plus one probe interval.
  */
 export function detectorChecker(world: World): Checker {
   function timing(line: Line, copy: string): { quietMs: number; noticeMs: number } {

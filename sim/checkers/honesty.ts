@@ -7,8 +7,8 @@ import type { World } from "../world.ts";
 const sectorsPerSample = 48;
 
 /**
- * Status never claims better than the truth (I33, N8): a copy called synchronized has every acked write, and for any other the
- * figures of what it lacks are upper bounds.
+ * Status never claims better than the truth (I33, N8): a copy called synchronized has every acked write, and for any
+ * other the figures of what it lacks are upper bounds.
  */
 export function honestyChecker(world: World): Checker {
   const rng = world.rng.fork("honesty");

@@ -4,8 +4,8 @@ import { readStamp } from "../stamp.ts";
 import type { World } from "../world.ts";
 
 /**
- * Damaged bytes are never applied (I34): in a world whose network turns bits over, every sector that goes into an image is
- * looked at byte by byte before it does.
+ * Damaged bytes are never applied (I34): in a world whose network turns bits over, every sector that goes into an image
+ * is looked at byte by byte before it does.
  */
 export function integrityChecker(world: World): Checker {
   const isOn = world.swarm.faults.includes("flip");

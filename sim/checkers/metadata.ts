@@ -6,8 +6,8 @@ import type { Machine } from "../machine.ts";
 import type { World } from "../world.ts";
 
 /**
- * Records are totally ordered (N5): the newest valid one on a disk is never older than the last that anybody awaited, and
- * there is always one that the engine's own reader accepts.
+ * Records are totally ordered (N5): the newest valid one on a disk is never older than the last that anybody awaited,
+ * and there is always one that the engine's own reader accepts.
  */
 export function metadataChecker(world: World): Checker {
   const inspector = new Inspector();

@@ -4,8 +4,8 @@ import type { WriteRecord } from "../oracle.ts";
 import type { World } from "../world.ts";
 
 /**
- * The one order (I8, I14, trap 5): LSNs extend real time, none is used twice in a generation, and what a copy is said to
- * have never goes back without a resync that says so.
+ * The one order (I8, I14, trap 5): LSNs extend real time, none is used twice in a generation, and what a copy is said
+ * to have never goes back without a resync that says so.
  */
 export function orderChecker(world: World): Checker {
   /** Highest LSN acked so far, per group and reign: whoever is invoked later must be above. */

@@ -6,8 +6,8 @@ import { readStamp } from "../stamp.ts";
 import type { World } from "../world.ts";
 
 /**
- * Who may act (I28, I29, N4): one site acks in a generation; nobody goes back to a lower one; nothing of a generation that was
- * given up reaches a site that knows of a newer one; diverged data is not overwritten by itself.
+ * Who may act (I28, I29, N4): one site acks in a generation; nobody goes back to a lower one; nothing of a generation
+ * that was given up reaches a site that knows of a newer one; diverged data is not overwritten by itself.
  */
 export function roleChecker(world: World): Checker {
   const inspector = new Inspector();

@@ -6,8 +6,8 @@ import type { Mutant } from "./list.ts";
 const root = new URL("../../", import.meta.url);
 
 /**
- * Plants a bug: from now on, the module of the mutant is loaded with one place of its text replaced. Must be called before
- * anything imports the engine. The files on disk and the engine itself know nothing of it.
+ * Plants a bug: from now on, the module of the mutant is loaded with one place of its text replaced. Must be called
+ * before anything imports the engine. The files on disk and the engine itself know nothing of it.
  *
  * @throws when the text is not there exactly once: a mutant that changes nothing, or something else, proves nothing.
  */

@@ -7,8 +7,8 @@ import type { Site, SiteOptions } from "#site/site.ts";
 export type Lie = "none" | "flush without sync" | "ack before write" | "stale reads" | "lose a write";
 
 /**
- * A site without any replication: an image behind a volume, the dumbest thing that keeps a disk's promises. The simulator is
- * tested on it before the engine is tested on the simulator; and each lie must be caught.
+ * A site without any replication: an image behind a volume, the dumbest thing that keeps a disk's promises. The
+ * simulator is tested on it before the engine is tested on the simulator; and each lie must be caught.
  */
 export function plainSites(lie: Lie): (options: SiteOptions) => Site {
   // LSNs go on over restarts, as a durable reserve would make them do.

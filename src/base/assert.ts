@@ -1,6 +1,6 @@
 /**
- * States what must be true inside our own code. A failed assertion is a bug of ours: the process stops, since recovery is
- * the ordinary start (DESIGN §5). Never used on input from outside.
+ * States what must be true inside our own code. A failed assertion is a bug of ours: the process stops, since recovery
+ * is the ordinary start (DESIGN §5). Never used on input from outside.
  */
 export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new AssertionFailed(message);

@@ -1,8 +1,8 @@
 import { crc32c as nativeCrc32c } from "@node-rs/crc32";
 
 /**
- * CRC32C (Castagnoli, RFC 3720 appendix B.4) of the bytes, 0 to 2^32 - 1. `seed` is the checksum of what went before, so that
- * `crc32c(b, crc32c(a))` is the checksum of `a` followed by `b`.
+ * CRC32C (Castagnoli, RFC 3720 appendix B.4) of the bytes, 0 to 2^32 - 1. `seed` is the checksum of what went before,
+ * so that `crc32c(b, crc32c(a))` is the checksum of `a` followed by `b`.
  */
 export function crc32c(bytes: Uint8Array, seed = 0): number {
   return nativeCrc32c(bytes, seed);

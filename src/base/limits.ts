@@ -1,5 +1,5 @@
-// Every limit of the product, with its unit. A queue without a line here does not pass review; docs/limits.md is printed
-// from this file. Relations between limits are asserted in limits.test.ts.
+// Every limit of the product, with its unit. A queue without a line here does not pass review; docs/limits.md is
+// printed from this file. Relations between limits are asserted in limits.test.ts.
 
 export const KiB = 1024;
 export const MiB = 1024 * KiB;
@@ -43,13 +43,17 @@ export const limits = {
   nbdPiecesUngathered: 4,
   nbdPieceBytesMin: 8 * KiB,
   nbdGatherBytes: 64 * KiB,
-  /** Headers of replies share such blocks; a payload up to the second limit is copied in rather than written by itself. */
+  /**
+   * Headers of replies share such blocks; a payload up to the second limit is copied in rather than written by itself.
+   */
   nbdReplyBlockBytes: 32 * KiB,
   nbdReplyCopyBytesMax: 4 * KiB,
   /** Replies that came at once are sent when they are this many bytes, before the turn ends. */
   nbdReplyBatchBytesMax: 256 * KiB,
   nbdExtentsMax: 8192,
-  /** Bytes that all host connections together may hold: half-received writes, requests under way, replies not yet taken. */
+  /**
+   * Bytes that all host connections together may hold: half-received writes, requests under way, replies not yet taken.
+   */
   hostHeldBytesMax: 512 * MiB,
   /** Every so often the connections are looked over for those that stand still. */
   nbdSweepMs: 1_000,

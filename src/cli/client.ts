@@ -24,8 +24,8 @@ const errorCodes: readonly string[] = [
 ];
 
 /**
- * Asks a site's API and returns the JSON of its answer. Rejects with an `AppError`: `unreachable` when nobody answers there,
- * `timeout` when the answer is not in time, else what the site's problem details say (RFC 9457).
+ * Asks a site's API and returns the JSON of its answer. Rejects with an `AppError`: `unreachable` when nobody answers
+ * there, `timeout` when the answer is not in time, else what the site's problem details say (RFC 9457).
  */
 export async function ask(api: string, path: string, options: AskOptions = {}): Promise<unknown> {
   const { status, value } = await exchange(api, path, options);
@@ -34,8 +34,8 @@ export async function ask(api: string, path: string, options: AskOptions = {}): 
 }
 
 /**
- * Tells a site to do something (POST). A command that the site refused or failed at is an outcome with its plan; everything
- * else that goes wrong rejects as `ask` does.
+ * Tells a site to do something (POST). A command that the site refused or failed at is an outcome with its plan;
+ * everything else that goes wrong rejects as `ask` does.
  */
 async function tellSite(api: string, path: string, options: AskOptions): Promise<CommandOutcome> {
   const { status, value } = await exchange(api, path, { ...options, method: "POST" });

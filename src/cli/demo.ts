@@ -33,8 +33,8 @@ groups:
 `;
 
 /**
- * `antipode demo`: every site of a small cluster as a process of its own on this machine, until a signal stops them all. The
- * data stays, and a second start goes on with it. `script` is what runs the antipode command.
+ * `antipode demo`: every site of a small cluster as a process of its own on this machine, until a signal stops them
+ * all. The data stays, and a second start goes on with it. `script` is what runs the antipode command.
  */
 export async function demo(options: DemoOptions, script: string): Promise<number> {
   const path = prepareFolder(options.folder ?? join(checkout, ".antipode/demo"));
@@ -116,8 +116,8 @@ type Child = {
 };
 
 /**
- * Starts a site as a child in a process group of its own, so that ^C in a terminal reaches only the demo. The child stops
- * when the pipe to it closes, whichever way this process ends.
+ * Starts a site as a child in a process group of its own, so that ^C in a terminal reaches only the demo. The child
+ * stops when the pipe to it closes, whichever way this process ends.
  */
 function startChild(site: string, path: string, script: string): Child {
   const command = [

@@ -29,8 +29,8 @@ export async function findSite(aim: Aim): Promise<FoundSite> {
 }
 
 /**
- * A group where it is best known: at the site of `--site`, or else at its primary, or, where that does not answer, at the
- * first site that has the group.
+ * A group where it is best known: at the site of `--site`, or else at its primary, or, where that does not answer, at
+ * the first site that has the group.
  */
 export async function findGroup(aim: Aim, name: string): Promise<FoundGroup> {
   checkGroupName(aim.config, name);
@@ -51,7 +51,10 @@ export async function findPrimary(aim: Aim, name: string): Promise<FoundGroup> {
   });
 }
 
-/** The site's own answer. A wrong site behind the address is refused: api addresses are loopback and may repeat on machines. */
+/**
+ * The site's own answer. A wrong site behind the address is refused: api addresses are loopback and may repeat on
+ * machines.
+ */
 export async function askSite(config: Config, name: string): Promise<FoundSite> {
   const site = config.sites.get(name);
   if (site === undefined) {

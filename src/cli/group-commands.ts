@@ -29,7 +29,10 @@ export type RepairOptions = GlobalOptions & {
 
 type CopyVerb = "pause" | "resume" | "resync";
 
-/** `antipode pause`, `resume` and `resync`: at the group's primary, about one copy; `--wait` waits until it is at its best. */
+/**
+ * `antipode pause`, `resume` and `resync`: at the group's primary, about one copy; `--wait` waits until it is at its
+ * best.
+ */
 export async function commandCopy(
   verb: CopyVerb,
   group: string,

@@ -21,8 +21,8 @@ export type InspectGroup = (folder: Folder) => object;
 const details = ["journal", "bitmap", "sets"] as const;
 
 /**
- * `antipode inspect`: what lies in a site's data folder, or in one group's folder there, without any site running. PATH is
- * taken for a site's folder when none of its own files make it a group's.
+ * `antipode inspect`: what lies in a site's data folder, or in one group's folder there, without any site running. PATH
+ * is taken for a site's folder when none of its own files make it a group's.
  */
 export async function inspect(
   path: string,

@@ -2,8 +2,8 @@ import { formatSize } from "#config/units.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 
 /**
- * What would be lost if the group's primary died now, in one sentence. At the primary it judges all copies; at a copy, which
- * knows only itself, what promoting it would give.
+ * What would be lost if the group's primary died now, in one sentence. At the primary it judges all copies; at a copy,
+ * which knows only itself, what promoting it would give.
  */
 export function describeLoss(group: GroupStatus, site: string): string {
   const whatIf = group.role === "primary" ? `If ${site} died now` : `If ${group.primary} died now`;
@@ -23,7 +23,10 @@ export function describeLoss(group: GroupStatus, site: string): string {
   return `${whatIf}, ${best.site} would lack ${describeLag(best)}.`;
 }
 
-/** The lag of a copy in bytes, writes and seconds. A fractured copy counts regions, not writes; the larger figure bounds the loss. */
+/**
+ * The lag of a copy in bytes, writes and seconds. A fractured copy counts regions, not writes; the larger figure bounds
+ * the loss.
+ */
 export function describeLag(copy: CopyStatus): string {
   const bytes = formatSize(Math.max(copy.lagBytes, copy.dirtyBytes));
   const age = `the last ${round(copy.lagSeconds)} s`;

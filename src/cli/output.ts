@@ -26,7 +26,10 @@ export function sayError(message: string, hint: string | undefined): void {
   if (hint !== undefined) process.stderr.write(`hint: ${hint}\n`);
 }
 
-/** Tells of an error and returns the exit code that it ends the command with. Errors that nobody foresaw keep their stack. */
+/**
+ * Tells of an error and returns the exit code that it ends the command with. Errors that nobody foresaw keep their
+ * stack.
+ */
 export function report(error: unknown): number {
   if (error instanceof AppError) {
     sayError(error.message, error.hint);

@@ -14,7 +14,10 @@ export type StatusOptions = GlobalOptions & { readonly watch?: boolean; readonly
 
 const watchMs = 1_000;
 
-/** `antipode status`: one look, or one each second with `--watch`; `--check` ends in 1 when a group is worse than its objective. */
+/**
+ * `antipode status`: one look, or one each second with `--watch`; `--check` ends in 1 when a group is worse than its
+ * objective.
+ */
 export async function status(group: string | undefined, options: StatusOptions): Promise<number> {
   const aim = aimOf(options);
   if (options.watch === true) return watch(aim, group, options);
@@ -44,8 +47,8 @@ async function watch(aim: Aim, group: string | undefined, options: StatusOptions
 }
 
 /**
- * What the command is about: one group where it is best known, or all that a site tells. To judge objectives without `--site`,
- * each group is asked for at its primary, as only that one knows its copies.
+ * What the command is about: one group where it is best known, or all that a site tells. To judge objectives without
+ * `--site`, each group is asked for at its primary, as only that one knows its copies.
  */
 async function look(aim: Aim, name: string | undefined, judge: boolean): Promise<SiteStatus> {
   if (name !== undefined) {

@@ -1,8 +1,8 @@
 import { exitCodes } from "./output.ts";
 
 /**
- * A terminal's ^C comes to every process of its group, and again from a parent that passes signals on: within this time a
- * signal is the echo of the first, beyond it somebody is impatient.
+ * A terminal's ^C comes to every process of its group, and again from a parent that passes signals on: within this time
+ * a signal is the echo of the first, beyond it somebody is impatient.
  */
 const echoMsMax = 300;
 

@@ -34,7 +34,9 @@ const states: readonly CopyState[] = [
 /** What is waited for: copies, all of them or one, in a state, the best one of their mode unless named. */
 export type WaitGoal = { readonly copy: string | undefined; readonly state: CopyState | undefined };
 
-/** `antipode wait`: returns when the goal holds, or ends in 4. Sites that do not answer meanwhile are waited for, too. */
+/**
+ * `antipode wait`: returns when the goal holds, or ends in 4. Sites that do not answer meanwhile are waited for, too.
+ */
 export async function wait(group: string, options: WaitOptions): Promise<number> {
   const aim = aimOf(options);
   checkGroupName(aim.config, group);
@@ -50,7 +52,9 @@ export async function wait(group: string, options: WaitOptions): Promise<number>
   return exitCodes.done;
 }
 
-/** Asks until the goal holds and returns the group as it was then. Rejects with code `timeout` when it is not in time. */
+/**
+ * Asks until the goal holds and returns the group as it was then. Rejects with code `timeout` when it is not in time.
+ */
 export async function waitFor(
   aim: Aim,
   name: string,

@@ -48,7 +48,9 @@ export function formatAddress(address: Address): string {
     : `${address.host}:${address.port}`;
 }
 
-/** Whether nobody beyond this machine can reach the address. A name other than `localhost` is not trusted to be local. */
+/**
+ * Whether nobody beyond this machine can reach the address. A name other than `localhost` is not trusted to be local.
+ */
 export function isLocal(address: Address): boolean {
   if (address.kind === "unix") return true;
   return isLoopbackHost(address.host);

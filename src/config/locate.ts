@@ -14,8 +14,8 @@ export type ConfigProblem = {
 export type Place = readonly (string | number)[];
 
 /**
- * The line of the deepest part of a place that the file has. A key that is missing is so reported at the map that should
- * hold it, and a key that is too many at itself.
+ * The line of the deepest part of a place that the file has. A key that is missing is so reported at the map that
+ * should hold it, and a key that is too many at itself.
  */
 export function lineOf(document: Document, lines: LineCounter, place: Place): number {
   let node: unknown = document.contents;

@@ -5,7 +5,8 @@ import { formatPlace } from "./locate.ts";
 import type { PlacedProblem } from "./shape.ts";
 import type { Config, GroupConfig, SiteConfig } from "./types.ts";
 
-// Rules about where sites listen and where they keep things. They work on the built configuration, where paths are absolute.
+// Rules about where sites listen and where they keep things. They work on the built configuration, where paths are
+// absolute.
 
 /** An address of the file with its place and the site that listens there or dials it. */
 type Listed = {

@@ -3,8 +3,8 @@ import type { Config, CopyConfig, GroupConfig } from "./types.ts";
 import { formatDuration } from "./units.ts";
 
 /**
- * What a group promises its hosts, in one line: when a write is acked, what the loss of the primary costs (RPO), and what
- * a lost copy does to the hosts (SPEC decisions 1 and 2).
+ * What a group promises its hosts, in one line: when a write is acked, what the loss of the primary costs (RPO), and
+ * what a lost copy does to the hosts (SPEC decisions 1 and 2).
  */
 export function describePromise(group: GroupConfig): string {
   const copies = [...group.copies.values()];

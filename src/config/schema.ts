@@ -3,9 +3,9 @@ import { limits } from "#base/limits.ts";
 import type { Parsed } from "./units.ts";
 import { formatDuration, parseDuration, parseSize } from "./units.ts";
 
-// The shape of antipode.yaml, key by key, as INTERFACE promises it: also the keys whose capability this version does not
-// have yet, so that a file written for a later version is told apart from a slip of the pen. What keys mean together is
-// checked by rules.ts; what a later version will take is refused by later.ts.
+// The shape of antipode.yaml, key by key, as INTERFACE promises it: also the keys whose capability this version does
+// not have yet, so that a file written for a later version is told apart from a slip of the pen. What keys mean
+// together is checked by rules.ts; what a later version will take is refused by later.ts.
 
 /** What a problem's hint rides in through zod: a custom issue has no field of its own for it. */
 type IssueParams = { readonly hint: string };

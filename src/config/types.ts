@@ -1,5 +1,5 @@
-// The cluster file after it was read and checked: sizes in bytes, times in milliseconds, paths absolute, defaults filled in.
-// `parse.ts` makes it from antipode.yaml; everything else only reads it.
+// The cluster file after it was read and checked: sizes in bytes, times in milliseconds, paths absolute, defaults
+// filled in. `parse.ts` makes it from antipode.yaml; everything else only reads it.
 
 export type Config = {
   /** Where the file lies, for messages. */

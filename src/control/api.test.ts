@@ -10,8 +10,8 @@ import type { RunningSite } from "./start-site.ts";
 import { startSite } from "./start-site.ts";
 import { loadConfig } from "./load-config.ts";
 
-// The API as it runs: its real thread in front of a composed site, on a Unix socket, asked over HTTP. Only the engine behind
-// it is a stand-in.
+// The API as it runs: its real thread in front of a composed site, on a Unix socket, asked over HTTP. Only the engine
+// behind it is a stand-in.
 
 const text = `cluster: c
 sites:

@@ -4,8 +4,8 @@ import { limits } from "#base/limits.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "#site/api.ts";
 import type { EventQuery, StampedEvent } from "./event-log.ts";
 
-// The API runs in a thread of its own so that a slow reader or a large answer never holds up a host's write (DESIGN §3).
-// This file is all that the two threads say to each other: questions with answers, and events one way.
+// The API runs in a thread of its own so that a slow reader or a large answer never holds up a host's write (DESIGN
+// §3). This file is all that the two threads say to each other: questions with answers, and events one way.
 
 /** What the engine's thread can say about itself, for /metrics. */
 export type EngineRuntime = {

@@ -40,8 +40,8 @@ const currentName = "events.jsonl";
 const olderName = "events.jsonl.1";
 
 /**
- * Keeps what happened at a site: the newest events in memory, and `events.jsonl` in the data folder so that they outlive
- * the process. The file is rotated once, so both together stay within twice its limit.
+ * Keeps what happened at a site: the newest events in memory, and `events.jsonl` in the data folder so that they
+ * outlive the process. The file is rotated once, so both together stay within twice its limit.
  *
  * An event is written at once, as a write to the page cache costs a microsecond or so and events are rare; it survives
  * the death of the process. A last line torn by a power loss is skipped at the next start.

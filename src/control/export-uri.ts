@@ -2,8 +2,8 @@ import { parseAddress } from "#config/addresses.ts";
 import type { SiteStatus } from "#site/api.ts";
 
 /**
- * The status with the URIs that hosts connect to. The engine knows volumes and roles; where the exports listen is known only
- * where the site was put together. A volume that is not served here has none.
+ * The status with the URIs that hosts connect to. The engine knows volumes and roles; where the exports listen is known
+ * only where the site was put together. A volume that is not served here has none.
  */
 export function withUris(status: SiteStatus, nbdAddresses: readonly string[]): SiteStatus {
   const [address] = nbdAddresses;

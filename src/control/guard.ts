@@ -4,9 +4,9 @@ import type { Problem } from "./problem.ts";
 import { problem } from "./problem.ts";
 
 /**
- * Why a request must not be answered, or undefined. The API obeys whoever is on this machine, and a web page in a browser
- * on this machine must not be taken for that: neither through a name of its own that it points at 127.0.0.1 (DNS
- * rebinding: the Host header then shows that name), nor by a request from another origin.
+ * Why a request must not be answered, or undefined. The API obeys whoever is on this machine, and a web page in a
+ * browser on this machine must not be taken for that: neither through a name of its own that it points at 127.0.0.1
+ * (DNS rebinding: the Host header then shows that name), nor by a request from another origin.
  */
 export function refuseRequest(method: string, headers: IncomingHttpHeaders): Problem | undefined {
   const host = headers.host ?? "";

@@ -12,9 +12,9 @@ export type HooksOptions = {
 };
 
 /**
- * Runs a group's `hooks` when this site changes its role: `onPromote` once it is the primary of a new generation, `onDemote`
- * once it is no longer. The program gets the event as JSON on standard input and `limits.hookMsMax` to end. A hook that
- * fails is told as an event; the role has changed all the same, since it is on record.
+ * Runs a group's `hooks` when this site changes its role: `onPromote` once it is the primary of a new generation,
+ * `onDemote` once it is no longer. The program gets the event as JSON on standard input and `limits.hookMsMax` to end.
+ * A hook that fails is told as an event; the role has changed all the same, since it is on record.
  */
 export function withHooks(options: HooksOptions): Events {
   return {

@@ -9,7 +9,9 @@ import type { Config } from "#config/types.ts";
 
 const secretBytes = 32;
 
-/** Reads a cluster file and lists its problems, for `antipode check`. Throws an `AppError` only if it cannot be read. */
+/**
+ * Reads a cluster file and lists its problems, for `antipode check`. Throws an `AppError` only if it cannot be read.
+ */
 export function inspectConfig(path: string): ConfigOutcome {
   const absolute = resolve(path);
   const folder = dirname(absolute);
@@ -40,8 +42,8 @@ export type SecretOutcome = { readonly config: Config; readonly warnings: readon
 /**
  * The configuration with the secret that its file names: 256 bit, as 32 raw bytes or 64 hex digits.
  *
- * Throws an `AppError` of code `config` when the file cannot be read or holds something else. A file that others may read
- * is a warning: it may lie on a machine where nobody else is.
+ * Throws an `AppError` of code `config` when the file cannot be read or holds something else. A file that others may
+ * read is a warning: it may lie on a machine where nobody else is.
  */
 export function withSecret(config: Config): SecretOutcome {
   const path = config.secretPath;

@@ -134,9 +134,9 @@ const copyCounters: readonly Row<CopyStatus>[] = [
 ];
 
 /**
- * The figures of `status` in Prometheus form (INTERFACE, /metrics): prefix `antipode_`, base units, labels `group`, `copy`,
- * `volume`. A word such as a state is a gauge per possible word, 1 at the one that holds. Everything is set anew for each
- * answer, so that a group or copy that went away leaves nothing behind.
+ * The figures of `status` in Prometheus form (INTERFACE, /metrics): prefix `antipode_`, base units, labels `group`,
+ * `copy`, `volume`. A word such as a state is a gauge per possible word, 1 at the one that holds. Everything is set
+ * anew for each answer, so that a group or copy that went away leaves nothing behind.
  */
 export function createMetrics(): Metrics {
   const registry = new Registry();

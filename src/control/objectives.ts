@@ -2,7 +2,10 @@ import type { Config } from "#config/types.ts";
 import { formatDuration } from "#config/units.ts";
 import type { CopyStatus, GroupStatus, SiteStatus } from "#site/api.ts";
 
-/** The objective of each group's copies in milliseconds, as the cluster file gives it; plain data, so that it can change threads. */
+/**
+ * The objective of each group's copies in milliseconds, as the cluster file gives it; plain data, so that it can change
+ * threads.
+ */
 export type Objectives = ReadonlyMap<string, ReadonlyMap<string, number | undefined>>;
 
 /** A group that is worse than its objective, and why. */
@@ -18,8 +21,8 @@ export function objectivesOf(config: Config): Objectives {
 }
 
 /**
- * What `status --check` and /healthz complain about (INTERFACE, option `rpo`): a copy whose lag exceeds its `rpo`; where none is
- * given, a copy that does not do what its mode promises; a volume that failed; hosts that get no answers.
+ * What `status --check` and /healthz complain about (INTERFACE, option `rpo`): a copy whose lag exceeds its `rpo`;
+ * where none is given, a copy that does not do what its mode promises; a volume that failed; hosts that get no answers.
  */
 export function missedObjectives(status: SiteStatus, objectives: Objectives): readonly Complaint[] {
   return status.groups.flatMap((group) =>

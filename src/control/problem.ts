@@ -3,8 +3,8 @@ import { AppError } from "#base/errors.ts";
 import type { CommandOutcome } from "#site/api.ts";
 
 /**
- * An error as the API sends it: RFC 9457 problem details (application/problem+json) with three members of our own. `code`
- * is what the CLI turns into its exit code; `plan` is what a refused command would have done.
+ * An error as the API sends it: RFC 9457 problem details (application/problem+json) with three members of our own.
+ * `code` is what the CLI turns into its exit code; `plan` is what a refused command would have done.
  */
 export type Problem = {
   readonly type: "about:blank";

@@ -26,8 +26,8 @@ export type ApiOptions = {
 const restartMs = 1_000;
 
 /**
- * Starts the API in a thread of its own. Rejects with an `AppError` when the address cannot be listened on. A thread that
- * dies later is started again, since hosts and copies must not depend on it.
+ * Starts the API in a thread of its own. Rejects with an `AppError` when the address cannot be listened on. A thread
+ * that dies later is started again, since hosts and copies must not depend on it.
  */
 export async function startApi(options: ApiOptions): Promise<Api> {
   let running = await startWorker(options);

@@ -48,11 +48,11 @@ export type RunningSite = {
 type Cleanup = { readonly name: string; readonly run: () => void | Promise<void> };
 
 /**
- * Runs one site in this process: engine, peers, exports, and the API in a thread of its own. Resolves once every group has
- * found its role and everything listens.
+ * Runs one site in this process: engine, peers, exports, and the API in a thread of its own. Resolves once every group
+ * has found its role and everything listens.
  *
- * Rejects with an `AppError` when the data folder or an address is taken, or the site's data cannot be opened; nothing is
- * left running then.
+ * Rejects with an `AppError` when the data folder or an address is taken, or the site's data cannot be opened; nothing
+ * is left running then.
  */
 export async function startSite(options: StartOptions): Promise<RunningSite> {
   const cleanups: Cleanup[] = [];
@@ -181,8 +181,8 @@ async function startEngineApi(
 type Fronts = { peer: Listener | undefined; nbd: NbdServer | undefined };
 
 /**
- * Host requests under way may need the engine to end, and the engine its peers; so hosts and engine stop together and the
- * peers' connections go last.
+ * Host requests under way may need the engine to end, and the engine its peers; so hosts and engine stop together and
+ * the peers' connections go last.
  */
 async function stopSite(site: Site, { peer, nbd }: Fronts): Promise<void> {
   const stopped = new Promise<void>((resolve) => site.stop(resolve));

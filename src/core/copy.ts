@@ -6,8 +6,9 @@ import { firstGranule, lastGranule } from "./open-map.ts";
 import { mark, unmark } from "./region-map.ts";
 
 // The machine of a copy. It takes the frames of its one session in the order of the wire and begins none before those
-// ahead of it have what they need: a durable bit in the open map before an image write, a durable record before an answer
-// that promises one. So the image passes through the primary's own states (I8), and ACK(s) may speak for all up to s.
+// ahead of it have what they need: a durable bit in the open map before an image write, a durable record before an
+// answer that promises one. So the image passes through the primary's own states (I8), and ACK(s) may speak for all up
+// to s.
 
 /** Moves the machine by one event. Effects are appended to `out`, to be performed in order. */
 export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void {
@@ -109,7 +110,7 @@ function volumeOf(copy: Copy, work: CopyWork): CopyVolume {
   return must(copy.volumes[work.volume], "a frame for an unknown volume passed the door");
 }
 
-// ------------------------------------------------------------------------------------------------------------------ writes
+// ------------------------------------------------------------------------------------------ writes
 
 function beginWrite(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   if (!isOpen(copy, work)) {
@@ -244,7 +245,7 @@ function imagesSynced(
   out.push({ kind: "sendFlushed", ticket: synced.work.index });
 }
 
-// ----------------------------------------------------------------------------------------------------- session and states
+// ------------------------------------------------------------------------------ session and states
 
 // The primary has on record what we lack (it asked us first), so we may adopt its generation.
 function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
@@ -333,7 +334,10 @@ function hasUndurable(volume: CopyVolume): boolean {
   return false;
 }
 
-/** The primary goes on without us: from here on the image is a past state, and must not be promoted as if it were current. */
+/**
+ * The primary goes on without us: from here on the image is a past state, and must not be promoted as if it were
+ * current.
+ */
 function told(copy: Copy, lsn: number, why: string, out: CopyEffect[]): void {
   const { record } = copy;
   if (record.toldOfFracture !== undefined || record.image !== "synchronized") return;

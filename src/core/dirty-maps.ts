@@ -7,11 +7,12 @@ import { askRecord } from "./records.ts";
 import { createRegionMap, markBytes, unitOf, unmark } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 
-// The fracture log: what a member lacks, by regions, from the moment it is lost until a resync has brought everything over.
+// The fracture log: what a member lacks, by regions, from the moment it is lost until a resync has brought everything
+// over.
 
 /**
- * Puts on record that we go on without a member: everything open is dirty towards it. `alone` is recorded from the first
- * write that is acked without it; decision 9 rests on it.
+ * Puts on record that we go on without a member: everything open is dirty towards it. `alone` is recorded from the
+ * first write that is acked without it; decision 9 rests on it.
  */
 export function fracture(
   primary: Primary,

@@ -11,7 +11,9 @@ import { reply } from "./replies.ts";
 // asks meanwhile shares the next one, so that one fdatasync serves all (group commit, trap 11). A round also closes
 // granules of the open map, since it proves their writes synced everywhere.
 
-/** A host's FLUSH, or a write with FUA whose legs have all answered: replied when a round that began after now is done. */
+/**
+ * A host's FLUSH, or a write with FUA whose legs have all answered: replied when a round that began after now is done.
+ */
 export function joinFlush(primary: Primary, request: HostRequest, out: PrimaryEffect[]): void {
   const volume = primary.volumes[request.volume];
   if (volume === undefined) return;

@@ -3,7 +3,9 @@ import { joinFlush } from "./flush.ts";
 import type { Primary, PrimaryEffect } from "./primary-state.ts";
 import { reply } from "./replies.ts";
 
-/** A leg of a write has answered. After the last one, the host gets its reply, or waits for the flush that FUA asks for. */
+/**
+ * A leg of a write has answered. After the last one, the host gets its reply, or waits for the flush that FUA asks for.
+ */
 export function legDone(primary: Primary, request: HostRequest, out: PrimaryEffect[]): void {
   request.legs -= 1;
   if (request.legs > 0) return;

@@ -12,8 +12,8 @@ import { askRecord } from "./records.ts";
 import { copyOf } from "./region-map.ts";
 import { refuseReplies, releaseReplies, reply } from "./replies.ts";
 
-// The life of a primary: its start, which is also its recovery; standing still; draining; and learning that somebody else
-// has become primary.
+// The life of a primary: its start, which is also its recovery; standing still; draining; and learning that somebody
+// else has become primary.
 
 /** Begins a new incarnation (decision 5) on whatever the last one left. */
 export function startPrimary(primary: Primary, out: PrimaryEffect[]): void {
@@ -46,7 +46,9 @@ function contactMs(primary: Primary): number {
   return Math.max(0, ...primary.members.map((member) => member.policy.timeoutMs));
 }
 
-/** Serves once every member was reached or is known to be down: one of them may have been promoted while we were away. */
+/**
+ * Serves once every member was reached or is known to be down: one of them may have been promoted while we were away.
+ */
 export function maybeServe(primary: Primary, out: PrimaryEffect[]): void {
   if (primary.stage !== "starting" && !primary.suspended) return;
   if (primary.lsnReserved === 0) return; // The start itself is not on record yet.
@@ -80,7 +82,7 @@ export function suspend(primary: Primary, why: string, out: PrimaryEffect[]): vo
   out.push({ kind: "event", event: { kind: "suspended", why } });
 }
 
-// ---------------------------------------------------------------------------------------------------------------- draining
+// ---------------------------------------------------------------------------------------- draining
 
 /** Takes no more requests, ends those under way, syncs everything everywhere, then records what follows. */
 export function beginDrain(primary: Primary, next: "demote" | "stop", out: PrimaryEffect[]): void {
@@ -152,11 +154,11 @@ function endOnRecord(primary: Primary, next: "demote" | "stop", out: PrimaryEffe
   }
 }
 
-// --------------------------------------------------------------------------------------------------------------- the end
+// ----------------------------------------------------------------------------------------- the end
 
 /**
- * A member has answered with a higher generation: a refusal, not a loss (decision 6). Nothing is acked any more, whatever
- * `onLoss` says, and this site goes on as a demoted one.
+ * A member has answered with a higher generation: a refusal, not a loss (decision 6). Nothing is acked any more,
+ * whatever `onLoss` says, and this site goes on as a demoted one.
  */
 export function outranked(primary: Primary, by: string, out: PrimaryEffect[]): void {
   if (primary.stage === "ended") return;
@@ -190,7 +192,8 @@ function endNow(primary: Primary, why: string, out: PrimaryEffect[]): void {
   }
 }
 
-// Wherever a request may wait, once each. The image writes under way are answered too: their hosts learn nothing of them.
+// Wherever a request may wait, once each. The image writes under way are answered too: their hosts learn nothing of
+// them.
 function everyRequest(primary: Primary): Set<HostRequest> {
   const all = new Set<HostRequest>(primary.writing);
   const addAll = (requests: readonly HostRequest[]): void => {

@@ -16,7 +16,7 @@ import { compareAnswered, regionAnswered, startResync } from "./resync.ts";
 
 // The primary's view of its members: opening a session, feeding it, losing it, and the way back to `synchronized`.
 
-// ---------------------------------------------------------------------------------------------------------------- opening
+// ----------------------------------------------------------------------------------------- opening
 
 /** A session is open and the member has said who it is. Decides whether it may be fed, and what it lacks. */
 export function sessionOpened(
@@ -106,7 +106,9 @@ export function stopMember(
   });
 }
 
-/** One page of what the member itself holds as open: it lacks certainty there, so it is dirty towards it (decision 4). */
+/**
+ * One page of what the member itself holds as open: it lacks certainty there, so it is dirty towards it (decision 4).
+ */
 export function memberOpenMap(
   primary: Primary,
   member: Member,
@@ -170,7 +172,7 @@ export function sendWrite(member: Member, request: HostRequest, out: PrimaryEffe
   out.push({ kind: "sendWrite", member: member.index, request, sequence: member.sequence });
 }
 
-// ---------------------------------------------------------------------------------------------------------------- answers
+// ----------------------------------------------------------------------------------------- answers
 
 /** ACK: everything sent up to `sequence` is in the member's image. */
 export function acked(
@@ -246,7 +248,7 @@ function resyncSynced(
   startResync(primary, member, out);
 }
 
-// ------------------------------------------------------------------------------------------------------------------- loss
+// -------------------------------------------------------------------------------------------- loss
 
 /**
  * The session is gone. What was in flight is dirty towards the member, durably, before anything is acked without it
@@ -280,7 +282,10 @@ export function loseMember(
     if (flush.kind === "round" && flush.participates) rounds.push(flush.round);
   }
   member.flushes.clear();
-  if (mustHave(member)) return loseStrict(primary, member, { requests, rounds, before, why }, out);
+  // The last syncs of a drain do without a strict member too: what it lacks goes on record, as for any other.
+  if (mustHave(member) && primary.drain?.phase !== "sync") {
+    return loseStrict(primary, member, { requests, rounds, before, why }, out);
+  }
   if (stage !== "opening") {
     fracture(primary, member, requests.length > 0, out);
     member.fracturing?.requests.push(...requests);
@@ -292,7 +297,8 @@ export function loseMember(
   primary.recheckHeld = true;
 }
 
-// No ack without the member, in any state (I4): its writes wait, or fail, and what it may lack is sorted out on its return.
+// No ack without the member, in any state (I4): its writes wait, or fail, and what it may lack is sorted out on its
+// return.
 function loseStrict(
   primary: Primary,
   member: Member,
@@ -305,15 +311,16 @@ function loseStrict(
   out: PrimaryEffect[],
 ): void {
   member.flushWaits.push(...lost.rounds);
-  if (member.policy.loss.waits) {
+  const outcome = primary.drain === undefined ? "io" : "gone";
+  if (member.policy.loss.waits && primary.drain === undefined) {
     member.resend.push(...lost.requests);
   } else {
     for (const request of lost.requests) {
-      request.failure = "io";
+      request.failure = outcome;
       legDone(primary, request, out);
     }
     for (const round of member.flushWaits.splice(0)) {
-      round.failure = "io";
+      round.failure = outcome;
       roundLegDone(primary, round, out);
     }
   }

@@ -4,9 +4,9 @@ import type { OpenGranule, Primary, PrimaryEffect, Volume } from "./primary-stat
 import { isMarked, mark, markBytes, unmark } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 
-// The open map at the primary (decision 3): the granules with a write not yet known synced at every member that takes part.
-// A granule's bit is durable before the first image write into it starts (I18), and is taken away only after every leg
-// has answered a sync that began after the granule's last write.
+// The open map at the primary (decision 3): the granules with a write not yet known synced at every member that takes
+// part. A granule's bit is durable before the first image write into it starts (I18), and is taken away only after
+// every leg has answered a sync that began after the granule's last write.
 
 const granuleBytes = limits.openGranuleBytes;
 

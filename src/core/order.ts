@@ -14,8 +14,8 @@ import { allMarked, markBytes, unitOf } from "./region-map.ts";
 import { reply } from "./replies.ts";
 import { wantRegions } from "./resync.ts";
 
-// The way of a host's request through the primary: admitted, its granules open, its LSN, the image, the members, the reply.
-// Reading this file from top to bottom is reading a write's way in time.
+// The way of a host's request through the primary: admitted, its granules open, its LSN, the image, the members, the
+// reply. Reading this file from top to bottom is reading a write's way in time.
 
 /** A request has come from a host. It is answered exactly once, now or later. */
 export function arrive(primary: Primary, request: HostRequest, out: PrimaryEffect[]): void {

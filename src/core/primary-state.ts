@@ -57,8 +57,8 @@ export type Primary = {
 };
 
 /**
- * `starting`: nobody is served until every member was reached or is known to be down. `serving`. `draining`: demote or stop
- * was asked, what is under way ends. `ended`: refuses everything.
+ * `starting`: nobody is served until every member was reached or is known to be down. `serving`. `draining`: demote or
+ * stop was asked, what is under way ends. `ended`: refuses everything.
  */
 export type PrimaryStage = "starting" | "serving" | "draining" | "ended";
 

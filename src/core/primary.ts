@@ -46,8 +46,9 @@ import type { RegionMap } from "./region-map.ts";
 import { pump, regionRead, releaseResolved } from "./resync.ts";
 import { checkSlow, noteProbe } from "./slow.ts";
 
-// The machine of a group's primary: `step(state, event, out)`, synchronous and pure. Whatever takes time or may fail comes
-// back as an event, so the order "recorded, then acked" can be read in order.ts and members.ts, and a simulator can run it.
+// The machine of a group's primary: `step(state, event, out)`, synchronous and pure. Whatever takes time or may fail
+// comes back as an event, so the order "recorded, then acked" can be read in order.ts and members.ts, and a simulator
+// can run it.
 
 export type PrimaryOptions = {
   readonly record: GroupRecord;

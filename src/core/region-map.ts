@@ -5,7 +5,8 @@ import { assert } from "#base/assert.ts";
  * (decision 21): the open map of a member (unit: granule) and the dirty map towards an absent member (unit: region).
  *
  * The bits lie in pages of the size in which they are stored (`store/map-file.ts` draws them), so that memory and file
- * follow the marked regions and not the volume's size, and a page is written as it is. A page that is missing has no bit.
+ * follow the marked regions and not the volume's size, and a page is written as it is. A page that is missing has no
+ * bit.
  */
 export type RegionMap = {
   readonly unitBytes: number;
@@ -135,7 +136,9 @@ export function runLength(map: RegionMap, first: number, unitsMax: number): numb
   return length;
 }
 
-/** Marks in `target` everything that is marked in `source`, whatever the two units are. Over-marks, never under-marks. */
+/**
+ * Marks in `target` everything that is marked in `source`, whatever the two units are. Over-marks, never under-marks.
+ */
 export function orInto(target: RegionMap, source: RegionMap): void {
   for (let unit = nextMarked(source, 0); unit !== -1; unit = nextMarked(source, unit + 1)) {
     markBytes(target, unit * source.unitBytes, source.unitBytes);

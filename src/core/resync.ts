@@ -17,9 +17,9 @@ import type {
 import { copyOf, isMarked, nextMarked, runLength, unitOf, unmark } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 
-// The copier (decision 10, sync): one pass over the dirty regions of a member while hosts write on. A region is read while
-// writes to it wait; what was read goes out on the same ordered connection as all later writes, so the member ends with
-// the newest. A region counts as clean once the member has synced it, never before (trap 2).
+// The copier (decision 10, sync): one pass over the dirty regions of a member while hosts write on. A region is read
+// while writes to it wait; what was read goes out on the same ordered connection as all later writes, so the member
+// ends with the newest. A region counts as clean once the member has synced it, never before (trap 2).
 //
 // A first sync copies. Every other resync sends hashes first, since most of what is marked only might differ.
 
@@ -246,11 +246,11 @@ function splitCompare(member: Member, item: ResyncItem, differs: readonly boolea
   }
 }
 
-// ---------------------------------------------------------------------------------------------------- unresolved granules
+// ----------------------------------------------------------------------------- unresolved granules
 
 /**
- * U24: a granule that was open when this primary started is served once every member that could be promoted has the same
- * there, or is on record as lacking it. Lets go what no member stands in the way of any more.
+ * U24: a granule that was open when this primary started is served once every member that could be promoted has the
+ * same there, or is on record as lacking it. Lets go what no member stands in the way of any more.
  */
 export function releaseResolved(primary: Primary): void {
   primary.recheckResolved = false;

@@ -7,8 +7,8 @@ const DELAY_MS_MAX = 2 ** 31 - 2;
 /**
  * The machine's clocks and Node's timers.
  *
- * `after` never runs before its time by `nowMs`; `every` may be one millisecond off. Pending timers keep the process alive, as they should: a site that only waits
- * to dial again must not vanish. Whoever stops cancels its own.
+ * `after` never runs before its time by `nowMs`; `every` may be one millisecond off. Pending timers keep the process
+ * alive, as they should: a site that only waits to dial again must not vanish. Whoever stops cancels its own.
  */
 export function createClock(): Clock {
   return {

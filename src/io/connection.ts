@@ -6,9 +6,9 @@ import type { Connection, ConnectionEvents } from "#ports/transport.ts";
 /**
  * The `Connection` port over a connected socket of Node, TCP or Unix.
  *
- * What is sent waits in a queue of our own until the end of the turn, and longer while the kernel has not taken the batch
- * before: then everything that came meanwhile goes out in one call. Small chunks (headers, acknowledgements) are copied
- * together, since a chunk more in a `writev` costs more than copying some KiB; large ones go as they are.
+ * What is sent waits in a queue of our own until the end of the turn, and longer while the kernel has not taken the
+ * batch before: then everything that came meanwhile goes out in one call. Small chunks (headers, acknowledgements) are
+ * copied together, since a chunk more in a `writev` costs more than copying some KiB; large ones go as they are.
  *
  * After `end` or `close` nothing is sent or reported any more but `onClose`.
  */

@@ -9,8 +9,8 @@ export type DataLock = { release(): void };
 const NAME = "lock";
 
 /**
- * Makes the data folder when it is missing and takes it for this process alone, by a lock on the file `lock` in it. The file
- * stays and says who was last; only the lock counts, and the kernel drops it with the process.
+ * Makes the data folder when it is missing and takes it for this process alone, by a lock on the file `lock` in it. The
+ * file stays and says who was last; only the lock counts, and the kernel drops it with the process.
  *
  * Throws an `AppError` when another process has the folder, or when it cannot be made.
  */

@@ -117,7 +117,7 @@ test("a closed device fails what still comes", async (t) => {
   assert.deepEqual(codes, ["EBADF", "EBADF"]);
 });
 
-test("F41: a full disk fails that write alone; reads, other writes and syncs go on", () => {
+test("row 41: a full disk fails that write alone; reads, other writes and syncs go on", () => {
   // A tiny file system in a mount namespace of the child's own, which the kernel unmounts when the child ends.
   const script = 'mount -t tmpfs -o size=256k none "$1" && exec "$2" "$3" "$1"';
   const temp = makeTempFolder();

@@ -35,15 +35,15 @@ export type FileDeviceOptions = {
 /**
  * The `BlockDevice` port over a regular file or a block device of the machine, by way of the page cache.
  *
- * Writes and zeroes are system calls made before the method returns: 4 KiB cost 2 us so, and 40 us through the thread pool. Their
- * order is thus the order of the calls. Reads are tried without blocking (`RWF_NOWAIT`) and go to the pool when the page
- * cache has not got them all: one cold read on this thread would hold up every host, peer and heartbeat. Without native code a
- * read cannot be tried, and every read goes to the pool for the same reason, although a cached one takes 40 us there instead
- * of 1.5.
+ * Writes and zeroes are system calls made before the method returns: 4 KiB cost 2 us so, and 40 us through the thread
+ * pool. Their order is thus the order of the calls. Reads are tried without blocking (`RWF_NOWAIT`) and go to the pool
+ * when the page cache has not got them all: one cold read on this thread would hold up every host, peer and heartbeat.
+ * Without native code a read cannot be tried, and every read goes to the pool for the same reason, although a cached
+ * one takes 40 us there instead of 1.5.
  *
- * Write-back of what piles up is begun by `fdatasync` in the pool. `sync_file_range(2)` looks made for it and is not: it
- * submits the pages before it returns, and stood still for 55 ms over 32 MiB of scattered blocks, while writes beside an
- * `fdatasync` never waited for a millisecond.
+ * Write-back of what piles up is begun by `fdatasync` in the pool. `sync_file_range(2)` looks made for it and is not:
+ * it submits the pages before it returns, and stood still for 55 ms over 32 MiB of scattered blocks, while writes
+ * beside an `fdatasync` never waited for a millisecond.
  */
 export function createFileDevice(options: FileDeviceOptions): BlockDevice {
   return new FileDevice(options);

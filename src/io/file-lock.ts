@@ -10,11 +10,13 @@ export type FileLock = { release(): void };
 const { EBUSY, EWOULDBLOCK } = constants.errno;
 
 /**
- * Takes an open file for this opener alone, against other processes and against ourselves, until `release` or the death of the
- * process. A failure with code EBUSY when somebody has it. The descriptor must stay open as long as the lock is needed.
+ * Takes an open file for this opener alone, against other processes and against ourselves, until `release` or the death
+ * of the process. A failure with code EBUSY when somebody has it. The descriptor must stay open as long as the lock is
+ * needed.
  *
- * Two locks, since each misses something: an abstract Unix socket (unix(7)) named after device and inode needs no native code,
- * yet reaches no further than the network namespace; `flock(2)` sees everybody who has the file, yet needs native code.
+ * Two locks, since each misses something: an abstract Unix socket (unix(7)) named after device and inode needs no
+ * native code, yet reaches no further than the network namespace; `flock(2)` sees everybody who has the file, yet needs
+ * native code.
  */
 export function lockFile(fd: number, path: string): FileLock | IoFailure {
   const busy = failureOfErrno(EBUSY, `locking ${path}, which somebody else uses`);

@@ -23,7 +23,7 @@ fileSuite("folder of the machine", () => {
   };
 });
 
-test("F40: a full disk fails the write with its name, and nothing is thrown", (t) => {
+test("row 40: a full disk fails the write with its name, and nothing is thrown", (t) => {
   const temp = makeTempFolder();
   t.after(() => removeTempFolder(temp));
   fs.symlinkSync("/dev/full", join(temp, "journal"));

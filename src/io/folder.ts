@@ -11,8 +11,8 @@ import { Syncer } from "./syncer.ts";
 const OPEN_FLAGS = fs.constants.O_RDWR | fs.constants.O_CREAT;
 
 /**
- * The `Folder` port over a directory of the machine, made durably with those above it when missing. Files in it are for this
- * user only (0600): they tell what the volumes hold.
+ * The `Folder` port over a directory of the machine, made durably with those above it when missing. Files in it are for
+ * this user only (0600): they tell what the volumes hold.
  */
 export function openFolder(path: string): Folder | IoFailure {
   const failure = makeFolder(path);
@@ -127,7 +127,8 @@ function openFile(path: string, names: Syncer): File | IoFailure {
       if (syncer.failure !== undefined) return syncer.failure;
       const length = totalBytes(chunks);
       const failure = file.write(offset, chunks);
-      // A failed write may have left a part behind, and that part too waits for a sync and may have made the file longer.
+      // A failed write may have left a part behind, and that part too waits for a sync and may have made the file
+      // longer.
       syncer.wrote(length);
       if (failure === undefined) bytes = Math.max(bytes, length === 0 ? 0 : offset + length);
       else bytes = Math.max(bytes, fs.fstatSync(file.fd).size);

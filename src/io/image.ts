@@ -12,10 +12,11 @@ import { nativeCalls } from "./sys.ts";
 const SYSFS_SECTOR_BYTES = 512;
 
 /**
- * Opens a volume's image for this process alone: a block device, or a regular file, made sparse and durable when missing.
+ * Opens a volume's image for this process alone: a block device, or a regular file, made sparse and durable when
+ * missing.
  *
- * Fails with EINVAL when it is there with another size or is neither of the two, with EBUSY when it is in use (also by this
- * process), else with what the operating system says.
+ * Fails with EINVAL when it is there with another size or is neither of the two, with EBUSY when it is in use (also by
+ * this process), else with what the operating system says.
  */
 export function openImage(path: string, bytes: number): BlockDevice | IoFailure {
   let fd: number;
@@ -75,8 +76,8 @@ function openDescriptor(fd: number, path: string, bytes: number): BlockDevice | 
 }
 
 /**
- * Size of the file. An empty one is new, or was left so by a crash right after it was made (no volume has 0 bytes): it gets its
- * size now, durably.
+ * Size of the file. An empty one is new, or was left so by a crash right after it was made (no volume has 0 bytes): it
+ * gets its size now, durably.
  */
 function fileBytes(fd: number, path: string, bytes: number): number {
   const { size } = fs.fstatSync(fd);

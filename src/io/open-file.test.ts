@@ -7,7 +7,7 @@ import { settle } from "../../test/support/settle.ts";
 import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder.ts";
 import { OpenFile, without } from "./open-file.ts";
 
-test("F39: after a short write exactly the rest is left over, without empty chunks before it", () => {
+test("row 39: after a short write exactly the rest is left over, without empty chunks before it", () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 5 })), fc.nat(40), (chunks, wanted) => {
       const whole = chunks.flatMap((chunk) => [...chunk]);

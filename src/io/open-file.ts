@@ -9,8 +9,8 @@ const ATTEMPTS_MAX = 100;
 /**
  * An open file descriptor and the only thing that closes it.
  *
- * Calls that run in the thread pool hold the number of the descriptor, not the file. Closing waits for them: the next `open`
- * of anybody would get the same number, and a late read or sync would hit a stranger's file.
+ * Calls that run in the thread pool hold the number of the descriptor, not the file. Closing waits for them: the next
+ * `open` of anybody would get the same number, and a late read or sync would hit a stranger's file.
  */
 export class OpenFile {
   readonly fd: number;
@@ -25,7 +25,9 @@ export class OpenFile {
     this.#onClosed = onClosed;
   }
 
-  /** Writes all chunks from `offset` on, at once and whole, into the page cache. After a failure a part may be written. */
+  /**
+   * Writes all chunks from `offset` on, at once and whole, into the page cache. After a failure a part may be written.
+   */
   write(offset: number, chunks: readonly Uint8Array[]): IoFailure | undefined {
     const end = offset + totalBytes(chunks);
     let at = offset;
@@ -63,7 +65,9 @@ export class OpenFile {
     return done;
   }
 
-  /** Fills `into` from byte `from` of it on, in the thread pool. Ending early is a failure: the caller knows the size. */
+  /**
+   * Fills `into` from byte `from` of it on, in the thread pool. Ending early is a failure: the caller knows the size.
+   */
   readInPool(
     offset: number,
     into: Uint8Array,

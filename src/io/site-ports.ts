@@ -22,8 +22,8 @@ export type SitePortsOptions = {
 };
 
 /**
- * The real world of one site: this machine's clock, disks and network. The data folder is to be taken with `takeDataLock`
- * before; the sockets that listen are the caller's (`listen`).
+ * The real world of one site: this machine's clock, disks and network. The data folder is to be taken with
+ * `takeDataLock` before; the sockets that listen are the caller's (`listen`).
  */
 export async function createSitePorts(options: SitePortsOptions): Promise<SitePorts> {
   const { config, site, events, trace } = options;

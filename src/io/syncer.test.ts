@@ -76,7 +76,7 @@ test("too much unsynced starts a sync by itself, one at a time, until it is litt
   assert.equal(syncer.unsyncedBytes, 0);
 });
 
-test("F38: a failed sync fails all who wait and all who come, and is never tried again", async () => {
+test("row 38: a failed sync fails all who wait and all who come, and is never tried again", async () => {
   const world = start(100);
   sync(world, "a");
   sync(world, "b");
@@ -90,7 +90,7 @@ test("F38: a failed sync fails all who wait and all who come, and is never tried
   assert.equal(world.runs.length, 1);
 });
 
-test("F38: a sync begun in the background fails the file too", async () => {
+test("row 38: a sync begun in the background fails the file too", async () => {
   const world = start(100);
   world.syncer.wrote(101);
   world.runs[0]?.({ code: "EIO", message: "i/o error" });

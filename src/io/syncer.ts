@@ -14,11 +14,11 @@ export type SyncerOptions = {
 /**
  * Shares syncs of one file among all who wait (group commit), and counts what is not yet synced.
  *
- * At most one sync runs and one batch waits for the next. Who asks while one runs must wait for the next: a running sync need
- * not cover what was written after it began.
+ * At most one sync runs and one batch waits for the next. Who asks while one runs must wait for the next: a running
+ * sync need not cover what was written after it began.
  *
- * A failed sync is final (DESIGN §5): the kernel marks the pages clean although they never reached the disk, so that a second
- * sync would succeed and mean nothing.
+ * A failed sync is final (DESIGN §5): the kernel marks the pages clean although they never reached the disk, so that a
+ * second sync would succeed and mean nothing.
  */
 export class Syncer {
   readonly #options: SyncerOptions;
@@ -92,7 +92,8 @@ export class Syncer {
   #fail(failure: IoFailure, batch: SyncDone[]): void {
     batch.push(...this.#waiting);
     this.#waiting = [];
-    // Whatever the sync said, it is an I/O error to everybody after: "no space" would invite them to make some and go on.
+    // Whatever the sync said, it is an I/O error to everybody after: "no space" would invite them to make some and go
+    // on.
     const lost = `what was written since the last good sync may be lost, and ${this.#options.path} is used no more`;
     this.#failure = { code: "EIO", message: `${failure.message}; ${lost}` };
   }

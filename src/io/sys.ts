@@ -14,15 +14,17 @@ const IOVEC_BYTES = 16;
 const { EINTR } = constants.errno;
 
 /**
- * The system calls that we need and Node does not offer. Each answers a number: 0 or more when it worked, the negative errno
- * when it did not. Offsets and lengths are in bytes.
+ * The system calls that we need and Node does not offer. Each answers a number: 0 or more when it worked, the negative
+ * errno when it did not. Offsets and lengths are in bytes.
  */
 export type Sys = {
   /** `fallocate(2)`. 0 or -errno. */
   fallocate(fd: number, mode: number, offset: number, length: number): number;
   /** `lseek(2)`. The position found, or -errno; -ENXIO when there is nothing of the kind up to the end. */
   lseek(fd: number, offset: number, whence: number): number;
-  /** `preadv2(2)` that takes only what the page cache has. Bytes read, perhaps fewer than asked, or -EAGAIN for none. */
+  /**
+   * `preadv2(2)` that takes only what the page cache has. Bytes read, perhaps fewer than asked, or -EAGAIN for none.
+   */
   readCached(fd: number, into: Uint8Array, offset: number): number;
   /** `flock(2)`. 0 or -errno. */
   flock(fd: number, operation: number): number;
@@ -33,8 +35,8 @@ type Loaded = { readonly sys: Sys | undefined; readonly whyMissing: string };
 let loaded: Loaded | undefined;
 
 /**
- * The native calls, loaded at the first use, or undefined where koffi does not load or `ANTIPODE_NO_NATIVE=1` forbids it.
- * Whoever uses them must do its work without them too, only slower.
+ * The native calls, loaded at the first use, or undefined where koffi does not load or `ANTIPODE_NO_NATIVE=1` forbids
+ * it. Whoever uses them must do its work without them too, only slower.
  */
 export function nativeCalls(): Sys | undefined {
   loaded ??= load();

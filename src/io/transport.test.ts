@@ -169,7 +169,7 @@ test("closing a listener closes what is connected to it", async () => {
   await settle(() => dialerCloses.length > 0);
 });
 
-test("F31: a peer that resets is one closed connection with its reason, not an exception", async (t) => {
+test("row 31: a peer that resets is one closed connection with its reason, not an exception", async (t) => {
   const server = net.createServer((socket) => void socket.resetAndDestroy());
   server.listen({ host: "127.0.0.1", port: 0 });
   t.after(() => server.close());

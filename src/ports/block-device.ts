@@ -7,8 +7,8 @@ export type Extent = { readonly offset: number; readonly length: number; readonl
  * What holds a volume's blocks: a sparse file, a block device, later an NBD server.
  *
  * Everything calls back, and may do so before the call returns. `context` is handed through untouched, so that one
- * function serves all requests and none costs a closure. Writes and zeroes that overlap take effect in the order in which
- * they were submitted; whoever implements the port sees to that. Chunks must stay untouched until the callback.
+ * function serves all requests and none costs a closure. Writes and zeroes that overlap take effect in the order in
+ * which they were submitted; whoever implements the port sees to that. Chunks must stay untouched until the callback.
  */
 export type BlockDevice = {
   readonly bytes: number;
@@ -19,8 +19,9 @@ export type BlockDevice = {
   /** Makes every write answered before the call durable. A failure is final (see `File.sync`). */
   sync(done: (failure: IoFailure | undefined) => void): void;
   /**
-   * Bytes written since the last good sync began, at most: what was written twice counts twice. The device begins a sync by
-   * itself beyond `limits.unsyncedBytesSoft`; the caller holds back its hosts beyond `limits.unsyncedBytesHard`.
+   * Bytes written since the last good sync began, at most: what was written twice counts twice. The device begins a
+   * sync by itself beyond `limits.unsyncedBytesSoft`; the caller holds back its hosts beyond
+   * `limits.unsyncedBytesHard`.
    */
   unsyncedBytes(): number;
   /** What is stored in the range, in order and without gaps. A device that cannot tell says that all is stored. */

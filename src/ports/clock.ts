@@ -2,8 +2,8 @@
 export type Timer = { cancel(): void };
 
 /**
- * Time. Deadlines and intervals are counted by `nowMs`, which never jumps; `wallMs` is only shown to people (U58: time is
- * for reporting and timers, never for ordering).
+ * Time. Deadlines and intervals are counted by `nowMs`, which never jumps; `wallMs` is only shown to people (U58: time
+ * is for reporting and timers, never for ordering).
  */
 export type Clock = {
   /** Milliseconds since some fixed instant of this process, monotonic. */

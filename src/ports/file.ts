@@ -10,7 +10,10 @@ import type { IoFailure } from "#base/errors.ts";
 export type File = {
   readonly path: string;
   bytes(): number;
-  /** Reads exactly `into.length` bytes; bytes beyond the end of the file read as zero. For start-up and small files only. */
+  /**
+   * Reads exactly `into.length` bytes; bytes beyond the end of the file read as zero. For start-up and small files
+   * only.
+   */
   read(offset: number, into: Uint8Array): IoFailure | undefined;
   /** Writes all chunks one behind the other, whole or with a failure. */
   write(offset: number, chunks: readonly Uint8Array[]): IoFailure | undefined;

@@ -7,7 +7,9 @@ export type ConnectionEvents = {
   onDrain(): void;
 };
 
-/** A byte stream to another site. Neither boundaries nor timely delivery are promised; order is, within one connection. */
+/**
+ * A byte stream to another site. Neither boundaries nor timely delivery are promised; order is, within one connection.
+ */
 export type Connection = {
   readonly remote: string;
   /** Queues the chunks and sends what one turn of the loop queued together. They must stay untouched until sent. */
@@ -23,7 +25,9 @@ export type Connection = {
   close(why: string): void;
 };
 
-/** Why a dial failed: `refused` means that the machine is there and nobody listens; `unreachable` is everything else. */
+/**
+ * Why a dial failed: `refused` means that the machine is there and nobody listens; `unreachable` is everything else.
+ */
 export type DialFailure = { readonly kind: "refused" | "unreachable"; readonly message: string };
 
 export type Transport = {

@@ -94,7 +94,7 @@ function runRepair(group: Group, name: string, done: Done): void {
   done({ ok: true, plan: [`${name} is open again; its copies are brought to its content`] });
 }
 
-// ----------------------------------------------------------------------------------------------------------------- promote
+// ----------------------------------------------------------------------------------------- promote
 
 function runPromote(
   group: Group,
@@ -157,7 +157,7 @@ function decidePromote(
   });
 }
 
-// ------------------------------------------------------------------------------------------------------------------ demote
+// ------------------------------------------------------------------------------------------ demote
 
 function runDemote(group: Group, dryRun: boolean, done: Done): void {
   const { run } = group;

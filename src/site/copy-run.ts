@@ -235,7 +235,7 @@ function flushAck(run: Run): void {
   traceOut(run.context, run.context.site, wire.scratch);
 }
 
-// ------------------------------------------------------------------------------------------------------------------ images
+// ------------------------------------------------------------------------------------------ images
 
 function imageOf(run: Run, volume: number) {
   const image = run.context.images[volume];
@@ -243,7 +243,8 @@ function imageOf(run: Run, volume: number) {
   return image;
 }
 
-// Beyond this much unsynced data the kernel would stall the loop: the primary waits for the sync instead (DESIGN §3.11).
+// Beyond this much unsynced data the kernel would stall the loop: the primary waits for the sync instead (DESIGN
+// §3.11).
 function relievePressure(run: Run, image: BlockDevice): void {
   const { wire } = run;
   if (run.isPressed || wire === undefined) return;

@@ -30,8 +30,8 @@ import type { SitePorts } from "./ports.ts";
 import { startPrimaryRun } from "./primary-run.ts";
 import type { PrimaryRun } from "./primary-run.ts";
 
-// A group at one site: its store and images, and the run of the role it has. Changes of role happen here and nowhere else,
-// each durable before anything rests on it.
+// A group at one site: its store and images, and the run of the role it has. Changes of role happen here and nowhere
+// else, each durable before anything rests on it.
 
 export type Group = {
   readonly name: string;
@@ -125,7 +125,7 @@ function freshRecord(options: GroupOptions): Omit<GroupRecord, "replicaId" | "op
   };
 }
 
-// ------------------------------------------------------------------------------------------------------------------- roles
+// ------------------------------------------------------------------------------------------- roles
 
 function takeRole(group: Group): void {
   group.context.store.record.bootId = group.context.ports.bootId;
@@ -247,7 +247,7 @@ function markMembers(group: Group): IoFailure | undefined {
   return undefined;
 }
 
-// -------------------------------------------------------------------------------------------------------------------- door
+// -------------------------------------------------------------------------------------------- door
 
 /** A primary elsewhere asks to feed this site. */
 export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void {
@@ -355,7 +355,7 @@ export function viewOf(group: Group): GroupView {
   };
 }
 
-// ----------------------------------------------------------------------------------------------------------------- exports
+// ----------------------------------------------------------------------------------------- exports
 
 export function findVolume(group: Group, name: string): ExportFound {
   const index = group.config.volumes.findIndex((volume) => volume.name === name);
@@ -380,7 +380,7 @@ export function primaryOf(group: Group): string {
   return group.heard?.site ?? currentGeneration(record.history)?.site ?? group.config.primary;
 }
 
-// -------------------------------------------------------------------------------------------------------------------- stop
+// -------------------------------------------------------------------------------------------- stop
 
 /** Ends the group at this site. The images are closed; the record says whether the stop was clean. */
 export function stopGroup(group: Group, done: () => void): void {

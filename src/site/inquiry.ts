@@ -17,7 +17,9 @@ export type Inquiries = {
   answer(peer: Peer): void;
   /** What was heard from a site. */
   of(site: string): InquiryStatus;
-  /** Asks now. `done` gets true when the site answers within its timeout, false when it does not or is known to be down. */
+  /**
+   * Asks now. `done` gets true when the site answers within its timeout, false when it does not or is known to be down.
+   */
   ask(site: string, done: (answers: boolean) => void): void;
 };
 

@@ -25,7 +25,8 @@ import {
 import type { SessionWire } from "./session-wire.ts";
 import { traceIn, traceOut } from "./trace-session.ts";
 
-// The primary's sessions with its members: dials them when they may be fed, turns frames into events and effects into frames.
+// The primary's sessions with its members: dials them when they may be fed, turns frames into events and effects into
+// frames.
 
 export type MemberSessions = {
   /** Dials every member that may be dialled now. */
@@ -110,7 +111,7 @@ export function createMemberSessions(
   };
 }
 
-// ----------------------------------------------------------------------------------------------------------------- dialling
+// ---------------------------------------------------------------------------------------- dialling
 
 function dialIfDue(sessions: Sessions, slot: Slot): void {
   const { context, primary } = sessions;
@@ -206,7 +207,7 @@ function opened(
   });
 }
 
-// ------------------------------------------------------------------------------------------------------------------ frames
+// ------------------------------------------------------------------------------------------ frames
 
 function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
   const { wire } = slot;
@@ -257,7 +258,7 @@ function unwrap(slot: Slot, low: number): number {
   return base + ((low - (base % 0x1_0000_0000) + 0x1_0000_0000) % 0x1_0000_0000);
 }
 
-// ----------------------------------------------------------------------------------------------------------------- effects
+// ----------------------------------------------------------------------------------------- effects
 
 function perform(sessions: Sessions, effect: SessionEffect): void {
   const index = "item" in effect ? effect.item.member : effect.member;

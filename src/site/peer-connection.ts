@@ -15,8 +15,9 @@ import type { PeerRefusal } from "#wire/peer/documents.ts";
 import { frameType, peerVersions } from "#wire/peer/messages.ts";
 import type { Frame, FrameHeader, FrameType } from "#wire/peer/messages.ts";
 
-// A connection to another site, from the first byte on. Both greet, both prove that they know the cluster's secret (over
-// both nonces), then the dialer says by OPEN what it wants. From then on the frames belong to whoever asked for it.
+// A connection to another site, from the first byte on. Both greet, both prove that they know the cluster's secret
+// (over both nonces), then the dialer says by OPEN what it wants. From then on the frames belong to whoever asked for
+// it.
 
 /** What a site shows of itself, and what it needs to judge the other. */
 export type PeerIdentity = {
@@ -107,7 +108,9 @@ function askFor(peer: Peer, document: unknown, done: (outcome: DialOutcome) => v
   sendDocument(peer, frameType.open, document);
 }
 
-/** Takes a connection that somebody has dialled. `onOpen` is called when it has proven itself and said what it wants. */
+/**
+ * Takes a connection that somebody has dialled. `onOpen` is called when it has proven itself and said what it wants.
+ */
 export function acceptPeer(
   identity: PeerIdentity,
   connection: Connection,
@@ -139,7 +142,7 @@ export function sendDocument(
   peer.connection.send(encodeJson(peer.pool, type, document, fields));
 }
 
-// --------------------------------------------------------------------------------------------------------------- handshake
+// --------------------------------------------------------------------------------------- handshake
 
 function handshake(
   identity: PeerIdentity,

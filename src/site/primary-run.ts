@@ -28,7 +28,8 @@ import type { GroupContext } from "./group-context.ts";
 import { createMemberSessions } from "./member-sessions.ts";
 import type { MemberSessions } from "./member-sessions.ts";
 
-// Drives a group's primary: hands events to the machine one at a time, and performs its effects in order. It decides nothing.
+// Drives a group's primary: hands events to the machine one at a time, and performs its effects in order. It decides
+// nothing.
 
 export type PrimaryRun = {
   readonly primary: Primary;
@@ -157,8 +158,8 @@ function hostVolume(run: Run, volume: Primary["volumes"][number]): HostVolume {
   };
 }
 
-// Beyond this much unsynced data the kernel would stall the loop, and with it everybody: hosts wait for the sync instead
-// (DESIGN §3.11). The device has begun to sync long before.
+// Beyond this much unsynced data the kernel would stall the loop, and with it everybody: hosts wait for the sync
+// instead (DESIGN §3.11). The device has begun to sync long before.
 function isPressed(run: Run, request: HostRequest): boolean {
   if (request.kind !== "write" && request.kind !== "zero") return false;
   return imageOf(run, request.volume).unsyncedBytes() >= limits.unsyncedBytesHard;
@@ -179,7 +180,8 @@ function press(run: Run, request: HostRequest): void {
   });
 }
 
-// A process that was stopped for longer than the others wait may have been succeeded: it must not answer before it knows.
+// A process that was stopped for longer than the others wait may have been succeeded: it must not answer before it
+// knows.
 function watchStandstill(run: Run): void {
   const nowMs = run.context.ports.clock.nowMs();
   const gapMs = nowMs - run.lastSeenMs;
@@ -246,7 +248,7 @@ function perform(run: Run, effect: PrimaryEffect): void {
   }
 }
 
-// ------------------------------------------------------------------------------------------------------------------ images
+// ------------------------------------------------------------------------------------------ images
 
 function read(run: Run, request: HostRequest): void {
   imageOf(run, request.volume).read(request.offset, request.length, { run, request }, readDone);
@@ -313,7 +315,7 @@ function generationOf(history: History): number {
   return history[history.length - 1]?.counter ?? 0;
 }
 
-// ------------------------------------------------------------------------------------------------------------------- store
+// ------------------------------------------------------------------------------------------- store
 
 type StoreEffect = Extract<
   PrimaryEffect,

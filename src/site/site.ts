@@ -14,9 +14,14 @@ import type { Peer, PeerIdentity } from "./peer-connection.ts";
 import type { SitePorts } from "./ports.ts";
 import { groupStatus } from "./status.ts";
 
-/** One running site: all its groups, in whatever role each has. Nothing in it reads a clock or opens a file by itself. */
+/**
+ * One running site: all its groups, in whatever role each has. Nothing in it reads a clock or opens a file by itself.
+ */
 export type Site = {
-  /** Opens all groups and begins. `done` is called when every group has taken up its role; hosts may still wait for peers. */
+  /**
+   * Opens all groups and begins. `done` is called when every group has taken up its role; hosts may still wait for
+   * peers.
+   */
   start(done: (failure: string | undefined) => void): void;
   /** A peer has connected. The listener is the caller's. */
   accept(connection: Connection): ConnectionEvents;
@@ -179,7 +184,7 @@ function opened(parts: Parts, peer: Peer, document: unknown): void {
   peer.connection.end(why);
 }
 
-// ----------------------------------------------------------------------------------------------------------------- exports
+// ----------------------------------------------------------------------------------------- exports
 
 function exportsOf(parts: Parts): Exports {
   return {

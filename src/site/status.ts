@@ -8,7 +8,8 @@ import { primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { InquiryStatus } from "./inquiry.ts";
 
-// What `status` says. Never better than what is known: a copy without contact to its primary is `consistent` at best (I33).
+// What `status` says. Never better than what is known: a copy without contact to its primary is `consistent` at best
+// (I33).
 
 export function groupStatus(group: Group): GroupStatus {
   const { context } = group;
@@ -60,7 +61,7 @@ function uriOf(group: Group, volume: string): string {
   return `nbd+unix:///${name}?socket=${address.slice("unix:".length)}`;
 }
 
-// ------------------------------------------------------------------------------------------------------ the primary's view
+// ------------------------------------------------------------------------------ the primary's view
 
 function memberStatus(group: Group, primary: Primary, member: Member): CopyStatus {
   const inquiry = group.context.inquiries.of(member.site);
@@ -124,7 +125,7 @@ function whyNot(member: Member, inquiry: InquiryStatus): string {
   }
 }
 
-// --------------------------------------------------------------------------------------------------------- a copy's own view
+// ------------------------------------------------------------------------------- a copy's own view
 
 function ownStatus(group: Group): CopyStatus {
   const { context, heard } = group;

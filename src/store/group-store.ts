@@ -5,8 +5,8 @@
 //    dirty-<site>-<volume>.map    regions that <site> lacks; there only while it does
 //    <volume>.img                 the image, unless the configuration places it elsewhere
 //
-// A dirty map counts only under the id that the record names. What the record names and the folder lacks counts as marked
-// throughout, and is reported: over-marking costs a comparison.
+// A dirty map counts only under the id that the record names. What the record names and the folder lacks counts as
+// marked throughout, and is reported: over-marking costs a comparison.
 
 import { hex, viewOf } from "#base/bytes.ts";
 import type { IoFailure, Result } from "#base/errors.ts";
@@ -252,7 +252,7 @@ function createMap(folder: Folder, name: string, identity: MapIdentity): MapOnDi
   return { file, map: loaded.map, mapId: identity.mapId, writes: 1, syncedWrites: 0 };
 }
 
-// --------------------------------------------------------------------------------------------------------------- open maps
+// --------------------------------------------------------------------------------------- open maps
 
 /** Hands changed pages of the open maps to their files. */
 export function writeOpenMaps(store: GroupStore): IoFailure | undefined {
@@ -293,10 +293,11 @@ function syncFiles(maps: readonly MapOnDisk[], done: Done): void {
   }
 }
 
-// -------------------------------------------------------------------------------------------------------------- dirty maps
+// -------------------------------------------------------------------------------------- dirty maps
 
 /**
- * Makes files for a member's dirty maps, which are new, and names them in the record. They count once the record is saved.
+ * Makes files for a member's dirty maps, which are new, and names them in the record. They count once the record is
+ * saved.
  */
 export function createDirtyMaps(
   store: GroupStore,
@@ -346,12 +347,13 @@ export function eraseDirtyMaps(store: GroupStore, site: string): IoFailure | und
   return failure;
 }
 
-// ------------------------------------------------------------------------------------------------------------------ record
+// ------------------------------------------------------------------------------------------ record
 
 /**
- * Makes the record durable as it is, and before it everything that it speaks of: dirty maps, open maps, names. So a record
- * that says `dirty` never stands without the map that says where (trap 1). One save runs at a time: a second one that found
- * the maps' syncs under way would otherwise write a record ahead of them. Calls that come meanwhile share the next save.
+ * Makes the record durable as it is, and before it everything that it speaks of: dirty maps, open maps, names. So a
+ * record that says `dirty` never stands without the map that says where (trap 1). One save runs at a time: a second one
+ * that found the maps' syncs under way would otherwise write a record ahead of them. Calls that come meanwhile share
+ * the next save.
  */
 export function saveRecord(store: GroupStore, done: Done): void {
   store.saveWaiters.push(done);

@@ -9,10 +9,10 @@
 //
 //    0  u32 CRC32C of bytes 4..511    4  u32 mapId    8  u32 p    12  u32 zero    16  496 bytes of bits, lowest first
 //
-// Why it is safe: a page is one sector, and a disk writes a sector whole or not at all. A sector of zeros, or one beyond the
-// end, has no marks: marks count from the moment their page was synced, and nothing is promised before. A page of another
-// `mapId`, in the wrong place, or with a wrong checksum is damaged: all its units count as marked, and the damage is
-// reported. Over-marking costs a comparison; under-marking would cost data (trap 1).
+// Why it is safe: a page is one sector, and a disk writes a sector whole or not at all. A sector of zeros, or one
+// beyond the end, has no marks: marks count from the moment their page was synced, and nothing is promised before. A
+// page of another `mapId`, in the wrong place, or with a wrong checksum is damaged: all its units count as marked, and
+// the damage is reported. Over-marking costs a comparison; under-marking would cost data (trap 1).
 //
 // Taking marks away is written without a sync: an old page that comes back over-marks.
 //
@@ -60,7 +60,9 @@ export function writeMapHeader(file: File, identity: MapIdentity): IoFailure | u
   return file.write(0, [sector]);
 }
 
-/** Hands the pages that changed to the file, neighbours in one write. They are durable after a later `sync` of the file. */
+/**
+ * Hands the pages that changed to the file, neighbours in one write. They are durable after a later `sync` of the file.
+ */
 export function writeMapPages(file: File, map: RegionMap, mapId: number): IoFailure | undefined {
   if (map.unwritten.size === 0) return undefined;
   const order = [...map.unwritten].sort((a, b) => a - b);

@@ -3,13 +3,13 @@
 //    0  u32 magic "APGR"   4  u16 version   6  u16 zero   8  u64 revision   16  u32 bodyBytes   20  u32 CRC32C of the body
 //   24  u32 CRC32C of bytes 0..23          28  the record as JSON, UTF-8
 //
-// Revision r goes to slot r mod 2, and is durable when that slot is synced; the other slot still holds r - 1. One write is
-// under way at a time, so that two revisions can never finish out of order (row 19, N5). A slot is valid when both checksums
-// agree; the record is the valid slot with the highest revision.
+// Revision r goes to slot r mod 2, and is durable when that slot is synced; the other slot still holds r - 1. One write
+// is under way at a time, so that two revisions can never finish out of order (row 19, N5). A slot is valid when both
+// checksums agree; the record is the valid slot with the highest revision.
 //
-// Once a revision is durable it is written to the other slot too, lazily. So both slots hold the same revision but for a
-// moment, and a bit that rots in one of them brings no older record back: the other has the same. Two slots that are both
-// damaged are refused; nothing of the group is served from a guess.
+// Once a revision is durable it is written to the other slot too, lazily. So both slots hold the same revision but for
+// a moment, and a bit that rots in one of them brings no older record back: the other has the same. Two slots that are
+// both damaged are refused; nothing of the group is served from a guess.
 //
 // Version history:
 //   1  the first.
@@ -67,8 +67,8 @@ function newStore(file: File, revision: number): RecordFile {
 }
 
 /**
- * Makes the record, as it is now, durable; then calls `done`. Calls that come while one is under way share the next write.
- * After a failure nothing is ever written again, and everyone is told so (PROOF §2.5).
+ * Makes the record, as it is now, durable; then calls `done`. Calls that come while one is under way share the next
+ * write. After a failure nothing is ever written again, and everyone is told so (PROOF §2.5).
  */
 export function writeRecord(store: RecordFile, record: GroupRecord, done: RecordWaiter): void {
   const body = utf8(JSON.stringify(record));

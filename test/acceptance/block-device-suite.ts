@@ -124,7 +124,7 @@ const cases: Readonly<Record<string, (world: BlockDeviceWorld) => Promise<void>>
     device.close();
   },
 
-  "F38: a failed sync is final: everything fails with EIO from then on": async (world) => {
+  "row 38: a failed sync is final: everything fails with EIO from then on": async (world) => {
     const device = world.openBroken();
     const results: (string | undefined)[] = [];
     device.sync((failure) => results.push(failure?.code));

@@ -115,7 +115,7 @@ const cases: Readonly<Record<string, (world: FileWorld) => Promise<void>>> = {
     again.close();
   },
 
-  "F38: a failed sync is final: writes and syncs fail from then on": async (world) => {
+  "row 38: a failed sync is final: writes and syncs fail from then on": async (world) => {
     const name = world.brokenName();
     const file = opened(world.openFolder(), name);
     const first = await synced(world, file);

@@ -7,8 +7,8 @@ import type { CliProcess } from "../support/cli-process.ts";
 import { runCli, startCli } from "../support/cli-process.ts";
 import { makeTempFolder, removeTempFolder } from "../support/temp-folder.ts";
 
-// The antipode command as a user types it, each time a process of its own, against two sites that run in processes, too.
-// The engine is the stand-in of fake-site.ts.
+// The antipode command as a user types it, each time a process of its own, against two sites that run in processes,
+// too. The engine is the stand-in of fake-site.ts.
 
 const text = `cluster: c
 sites:

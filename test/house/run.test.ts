@@ -1,5 +1,5 @@
-// The runner behind `npm start` and `npm test`, and the launcher bin/antipode, each in a small checkout of its own where
-// npm is a script of ours.
+// The runner behind `npm start` and `npm test`, and the launcher bin/antipode, each in a small checkout of its own
+// where npm is a script of ours.
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";

@@ -1,4 +1,5 @@
-// Run by a test in a folder that is a file system of 256 KiB: writes until it is full, and prints how each request ended.
+// Run by a test in a folder that is a file system of 256 KiB: writes until it is full, and prints how each request
+// ended.
 import { join } from "node:path";
 import { KiB } from "#base/limits.ts";
 import { openImage } from "#io/image.ts";

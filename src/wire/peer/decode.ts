@@ -10,8 +10,8 @@ const payloadTypes: ReadonlySet<number> = new Set([frameType.write, frameType.re
 const knownTypes: ReadonlySet<number> = new Set(Object.values(frameType));
 
 /**
- * Takes a byte stream apart into frames. Feed it chunks of any size by `pushChunk`; it calls `onFrame` for each whole, valid
- * frame, in order, and `onMalformed` once for the first that is not, after which it ignores everything.
+ * Takes a byte stream apart into frames. Feed it chunks of any size by `pushChunk`; it calls `onFrame` for each whole,
+ * valid frame, in order, and `onMalformed` once for the first that is not, after which it ignores everything.
  *
  * Bodies are never copied: they are views of the chunks.
  */

@@ -1,8 +1,8 @@
 import type { Result } from "#base/errors.ts";
 import { isCount, isObject, isText } from "./handshake.ts";
 
-// The JSON documents of sessions and inquiries. Each parser takes what a peer sent and gives the document, or which rule
-// it breaks. Unknown fields are left alone, so that a later version may add some.
+// The JSON documents of sessions and inquiries. Each parser takes what a peer sent and gives the document, or which
+// rule it breaks. Unknown fields are left alone, so that a later version may add some.
 
 export type WireGeneration = {
   readonly counter: number;

@@ -17,8 +17,8 @@ export function createHeaderPool(): HeaderPool {
 }
 
 /**
- * Writes a frame's header over its body chunks and gives back the header's bytes; the caller sends them and then the body
- * as it is. `header.bodyBytes` is set here.
+ * Writes a frame's header over its body chunks and gives back the header's bytes; the caller sends them and then the
+ * body as it is. `header.bodyBytes` is set here.
  */
 export function encodeHeader(
   pool: HeaderPool,

@@ -7,8 +7,8 @@ import { peerVersions } from "./messages.ts";
 //   proof     { "proof": hex of HMAC-SHA256(secret, "antipode peer proof" LF role LF cluster LF dialer LF listener LF
 //                                                   dialer's nonce LF listener's nonce) }
 //
-// `role` is "dialer" or "listener", so that neither can send the other's own proof back to it. Without a secret the proof
-// is empty, and a site that has one refuses a site that has none.
+// `role` is "dialer" or "listener", so that neither can send the other's own proof back to it. Without a secret the
+// proof is empty, and a site that has one refuses a site that has none.
 
 export type Greeting = {
   readonly antipode: 1;

@@ -7,12 +7,12 @@
 //   32  u64 offset          40  u32 length       44  u32 generation     48  u32 epoch    52  u32 sequence
 //   56  u32 CRC32C of the body                   60  u32 CRC32C of bytes 0..59
 //
-// A frame is valid when both checksums agree, the type is known and its body is within the type's limit; anything else ends
-// the connection, and nothing of it is applied (I34). Fields that a type does not use are zero. `set`, `index` and `source`
-// are there for the modes with sets and several sources; a mirror leaves them zero.
+// A frame is valid when both checksums agree, the type is known and its body is within the type's limit; anything else
+// ends the connection, and nothing of it is applied (I34). Fields that a type does not use are zero. `set`, `index` and
+// `source` are there for the modes with sets and several sources; a mirror leaves them zero.
 //
-// `generation` and `epoch` ride in every frame of a session: a receiver drops frames of another generation or epoch than
-// the one its session was opened with, so that late packets of a dead primary do no harm (U56, I28, N4).
+// `generation` and `epoch` ride in every frame of a session: a receiver drops frames of another generation or epoch
+// than the one its session was opened with, so that late packets of a dead primary do no harm (U56, I28, N4).
 // `sequence` counts the frames of a session that the copy answers by ACK; ACK(s) answers all up to s.
 //
 // Version history:
@@ -82,8 +82,8 @@ export type FrameHeader = {
 };
 
 /**
- * One frame as it came. `body` are views of the received chunks, in order; they stay valid as long as somebody holds them,
- * since nobody writes into a received chunk again.
+ * One frame as it came. `body` are views of the received chunks, in order; they stay valid as long as somebody holds
+ * them, since nobody writes into a received chunk again.
  */
 export type Frame = { readonly header: FrameHeader; readonly body: readonly Uint8Array[] };
 
