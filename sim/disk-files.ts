@@ -3,6 +3,7 @@ import type { File, Folder } from "#ports/file.ts";
 import { SimDisk, failure } from "./disk.ts";
 import { changeName, createFile, inodeAt, readInode, writeInode } from "./disk-state.ts";
 import type { DiskState, Inode, View } from "./disk-state.ts";
+import { missingPages } from "./pages.ts";
 import type { Process } from "./process.ts";
 
 /** A folder of a simulated disk, as one process sees it. */
@@ -15,7 +16,7 @@ export function openSimFolder(disk: SimDisk, process: Process, path: string): Fo
     open(name) {
       let inode = inodeAt(disk.state, path, name, "current");
       if (inode === undefined) {
-        const refused = disk.writeFailure(0);
+        const refused = disk.writeFailure(1);
         if (refused !== undefined) return refused;
         disk.step(process, "name", () => {
           inode = createFile(disk.state, state, name);
@@ -46,7 +47,8 @@ function openSimFile(disk: SimDisk, process: Process, inode: Inode, path: string
       return refused;
     },
     write(offset, chunks) {
-      const refused = broken ?? disk.writeFailure(0);
+      const lengthBytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+      const refused = broken ?? disk.writeFailure(missingPages(inode.current, offset, lengthBytes));
       if (refused === undefined) {
         disk.step(process, "write", () => writeInode(disk.state, inode, offset, chunks));
       }

@@ -4,7 +4,7 @@ import type { BlockDevice, Extent, ReadDone, WriteDone } from "#ports/block-devi
 import { SimDisk, failure } from "./disk.ts";
 import { createFile, inodeAt, readInode, writeInode, zeroInode } from "./disk-state.ts";
 import type { Inode } from "./disk-state.ts";
-import { pageAt, pageBytes } from "./pages.ts";
+import { missingPages, pageAt, pageBytes } from "./pages.ts";
 import type { Process } from "./process.ts";
 import { eventKind } from "./scheduler.ts";
 
@@ -78,7 +78,7 @@ export function openSimImage(options: {
       else writeInode(disk.state, inode, range.offset, chunks);
     };
     perform(range, effect, () => {
-      const refused = broken ?? disk.writeFailure(range.length);
+      const refused = broken ?? disk.writeFailure(chunks === undefined ? 0 : missingPages(inode.current, range.offset, range.length));
       if (refused === undefined) disk.step(process, chunks === undefined ? "zero" : "write", effect);
       if (process.alive) done(context, refused);
       writeBack();

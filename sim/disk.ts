@@ -12,6 +12,7 @@ import {
   syncInode,
   usedBytes,
 } from "./disk-state.ts";
+import { pageBytes } from "./pages.ts";
 import type { DiskState, FolderState, Inode, Keep } from "./disk-state.ts";
 
 /** How fast a disk is, and what is wrong with it at the moment. */
@@ -96,20 +97,24 @@ export class SimDisk {
     for (const watch of this.stepWatchers) watch(step, kind, "after");
   }
 
-  /** The failure that the next write of so many bytes meets, if any. */
-  writeFailure(lengthBytes: number): IoFailure | undefined {
+  /** The failure that the next write, which needs so many new pages, meets, if any. */
+  writeFailure(newPages: number): IoFailure | undefined {
     const { behaviour } = this;
     if (behaviour.failWrites > 0) {
       behaviour.failWrites -= 1;
       return failure("EIO", `${this.site}: the disk failed a write`);
     }
-    if (behaviour.spaceBytes !== Infinity && usedBytes(this.state) + lengthBytes > behaviour.spaceBytes) {
+    if (newPages > 0 && this.usedBytes() + newPages * pageBytes > behaviour.spaceBytes) {
       return failure("ENOSPC", `${this.site}: no space left on the disk`);
     }
     if (behaviour.writeStallUs > 0 && this.rng.chance(behaviour.writeStallChance)) {
       this.onStall?.(this.rng.exponential(behaviour.writeStallUs));
     }
     return undefined;
+  }
+
+  usedBytes(): number {
+    return usedBytes(this.state);
   }
 
   readFailure(): IoFailure | undefined {

@@ -41,8 +41,11 @@ export class Faults {
       Object.assign(machine.disk.behaviour, world.swarm.disk);
       machine.disk.stepWatchers.clear();
       machine.resume();
+      // A site that met an error of its disk does not trust its files again before it is started anew.
+      if (world.expectStartFailures && machine.name === this.#badSite) machine.kill();
       machine.start();
     }
+    world.expectStartFailures = false;
   }
 
   #scheduleNext(): void {
@@ -196,7 +199,7 @@ export class Faults {
         disk.behaviour.failReads += 1;
         break;
       default:
-        disk.behaviour.spaceBytes = 0;
+        disk.behaviour.spaceBytes = disk.usedBytes();
         this.#later(this.#rng.logUniform(50e3, 1e6), () => (disk.behaviour.spaceBytes = Infinity));
     }
     // A site that met an error may refuse to start, and says why. It is tried again until its disk is sound.

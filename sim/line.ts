@@ -92,8 +92,8 @@ export class Line {
   }
 
   powerLost(site: string): void {
+    // Until the primary notices, its status says that the site takes part, and nothing can be acked without it.
     this.of(site).powerLostAt = this.oracle.next();
-    this.of(site).participant = false;
   }
 
   /** What must be found at the site of the present reign when it serves again. */

@@ -55,6 +55,16 @@ export function zeroPages(pages: Pages, offset: number, length: number): void {
   }
 }
 
+/** How many pages a write would have to add: what it needs of a disk's free space. */
+export function missingPages(pages: Pages, offset: number, length: number): number {
+  let missing = 0;
+  const last = Math.floor((offset + Math.max(length, 1) - 1) / pageBytes);
+  for (let index = Math.floor(offset / pageBytes); index <= last; index += 1) {
+    if (!pages.byIndex.has(index)) missing += 1;
+  }
+  return missing;
+}
+
 /** The bytes of one page, not to be changed; undefined where there are only zeros. */
 export function pageAt(pages: Pages, index: number): Uint8Array | undefined {
   return pages.byIndex.get(index)?.bytes;

@@ -15,6 +15,8 @@ export function honestyChecker(world: World): Checker {
 
   function judgeCopy(line: Line, copy: CopyStatus): void {
     const { oracle } = line;
+    // It has lost what was not synced, and the primary may still be about to notice.
+    if (copy.state === "synchronized" && line.of(copy.site).powerLostAt >= 0) return;
     const image = world.imagesOf(copy.site, line);
     const regions = new Set<string>();
     let sectors = 0;

@@ -81,6 +81,7 @@ export type CopyBegin = {
   readonly history: History;
   readonly incarnation: number;
   readonly lsn: number;
+  readonly lsnReserved: number;
   /** Regions will be brought over: until they are, the image is no state that the host ever saw. */
   readonly resync: boolean;
 };
@@ -99,7 +100,7 @@ export type CopyEvent =
     }
   | { readonly kind: "compared"; readonly work: CopyWork; readonly failure: IoFailure | undefined }
   | { readonly kind: "recorded"; readonly ticket: number }
-  | { readonly kind: "stable"; readonly lsn: number }
+  | { readonly kind: "stable"; readonly lsn: number; readonly lsnReserved: number }
   | { readonly kind: "toldFractured"; readonly lsn: number; readonly why: string };
 
 export type CopyEffect =

@@ -38,6 +38,7 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
       recorded(copy, event.ticket, out);
       break;
     case "stable":
+      noteReserve(copy, event.lsnReserved, out);
       return closeStable(copy, event.lsn, out);
     case "toldFractured":
       return told(copy, event.lsn, event.why, out);
@@ -256,7 +257,7 @@ function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   record.role = "secondary";
   record.incarnation = told.incarnation;
   record.members = {};
-  record.lsnReserved = Math.max(record.lsnReserved, told.lsn + 1);
+  record.lsnReserved = Math.max(record.lsnReserved, told.lsnReserved);
   if (told.resync) record.image = "synchronizing";
   if (before !== record.image) {
     out.push({
@@ -312,7 +313,6 @@ function becomeSynchronized(copy: Copy, work: CopyWork, out: CopyEffect[]): bool
   record.toldOfFracture = undefined;
   const generation = record.history[record.history.length - 1]?.counter ?? 0;
   record.syncedAt = { lsn: work.lsn, generation };
-  record.lsnReserved = Math.max(record.lsnReserved, work.lsn + 1);
   copy.syncedLsn = Math.max(copy.syncedLsn, work.lsn);
   if (before !== "synchronized") {
     out.push({
@@ -349,6 +349,14 @@ function told(copy: Copy, lsn: number, why: string, out: CopyEffect[]): void {
     kind: "event",
     event: { kind: "image", from: "synchronized", to: "consistent", why },
   });
+}
+
+// The primary reserves LSNs a million at a time, so this is seldom.
+function noteReserve(copy: Copy, lsnReserved: number, out: CopyEffect[]): void {
+  if (lsnReserved <= copy.record.lsnReserved) return;
+  copy.record.lsnReserved = lsnReserved;
+  copy.ticket += 1;
+  out.push({ kind: "record", ticket: copy.ticket });
 }
 
 /** Every member has synced everything up to this LSN (decision 4): those granules need no mark any more. */

@@ -34,9 +34,11 @@ export function sessionOpened(
   member.sequence = 0;
   member.ackedSequence = 0;
   member.sendMarks.length = 0;
-  if (member.record.replicaId !== hello.replicaId) {
-    // A disk we do not know, which may be filled: nothing on it counts.
-    member.record.replicaId = hello.replicaId;
+  const known = member.record.replicaId;
+  member.record.replicaId = hello.replicaId;
+  if (known !== undefined && known !== hello.replicaId) {
+    // A disk we do not know, which may be filled: nothing on it counts. (A new primary knows no disk yet; there the
+    // dirty map that it made at its promotion counts.)
     member.record.phase = "blank";
     member.record.syncedLsn = 0;
     member.record.fullConfirmed = false;

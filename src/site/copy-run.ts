@@ -28,7 +28,7 @@ export type CopyRun = {
   fedBy(): string | undefined;
   /** Takes a session that the group's door has let in. */
   accept(peer: Peer, open: SessionOpen): void;
-  stable(lsn: number): void;
+  stable(lsn: number, lsnReserved: number): void;
   toldFractured(lsn: number, why: string): void;
   /** Ends the session; what was begun ends by itself. */
   close(why: string): void;
@@ -74,7 +74,7 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
     copy: run.copy,
     fedBy: () => run.wire?.peer.site,
     accept: (peer, open) => accept(run, peer, open),
-    stable: (lsn) => submit(run, { kind: "stable", lsn }),
+    stable: (lsn, lsnReserved) => submit(run, { kind: "stable", lsn, lsnReserved }),
     toldFractured(lsn, why) {
       // While a session feeds us, what we were told is of the past.
       if (run.wire === undefined) submit(run, { kind: "toldFractured", lsn, why });

@@ -333,7 +333,7 @@ export function viewHeard(group: Group, site: string, view: GroupView): void {
     return;
   }
   if (group.copy === undefined || view.role !== "primary" || relation !== "same") return;
-  group.copy.stable(view.stableLsn);
+  group.copy.stable(view.stableLsn, view.lsnReserved);
   const why = view.fractured[context.site];
   if (why !== undefined) group.copy.toldFractured(view.lsn, why);
 }
@@ -348,6 +348,7 @@ export function viewOf(group: Group): GroupView {
     history: record.history,
     image: record.image,
     lsn: own?.lsn ?? group.copy?.copy.appliedLsn ?? 0,
+    lsnReserved: record.lsnReserved,
     set: 0,
     stableLsn: own?.stableLsn ?? 0,
     fractured: own?.fractured ?? {},

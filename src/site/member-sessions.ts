@@ -278,8 +278,9 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
       feedRegion(wire, effect.item, effect.bytes, { sequence: effect.sequence, lsn });
       break;
     case "sendBegin": {
-      const { history, incarnation } = primary.record;
-      feedBegin(wire, { history, incarnation, lsn: effect.lsn, resync: effect.resync });
+      const { history, incarnation, lsnReserved } = primary.record;
+      const { resync } = effect;
+      feedBegin(wire, { history, incarnation, lsn: effect.lsn, lsnReserved, resync });
       break;
     }
     case "sendFlush":

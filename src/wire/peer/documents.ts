@@ -54,6 +54,8 @@ export type SessionBegin = {
   readonly history: readonly WireGeneration[];
   readonly incarnation: number;
   readonly lsn: number;
+  /** LSNs below this may have been used: a copy that is promoted begins above. */
+  readonly lsnReserved: number;
   readonly resync: boolean;
 };
 
@@ -64,6 +66,7 @@ export type GroupView = {
   readonly history: readonly WireGeneration[];
   readonly image: string;
   readonly lsn: number;
+  readonly lsnReserved: number;
   readonly set: number;
   /** Lowest LSN synced at all members (primary only). */
   readonly stableLsn: number;
@@ -150,7 +153,7 @@ export function parseBegin(value: unknown): Result<SessionBegin> {
   ) {
     return wrong("BEGIN is incomplete");
   }
-  return { ok: true, value: { history, incarnation, lsn, resync } };
+  return { ok: true, value: { history, incarnation, lsn, lsnReserved, resync } };
 }
 
 export function parseProbe(value: unknown): Result<Probe> {
@@ -168,14 +171,22 @@ export function parseProbe(value: unknown): Result<Probe> {
 
 function parseView(value: unknown): GroupView | undefined {
   if (!isObject(value)) return undefined;
-  const { group, role, history, image, lsn, set, stableLsn, fractured, wallMs } = value;
+  const { group, role, history, image, lsn, lsnReserved, set } = value;
+  const { stableLsn, fractured, wallMs } = value;
   if (!isText(group) || !isText(role) || !isText(image) || !isHistory(history)) return undefined;
-  if (!isCount(lsn) || !isCount(set) || !isCount(stableLsn) || typeof wallMs !== "number") {
+  if (
+    !isCount(lsn) ||
+    !isCount(lsnReserved) ||
+    !isCount(set) ||
+    !isCount(stableLsn) ||
+    typeof wallMs !== "number"
+  ) {
     return undefined;
   }
   if (!isObject(fractured) || !Object.values(fractured).every(isText)) return undefined;
   const reasons = fractured as Record<string, string>;
-  return { group, role, history, image, lsn, set, stableLsn, fractured: reasons, wallMs };
+  const position = { lsn, lsnReserved, set, stableLsn };
+  return { group, role, history, image, ...position, fractured: reasons, wallMs };
 }
 
 function isVolume(value: unknown): value is { name: string; bytes: number } {
