@@ -144,15 +144,10 @@ export function parseRefusal(value: unknown): Result<PeerRefusal> {
 
 export function parseBegin(value: unknown): Result<SessionBegin> {
   if (!isObject(value)) return wrong("BEGIN is no document");
-  const { history, incarnation, lsn, resync } = value;
-  if (
-    !isHistory(history) ||
-    !isCount(incarnation) ||
-    !isCount(lsn) ||
-    typeof resync !== "boolean"
-  ) {
-    return wrong("BEGIN is incomplete");
-  }
+  const { history, incarnation, lsn, lsnReserved, resync } = value;
+  if (!isHistory(history) || !isCount(incarnation)) return wrong("BEGIN is incomplete");
+  if (!isCount(lsn) || !isCount(lsnReserved)) return wrong("BEGIN names no LSNs");
+  if (typeof resync !== "boolean") return wrong("BEGIN is incomplete");
   return { ok: true, value: { history, incarnation, lsn, lsnReserved, resync } };
 }
 
