@@ -85,6 +85,7 @@ export class SimConnection implements Connection {
 
   close(why: string): void {
     if (!this.process.alive) return;
+    if (this.#state !== "closed") this.#network.onClose?.(this.process.site, this.remote, why);
     this.#closeNow(why);
     this.#sendReset("reset by peer");
   }

@@ -44,6 +44,8 @@ export class Network {
   readonly scheduler: Scheduler;
   readonly rng: Prng;
   readonly shape: NetworkShape;
+  /** Told when a program itself ends a connection, and why. */
+  onClose: ((site: string, remote: string, why: string) => void) | undefined;
   readonly #links = new Map<string, Link>();
   readonly #listeners = new Map<string, Listener>();
   readonly #open = new Set<SimConnection>();

@@ -33,7 +33,7 @@ export type RunResult = {
   readonly story: readonly string[];
 };
 
-const storyLinesMax = 400;
+const storyLinesMax = 40000;
 
 /**
  * One seed: a world, its faults, its healing, its rest. Three phases as in PROOF §4.2: safety under faults; everything is

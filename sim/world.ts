@@ -89,6 +89,7 @@ export class World {
     this.checkers = options.checkers.map((create) => create(this));
     this.hosts = this.#cloned ? [] : options.swarm.hosts.map((shape, place) => new Host(this, shape, place));
     this.scheduler.afterEvent = () => this.#afterEvent();
+    this.network.onClose = (site, remote, why) => this.tell(site, () => `closes its connection to ${remote}: ${why}`);
   }
 
   line(group: string): Line {

@@ -46,6 +46,11 @@ export type Group = {
   /** Why the group cannot go on at this site, or "". */
   failedWhy: string;
   isChangingRole: boolean;
+  /**
+   * While a promotion is being recorded: what held before. A generation that a power cut may still take back must not be
+   * told to anybody, or a primary would give way to nobody.
+   */
+  recordBefore: GroupRecord | undefined;
   /** Addresses of this site's NBD server, for the URIs that are shown. */
   readonly nbd: readonly string[];
   readonly onDrop: (group: string) => void;
@@ -91,6 +96,7 @@ export function openGroup(
       views: new Map(),
       failedWhy: "",
       isChangingRole: false,
+      recordBefore: undefined,
       nbd: options.nbd,
       onDrop: options.onDrop,
       stopWaiters: [],
@@ -209,6 +215,7 @@ export function promote(group: Group, done: (failure: string | undefined) => voi
   const { record } = context.store;
   const id = hex(context.ports.crypto.randomBytes(8));
   group.isChangingRole = true;
+  group.recordBefore = { ...record };
   group.copy?.close("this site is being promoted");
   record.history = withTenure(record.history, context.site, id);
   record.role = "primary";
@@ -216,13 +223,18 @@ export function promote(group: Group, done: (failure: string | undefined) => voi
   record.toldOfFracture = undefined;
   record.members = {};
   const failure = markMembers(group);
-  if (failure !== undefined) return done(failure.message);
+  if (failure !== undefined) {
+    group.failedWhy = failure.message;
+    return done(failure.message);
+  }
   saveRecord(context.store, (notSaved) => {
-    group.isChangingRole = false;
     if (notSaved !== undefined) {
+      // Whether the new generation is on the disk cannot be known: this site says nothing until it is started again.
       group.failedWhy = notSaved.message;
       return done(notSaved.message);
     }
+    group.isChangingRole = false;
+    group.recordBefore = undefined;
     group.copy = undefined;
     emit(context, { kind: "role", from: "secondary", to: "primary", why: describe(context) });
     becomePrimary(group);
@@ -252,6 +264,9 @@ function markMembers(group: Group): IoFailure | undefined {
 /** A primary elsewhere asks to feed this site. */
 export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void {
   const { record } = group.context.store;
+  if (group.isChangingRole) {
+    return refuseSession(group, peer, "busy", "a change of role is under way");
+  }
   const relation = compareHistories(open.history, record.history);
   if (relation === "behind") {
     return refuseSession(
@@ -287,13 +302,8 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
       });
     return refuseSession(group, peer, "busy", "this site is giving up its own role first");
   }
-  if (group.copy === undefined || group.isChangingRole || group.failedWhy !== "") {
-    return refuseSession(
-      group,
-      peer,
-      "busy",
-      group.failedWhy === "" ? "a change of role is under way" : group.failedWhy,
-    );
+  if (group.copy === undefined || group.failedWhy !== "") {
+    return refuseSession(group, peer, "busy", group.failedWhy);
   }
   group.copy.accept(peer, open);
 }
@@ -310,15 +320,20 @@ function mismatchOf(record: GroupRecord, open: SessionOpen): string {
 }
 
 function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why: string): void {
-  const { history } = group.context.store.record;
+  const { history } = knownRecord(group);
   sendDocument(peer, frameType.refused, { code, why, history });
   peer.connection.end(why);
+}
+
+/** The record as others may know it. */
+export function knownRecord(group: Group): GroupRecord {
+  return group.recordBefore ?? group.context.store.record;
 }
 
 /** What another site has said of the group. */
 export function viewHeard(group: Group, site: string, view: GroupView): void {
   const { context } = group;
-  const { record } = context.store;
+  const record = knownRecord(group);
   const relation = compareHistories(view.history, record.history);
   group.views.set(site, { view, atMs: context.ports.clock.nowMs() });
   if (view.role === "primary" && (relation === "same" || relation === "ahead")) {
@@ -340,7 +355,7 @@ export function viewHeard(group: Group, site: string, view: GroupView): void {
 
 /** What this site says of the group to others. */
 export function viewOf(group: Group): GroupView {
-  const { record } = group.context.store;
+  const record = knownRecord(group);
   const own = group.run?.view();
   return {
     group: group.name,
@@ -370,13 +385,13 @@ export function findVolume(group: Group, name: string): ExportFound {
     primary === "" || primary === group.context.site ? "" : `; the primary is ${primary}`;
   return {
     kind: "refused",
-    why: `${group.context.site} is ${group.context.store.record.role} of ${group.name}${there}`,
+    why: `${group.context.site} is ${knownRecord(group).role} of ${group.name}${there}`,
   };
 }
 
 /** The site that this one holds for the primary. */
 export function primaryOf(group: Group): string {
-  const { record } = group.context.store;
+  const record = knownRecord(group);
   if (group.run !== undefined) return group.context.site;
   return group.heard?.site ?? currentGeneration(record.history)?.site ?? group.config.primary;
 }

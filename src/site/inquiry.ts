@@ -54,6 +54,7 @@ type Link = {
   readonly target: InquirySite;
   peer: Peer | undefined;
   isDialing: boolean;
+  isStopped: boolean;
   isUp: boolean;
   isToldDown: boolean;
   lastAnswerMs: number | undefined;
@@ -72,6 +73,7 @@ export function createInquiries(options: InquiryOptions): Inquiries {
   const { clock } = options.identity;
   const links = new Map<string, Link>();
   const timers: { cancel(): void }[] = [];
+  const answering = new Set<Peer>();
   for (const target of options.sites) links.set(target.site, createLink(target, clock.nowMs()));
   return {
     start() {
@@ -84,9 +86,18 @@ export function createInquiries(options: InquiryOptions): Inquiries {
     },
     stop() {
       for (const timer of timers.splice(0)) timer.cancel();
-      for (const link of links.values()) link.peer?.connection.close("this site is stopping");
+      for (const link of links.values()) {
+        link.isStopped = true;
+        link.peer?.connection.close("this site is stopping");
+        settle(link, link.answeredId, true);
+      }
+      for (const peer of answering) peer.connection.close("this site is stopping");
     },
-    answer: (peer) => answerProbes(options, peer),
+    answer(peer) {
+      answering.add(peer);
+      peer.onLost = () => answering.delete(peer);
+      answerProbes(options, peer);
+    },
     of(site) {
       const link = links.get(site);
       if (link === undefined) {
@@ -98,7 +109,7 @@ export function createInquiries(options: InquiryOptions): Inquiries {
       const link = links.get(site);
       if (link === undefined) return done(false);
       link.askers.push({ afterId: link.sentId, done });
-      clock.after(link.target.timeoutMs, () => settle(link, link.answeredId, true));
+      timers.push(clock.after(link.target.timeoutMs, () => settle(link, link.answeredId, true)));
       probe(options, link);
     },
   };
@@ -109,6 +120,7 @@ function createLink(target: InquirySite, nowMs: number): Link {
     target,
     peer: undefined,
     isDialing: false,
+    isStopped: false,
     isUp: false,
     isToldDown: false,
     lastAnswerMs: undefined,
@@ -147,7 +159,7 @@ function probe(options: InquiryOptions, link: Link): void {
 }
 
 function dial(options: InquiryOptions, link: Link): void {
-  if (link.isDialing) return;
+  if (link.isDialing || link.isStopped) return;
   link.isDialing = true;
   const { site, address } = link.target;
   const document = { purpose: "inquiry" };
@@ -167,6 +179,8 @@ function dial(options: InquiryOptions, link: Link): void {
 }
 
 function take(options: InquiryOptions, link: Link, peer: Peer): void {
+  // A dial that was under way when the site stopped.
+  if (link.isStopped) return peer.connection.close("this site has stopped");
   link.peer = peer;
   link.answeredId = link.sentId;
   peer.onLost = (why) => {

@@ -45,6 +45,7 @@ type Parts = {
   readonly inquiries: Inquiries;
   readonly groups: Map<string, Group>;
   readonly dropListeners: ((group: string) => void)[];
+  isStopped: boolean;
 };
 
 export function createSite(options: SiteOptions): Site {
@@ -77,7 +78,14 @@ export function createSite(options: SiteOptions): Site {
       for (const group of groups.values()) group.run?.siteDown(site, why);
     },
   });
-  const parts: Parts = { options, identity, inquiries, groups, dropListeners: [] };
+  const parts: Parts = {
+    options,
+    identity,
+    inquiries,
+    groups,
+    dropListeners: [],
+    isStopped: false,
+  };
   return {
     start: (done) => startSite(parts, done),
     accept: (connection) =>
@@ -90,6 +98,7 @@ export function createSite(options: SiteOptions): Site {
     }),
     command: (command, done) => runCommand(groups, command, done),
     stop(done) {
+      parts.isStopped = true;
       inquiries.stop();
       let missing = groups.size;
       if (missing === 0) return done();
@@ -172,6 +181,7 @@ function startSite(parts: Parts, done: (failure: string | undefined) => void): v
 }
 
 function opened(parts: Parts, peer: Peer, document: unknown): void {
+  if (parts.isStopped) return peer.connection.close("this site is stopping");
   const open = parseOpen(document);
   if (!open.ok) return peer.connection.close(open.error);
   if (open.value.purpose === "inquiry") return parts.inquiries.answer(peer);

@@ -4,7 +4,7 @@ import { markedBytes } from "#core/region-map.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
 import type { CopyState, LinkState } from "#core/states.ts";
 import type { CopyStatus, GroupStatus, VolumeStatus } from "./api.ts";
-import { primaryOf } from "./group.ts";
+import { knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { InquiryStatus } from "./inquiry.ts";
 
@@ -12,8 +12,7 @@ import type { InquiryStatus } from "./inquiry.ts";
 // (I33).
 
 export function groupStatus(group: Group): GroupStatus {
-  const { context } = group;
-  const { record } = context.store;
+  const record = knownRecord(group);
   const primary = group.run?.primary;
   return {
     name: group.name,
@@ -129,7 +128,7 @@ function whyNot(member: Member, inquiry: InquiryStatus): string {
 
 function ownStatus(group: Group): CopyStatus {
   const { context, heard } = group;
-  const { record } = context.store;
+  const record = knownRecord(group);
   const copy = group.copy?.copy;
   const isFed = copy?.session?.begun === true;
   const nowMs = context.ports.clock.nowMs();
@@ -161,14 +160,14 @@ function ownStatus(group: Group): CopyStatus {
 }
 
 function ownState(group: Group, isFed: boolean): CopyState {
-  const { image } = group.context.store.record;
+  const { image } = knownRecord(group);
   if (image === "out-of-sync") return "init-sync";
   if (image === "synchronizing") return isFed ? "resync" : "fractured";
   return isFed && image === "synchronized" ? "synchronized" : "fractured";
 }
 
 function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
-  const { record } = group.context.store;
+  const record = knownRecord(group);
   if (isFed && record.image === "synchronized") return "";
   if (isFed) return "a resync is running";
   if (record.toldOfFracture !== undefined) {
