@@ -161,6 +161,7 @@ function crashedClaim(claim: Claim, crash: "kill" | Keep, tick: number): Claim {
 function judgeRestart(clone: World, promises: Promises, crashes: Crashes, toTheEnd: boolean): void {
   const { line, primary } = promises;
   const crash = crashes.get(primary) ?? "kill";
+  if (primary === "") return;
   for (const machine of clone.machines.values()) machine.start();
   const serves = (): boolean => {
     const machine = clone.machine(primary);
@@ -198,7 +199,11 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   clone.runFor(recoverUsMax, () => promoted !== undefined);
   if (clone.failed()) return;
   if (promoted !== true) {
-    if (copy.participant) clone.report("I30", `${site} took part in every ack and cannot be promoted without force`);
+    const group = line.group.name;
+    const rival = [...clone.machines.values()].some(
+      (machine) => machine.name !== site && clone.status(machine, group)?.role === "primary",
+    );
+    if (copy.participant && !rival) clone.report("I30", `${site} took part in every ack and cannot be promoted without force`);
     else clone.count("clones:takeover refused");
     return;
   }

@@ -61,13 +61,15 @@ function blockersOf(world: World, line: Line): string[] {
   if (primary === undefined || status === undefined) return [`group ${line.group.name} has no primary`];
   if (!status.serving) return [`${primary.name} does not serve: ${status.why}`];
   const found: string[] = [];
-  if (status.openGranules > 0) found.push(`${status.openGranules} granules are open at ${primary.name}`);
+  // What a copy with another history may lack stays open until the operator has decided.
+  const isSplit = status.copies.some((copy) => copy.state === "split-brain") && line.diverged.size > 0;
+  if (status.openGranules > 0 && !isSplit) found.push(`${status.openGranules} granules are open at ${primary.name}`);
   if (status.requestsInFlight > 0) found.push(`${status.requestsInFlight} requests are in flight at ${primary.name}`);
   for (const volume of status.volumes) {
     if (volume.state !== "ok") found.push(`volume ${volume.name} is ${volume.state} at ${primary.name}`);
   }
   for (const copy of status.copies) {
-    if (copy.state === "split-brain" && line.diverged.size > 0) continue;
+    if (copy.state === "split-brain" && isSplit) continue;
     if (copy.state !== "synchronized") found.push(`copy ${copy.site} is ${copy.state} (${copy.why})`);
     else if (copy.dirtyBytes > 0) found.push(`copy ${copy.site} is synchronized with ${copy.dirtyBytes} dirty bytes`);
   }

@@ -227,7 +227,7 @@ export class Host {
     if (record !== undefined) {
       oracle.answer(record, outcome, participants, forced);
       if (outcome !== "ok") return;
-      if (onLine) this.#line.acked(record, participants);
+      if (onLine) this.#line.acked(machine.name, record, participants);
       else this.#line.diverged.add(machine.name);
       for (const checker of this.#world.checkers) checker.onWriteAcked?.(record, ack);
     } else if (outcome === "ok" && onLine) {

@@ -24,8 +24,11 @@ export class Line {
   readonly group: GroupConfig;
   readonly oracle: Oracle;
   readonly sites: readonly string[];
-  /** Generation of the present reign. */
+  /** Counter and random id of the present reign's generation: two blind promotions share a counter, never an id (U56). */
   generation = 0;
+  tenure = "";
+  /** Ids of generations that the line has left behind. */
+  readonly formerTenures = new Set<string>();
   /** Sites that acked writes which the line lacks: their histories have diverged from it (U57). */
   readonly diverged = new Set<string>();
   readonly #knowledge: ReadonlyMap<string, SiteKnowledge>;
@@ -83,11 +86,12 @@ export class Line {
     return this.sites.filter((site) => (this.of(site).bit & bits) !== 0);
   }
 
-  /** A write was acked by these sites: the others lack it from now on. */
-  acked(write: WriteRecord, participants: number): void {
+  /** A write was acked by these sites: the others lack it from now on, and so does one that answered and lost its power. */
+  acked(primary: string, write: WriteRecord, participants: number): void {
     for (const site of this.sites) {
       const known = this.of(site);
-      if ((known.bit & participants) === 0) known.missedFrom = Math.min(known.missedFrom, write.ackedTick);
+      const forgot = site !== primary && known.powerLostAt >= 0;
+      if ((known.bit & participants) === 0 || forgot) known.missedFrom = Math.min(known.missedFrom, write.ackedTick);
     }
   }
 
@@ -115,8 +119,10 @@ export class Line {
   }
 
   /** A process serves at a site, and its image was judged: the line goes on from there. */
-  beginReign(site: string, generation: number): void {
+  beginReign(site: string, generation: number, tenure: string): void {
+    if (tenure !== this.tenure) this.formerTenures.add(this.tenure);
     this.generation = generation;
+    this.tenure = tenure;
     const mine = this.of(site);
     for (const other of this.sites) {
       const known = this.of(other);

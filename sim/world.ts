@@ -5,6 +5,7 @@ import type { Checker, CheckerFactory } from "./checker.ts";
 import { count } from "./counters.ts";
 import type { Counters } from "./counters.ts";
 import type { DiskState } from "./disk-state.ts";
+import { inspectGroup } from "./inspect.ts";
 import { Host } from "./host.ts";
 import { viewImages } from "./image-view.ts";
 import { Line } from "./line.ts";
@@ -166,27 +167,34 @@ export class World {
   /** A site serves: when it is the line's next reign, its image is judged first. */
   noteServing(machine: Machine, process: Process, line: Line, status: GroupStatus): void {
     const { reign } = line.oracle;
-    if (reign.life === process.life) {
+    if (reign.life === process.life && status.generation === line.generation) {
       for (const copy of line.observe(machine.name, status)) this.#noteJoined(line, copy);
       return;
     }
-    const known = reign.number > 0;
-    // A returned primary of an older generation that has not heard of its successor: what it acks is a branch.
-    if (known && status.generation < line.generation) return;
-    if (known && status.generation === line.generation && reign.site !== machine.name) {
-      this.report("I28", `${machine.name} and ${reign.site} are both primary in generation ${status.generation}`);
+    const tenure = this.tenureOf(machine, line, status);
+    if (reign.number > 0 && tenure !== line.tenure) {
+      // A primary that has not heard of its successor: what it acks is a branch.
+      if (line.formerTenures.has(tenure) || status.generation < line.generation) return;
+    } else if (reign.number > 0 && reign.site !== machine.name) {
+      this.report("I28", `${machine.name} and ${reign.site} are both primary in generation ${status.generation}, ${tenure}`);
       return;
     }
-    this.#judgeServing(machine, line, status);
+    this.#judgeServing(machine, line, status, tenure === line.tenure);
     line.oracle.beginReign(this.imagesOf(machine.name, line), process.life, status.generation);
-    line.beginReign(machine.name, status.generation);
+    line.beginReign(machine.name, status.generation, tenure);
     for (const copy of line.observe(machine.name, status)) this.#noteJoined(line, copy);
   }
 
-  #judgeServing(machine: Machine, line: Line, status: GroupStatus): void {
+  /** The id of the generation that a site's own record names, or the bare counter where it keeps no record. */
+  tenureOf(machine: Machine, line: Line, status: GroupStatus): string {
+    const found = inspectGroup(machine.disk.state, line.group, "current");
+    const id = found === undefined || "refused" in found ? undefined : found.record.history.at(-1)?.id;
+    return id ?? `generation ${status.generation}`;
+  }
+
+  #judgeServing(machine: Machine, line: Line, status: GroupStatus, restart: boolean): void {
     const { reign } = line.oracle;
     const name = machine.name;
-    const restart = reign.site === name && status.generation === line.generation;
     const key = `${line.group.name}@${name}`;
     const forced = this.forced.get(line.group.name) === name;
     this.tell(name, () => `serves group ${line.group.name} in generation ${status.generation}${forced ? ", by force" : ""}`);
@@ -196,7 +204,7 @@ export class World {
     if (!restart && line.diverged.delete(name)) this.count("situations:branch chosen");
     // Where the operator has chosen a branch, what it acked by itself is the line from now on.
     if (!restart) line.oracle.adoptBranch(name);
-    const claim = restart || reign.site === name ? line.restartClaim(name) : line.takeoverClaim(name, torn && forced);
+    const claim = restart ? line.restartClaim(name) : line.takeoverClaim(name, torn && forced);
     this.count(restart ? "situations:restart judged" : forced ? "situations:forced takeover judged" : "situations:takeover judged");
     const findings = line.oracle.judge(this.imagesOf(name, line), claim);
     const lostId = claim.powerLostAt >= 0 ? "N1" : restart ? "I2" : "I3";

@@ -12,8 +12,13 @@ import type { World } from "../world.ts";
  * has every acked write in whatever state it is, unless the operator has paused it.
  */
 export function ackChecker(world: World): Checker {
+  /** When a copy was last let go by an operator's pause: writes from before went on without it by his word. */
+  const pausedUntil = new Map<string, number>();
+
   function mustHold(ack: Ack, write: WriteRecord, view: View, why: string): void {
     for (const site of ack.line.sitesOf(ack.participants)) {
+      // A copy may lose its power between its answer and the reply that rests on it; only what was synced is still there.
+      if (view === "current" && ack.line.of(site).powerLostAt >= 0) continue;
       const missing = ack.line.oracle.lacks(world.imagesOf(site, ack.line, view), write);
       if (missing === undefined) continue;
       const isHere = site === ack.machine.name;
@@ -34,6 +39,7 @@ export function ackChecker(world: World): Checker {
       // Paused and stopped copies are the operator's doing; the plan of a promotion says that the old primary has
       // nothing.
       if (!isStrict || copy.state === "paused" || copy.state === "stopped" || copy.state === "split-brain") continue;
+      if ((pausedUntil.get(`${ack.line.group.name} ${copy.site}`) ?? -1) > write.invokedTick) continue;
       world.count("checks:I4");
       const missing = ack.line.oracle.lacks(world.imagesOf(copy.site, ack.line), write);
       if (missing === undefined) continue;
@@ -43,6 +49,11 @@ export function ackChecker(world: World): Checker {
 
   return {
     ids: ["I1", "I3", "I4"],
+    onEvent(_machine, event) {
+      const line = world.lines.get(event.group);
+      if (line === undefined || event.from !== "paused" || event.copy === undefined) return;
+      pausedUntil.set(`${event.group} ${event.copy}`, line.oracle.next());
+    },
     onWriteAcked(write, ack) {
       if (!ack.onLine) return;
       world.count("checks:I1");

@@ -12,6 +12,8 @@ import type { World } from "../world.ts";
 export function roleChecker(world: World): Checker {
   const inspector = new Inspector();
   const ackers = new Map<string, string>();
+  /** Ids of generations, by the life of the process that serves and the counter. */
+  const tenures = new Map<string, string>();
   const generations = new Map<string, number>();
 
   function durableGeneration(write: ImageWrite): number {
@@ -46,7 +48,10 @@ export function roleChecker(world: World): Checker {
   return {
     ids: ["I28", "I29", "N4"],
     onWriteAcked(write, ack) {
-      const key = `${ack.line.group.name} ${ack.status.generation}`;
+      const serving = `${ack.line.group.name} ${write.life} ${ack.status.generation}`;
+      let tenure = tenures.get(serving);
+      if (tenure === undefined) tenures.set(serving, (tenure = world.tenureOf(ack.machine, ack.line, ack.status)));
+      const key = `${ack.line.group.name} ${tenure}`;
       const other = ackers.get(key);
       world.count("checks:I28");
       ackers.set(key, ack.machine.name);

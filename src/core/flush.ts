@@ -115,7 +115,7 @@ export function roundLegDone(primary: Primary, round: FlushRound, out: PrimaryEf
   if (round.failure === "ok") {
     flush.coveredCompletions = round.startCompletions;
     flush.coveredLsn = Math.max(flush.coveredLsn, round.coverLsn);
-    for (const member of primary.members) noteSynced(primary, member);
+    noteSynced(primary);
     closeLegDone(primary, round, out);
   }
   for (const request of round.requests) reply(primary, request, round.failure, out);
@@ -150,22 +150,22 @@ export function writtenThrough(primary: Primary): number {
   return primary.nextLsn - 1;
 }
 
-/** Every write up to this LSN is synced at the primary and at all who take part. */
-export function syncedThrough(primary: Primary): number {
+// A volume that nobody wrote to since its last round holds nothing back. What was synced once stays so: never backwards.
+function noteSynced(primary: Primary): void {
   let lsn = primary.nextLsn - 1;
   for (const volume of primary.volumes) {
     if (volume.flush.coveredLsn < volume.lastLsn) lsn = Math.min(lsn, volume.flush.coveredLsn);
   }
-  return lsn;
-}
-
-function noteSynced(primary: Primary, member: Member): void {
-  if (member.stage === "synchronized") member.record.syncedLsn = syncedThrough(primary);
+  primary.syncedLsn = Math.max(primary.syncedLsn, lsn);
+  for (const member of primary.members) {
+    if (member.stage !== "synchronized") continue;
+    member.record.syncedLsn = Math.max(member.record.syncedLsn, primary.syncedLsn);
+  }
 }
 
 /** The lowest LSN synced at all members, absent ones at their last value (decision 4); copies close granules by it. */
 export function stableLsn(primary: Primary): number {
-  let lsn = syncedThrough(primary);
+  let lsn = primary.syncedLsn;
   for (const member of primary.members) lsn = Math.min(lsn, member.record.syncedLsn);
   return lsn;
 }

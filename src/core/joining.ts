@@ -1,4 +1,4 @@
-import { roundLegDone, syncedThrough } from "./flush.ts";
+import { roundLegDone } from "./flush.ts";
 import { noteState, shownState } from "./member-state.ts";
 import { allVolumesIndex } from "./primary-state.ts";
 import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
@@ -51,7 +51,7 @@ export function synchronized(
   if (member.stage !== "joining" || member.epoch !== epoch) return;
   const before = shownState(member);
   member.stage = "synchronized";
-  member.record.syncedLsn = syncedThrough(primary);
+  member.record.syncedLsn = Math.max(member.record.syncedLsn, primary.syncedLsn);
   member.resync.done = [];
   out.push({ kind: "eraseDirtyMaps", member: member.index });
   noteState(member, before, "has everything", out);

@@ -145,30 +145,9 @@ function issue(primary: Primary, volume: Volume, request: HostRequest, out: Prim
   volume.lastWriteMs = primary.nowMs;
   touch(volume, request.offset, request.length, lsn);
   primary.writing.add(request);
-  out.push({ kind: "image", request });
-}
-
-/** Reserves more LSNs durably, well before they are needed. */
-export function reserve(primary: Primary, out: PrimaryEffect[]): void {
-  const through = primary.nextLsn + limits.lsnReserve;
-  primary.record.lsnReserved = through;
-  askRecord(primary, { kind: "reserved", through }, out);
-}
-
-/** The image write has answered: now the members get it, in the order of LSNs. */
-export function imageDone(
-  primary: Primary,
-  request: HostRequest,
-  failure: IoFailure | undefined,
-  out: PrimaryEffect[],
-): void {
-  const volume = primary.volumes[request.volume];
-  assert(volume !== undefined, "an image write of an unknown volume was answered");
-  primary.writing.delete(request);
-  volume.completions += 1;
-  if (failure !== undefined) return imageFailed(primary, request, failure, out);
+  // The members first: what is on the wire travels while the image is written. LSN order is wire order.
   for (const member of primary.members) deliver(primary, member, request, out);
-  legDone(primary, request, out);
+  out.push({ kind: "image", request });
 }
 
 function deliver(
@@ -178,9 +157,8 @@ function deliver(
   out: PrimaryEffect[],
 ): void {
   if (!isFed(member)) {
-    if (mustHave(member)) waitForStrict(member, request);
-    else markAbsent(primary, member, request, out);
-    return;
+    assert(!mustHave(member), "a write was admitted although a strict member is away");
+    return markAbsent(primary, member, request, out);
   }
   // A region that the copier has not read yet goes over later as a whole, this write included (trap 3).
   if (member.stage === "resync" && !mustHave(member) && isPending(member, request)) return;
@@ -188,14 +166,11 @@ function deliver(
   sendWrite(member, request, out);
 }
 
-// The strict member was lost while the image write was under way.
-function waitForStrict(member: Member, request: HostRequest): void {
-  if (member.policy.loss.waits || member.stage === "opening") {
-    request.legs += 1;
-    member.resend.push(request);
-  } else {
-    request.failure = "io";
-  }
+/** Reserves more LSNs durably, well before they are needed. */
+export function reserve(primary: Primary, out: PrimaryEffect[]): void {
+  const through = primary.nextLsn + limits.lsnReserve;
+  primary.record.lsnReserved = through;
+  askRecord(primary, { kind: "reserved", through }, out);
 }
 
 function isPending(member: Member, request: HostRequest): boolean {
@@ -206,6 +181,21 @@ function isPending(member: Member, request: HostRequest): boolean {
     unitOf(map, request.offset),
     unitOf(map, request.offset + request.length - 1),
   );
+}
+
+/** The image write has answered. */
+export function imageDone(
+  primary: Primary,
+  request: HostRequest,
+  failure: IoFailure | undefined,
+  out: PrimaryEffect[],
+): void {
+  const volume = primary.volumes[request.volume];
+  assert(volume !== undefined, "an image write of an unknown volume was answered");
+  primary.writing.delete(request);
+  volume.completions += 1;
+  if (failure === undefined) legDone(primary, request, out);
+  else imageFailed(primary, request, failure, out);
 }
 
 /** F15: the host gets an error, and what the image now holds is unknown: dirty towards every member, durably, first. */

@@ -25,6 +25,8 @@ export type Primary = {
   nextLsn: number;
   /** LSNs below this are durably reserved. */
   lsnReserved: number;
+  /** Every write up to this LSN is synced here and at all who take part. */
+  syncedLsn: number;
   ticket: number;
   /** Writes whose image write has not answered, in LSN order. */
   readonly writing: Set<HostRequest>;

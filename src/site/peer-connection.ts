@@ -60,7 +60,7 @@ type Handshake = {
   readonly pool: HeaderPool;
   readonly decoder: FrameDecoder;
   readonly timer: Timer;
-  readonly onProven: (peer: Peer) => void;
+  readonly onProven: (peer: Peer, timer: Timer) => void;
   readonly onFailed: (why: string) => void;
   greeting: Greeting | undefined;
   peer: Peer | undefined;
@@ -82,27 +82,35 @@ export function dialPeer(
       handshake(identity, connection, {
         role: "dialer",
         expected: target.site,
-        onProven: (peer) => askFor(peer, target.document, done),
+        onProven: (peer, timer) => askFor(peer, timer, target.document, done),
         onFailed: (why) => done({ kind: "failed", isAbsent: false, why }),
       }),
   });
 }
 
-// The answer must come in time too: the handshake's timer has ended, so this one begins.
-function askFor(peer: Peer, document: unknown, done: (outcome: DialOutcome) => void): void {
+// The answer must come in time too, so the handshake's timer runs until it is there.
+function askFor(
+  peer: Peer,
+  timer: Timer,
+  document: unknown,
+  done: (outcome: DialOutcome) => void,
+): void {
   peer.onLost = (why) => done({ kind: "failed", isAbsent: false, why });
   peer.onFrame = (frame) => {
     const answer = decodeJson(frame);
     const { type } = frame.header;
     if (!answer.ok || (type !== frameType.opened && type !== frameType.refused)) {
-      peer.connection.close("it answered something else than OPENED or REFUSED");
-    } else if (type === frameType.refused) {
-      peer.onLost = ignore;
-      peer.onFrame = ignore;
+      return peer.connection.close("it answered something else than OPENED or REFUSED");
+    }
+    timer.cancel();
+    // From here on the peer is its new owner's, who hears of its end by handlers of his own.
+    peer.onLost = ignore;
+    peer.onFrame = ignore;
+    if (type === frameType.opened) {
+      done({ kind: "opened", peer, document: answer.value });
+    } else {
       peer.connection.close("refused");
       done({ kind: "refused", document: answer.value });
-    } else {
-      done({ kind: "opened", peer, document: answer.value });
     }
   };
   sendDocument(peer, frameType.open, document);
@@ -119,12 +127,13 @@ export function acceptPeer(
   return handshake(identity, connection, {
     role: "listener",
     expected: undefined,
-    onProven: (peer) => {
+    onProven: (peer, timer) => {
       peer.onFrame = (frame) => {
         const document = decodeJson(frame);
         if (frame.header.type !== frameType.open || !document.ok) {
           connection.close("it did not begin with OPEN");
         } else {
+          timer.cancel();
           onOpen(peer, document.value);
         }
       };
@@ -237,10 +246,9 @@ function take(state: Handshake, frame: Frame): string | undefined {
 }
 
 function becomePeer(state: Handshake, site: string): void {
-  state.timer.cancel();
   const { connection, pool } = state;
   state.peer = { site, connection, pool, onFrame: ignore, onChunkEnd: ignore, onLost: ignore };
-  state.onProven(state.peer);
+  state.onProven(state.peer, state.timer);
 }
 
 function judgeGreeting(state: Handshake, parsed: Result<Greeting>): Result<Greeting> {

@@ -1,3 +1,4 @@
+import { limits } from "#base/limits.ts";
 import { shownState } from "#core/member-state.ts";
 import { generationCounter } from "#core/history.ts";
 import { markedBytes } from "#core/region-map.ts";
@@ -65,7 +66,7 @@ function uriOf(group: Group, volume: string): string {
 function memberStatus(group: Group, primary: Primary, member: Member): CopyStatus {
   const inquiry = group.context.inquiries.of(member.site);
   const state = shownState(member) as CopyState;
-  const dirtyBytes = (member.dirty ?? []).reduce((sum, map) => sum + markedBytes(map), 0);
+  const dirtyBytes = missingBytes(primary, member);
   const isWell = member.stage === "synchronized";
   const lsn = primary.nextLsn - 1;
   const lagWrites = isWell ? 0 : Math.max(0, lsn - member.ackedLsn);
@@ -90,6 +91,14 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
     link: linkOf(inquiry, member),
     why: isWell ? "" : whyNot(member, inquiry),
   };
+}
+
+// What a lost strict member may lack is in the open map alone until it is back: nothing was acked without it since.
+function missingBytes(primary: Primary, member: Member): number {
+  if (member.stage === "synchronized") return 0;
+  const dirty = (member.dirty ?? []).reduce((sum, map) => sum + markedBytes(map), 0);
+  const isRemembered = dirty > 0 || member.stage !== "none";
+  return isRemembered ? dirty : primary.openGranules * limits.openGranuleBytes;
 }
 
 function imageOf(member: Member): CopyStatus["image"] {

@@ -134,7 +134,9 @@ function newStore(
   damage: readonly string[] = [],
   dirtyMaps: GroupStore["dirtyMaps"] = new Map(),
 ): GroupStore {
-  return { ...parts, damage, dirtyMaps, isFolderDirty: false, isSaving: false, saveWaiters: [] };
+  // A map that was missing has been made anew: its name is to be synced.
+  const isFolderDirty = damage.length > 0;
+  return { ...parts, damage, dirtyMaps, isFolderDirty, isSaving: false, saveWaiters: [] };
 }
 
 function loadStore(

@@ -1,0 +1,113 @@
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { AppError } from "#base/errors.ts";
+import { nbdUri, type Place, type ServerAddress } from "../place.ts";
+import { isListening, type Server, startServer } from "../processes.ts";
+import { type Contender, stopAll } from "./contender.ts";
+import { connectQmp, type Qmp } from "./qmp.ts";
+
+const readyMsMax = 120_000;
+const pollMs = 100;
+
+/**
+ * QEMU's own synchronous mirror: a storage daemon whose `blockdev-mirror` (`sync=full`, `copy-mode=write-blocking`) feeds
+ * the NBD export of a second one. A write is answered when both have it in their page cache, as with Antipode. The job is
+ * left in the state `ready`, in which every write goes to both.
+ */
+export const qemuMirror: Contender = {
+  title: "QEMU mirror",
+  async start(place) {
+    const copyAddress = await place.address("qemu-copy");
+    const copy = await startDaemon(place, "copy", copyAddress);
+    const sourceAddress = await place.address("qemu-source");
+    const source = await startDaemon(place, "source", sourceAddress);
+    const qmp = await connectQmp(source.monitor);
+    await qmp.run("blockdev-add", {
+      driver: "nbd",
+      "node-name": "target",
+      export: "disk",
+      server: serverOf(copyAddress),
+    });
+    await qmp.run("blockdev-mirror", {
+      "job-id": "mirror",
+      device: "disk",
+      target: "target",
+      sync: "full",
+      "copy-mode": "write-blocking",
+    });
+    await waitUntilReady(qmp);
+    return {
+      uri: nbdUri(sourceAddress, "disk"),
+      servers: [source.server, copy.server],
+      images: [source.image, copy.image],
+      async checkMirror() {
+        if (!(await isReady(qmp))) throw new AppError("failed", "QEMU's mirror is no longer ready");
+      },
+      async stop() {
+        qmp.close();
+        await stopAll([source.server, copy.server]);
+      },
+    };
+  },
+};
+
+type Daemon = { readonly server: Server; readonly image: string; readonly monitor: string };
+
+async function startDaemon(
+  place: Place,
+  role: "source" | "copy",
+  address: ServerAddress,
+): Promise<Daemon> {
+  const folder = place.folder(`qemu-${role}`);
+  const image = join(folder, "image");
+  // The job's full copy fills the target.
+  if (role === "source") place.createImage(image);
+  else place.createEmptyImage(image);
+  const monitor = place.controlSocket(`qemu-${role}`);
+  const nbd =
+    address.kind === "unix"
+      ? `addr.type=unix,addr.path=${address.path}`
+      : `addr.type=inet,addr.host=127.0.0.1,addr.port=${address.port}`;
+  const argv = [
+    ["--blockdev", `driver=file,node-name=file,filename=${image}`],
+    ["--blockdev", "driver=raw,node-name=disk,file=file"],
+    ["--nbd-server", nbd],
+    ["--export", "type=nbd,id=export,node-name=disk,name=disk,writable=on"],
+    ["--chardev", `socket,id=monitor,path=${monitor},server=on,wait=off`],
+    ["--monitor", "chardev=monitor"],
+  ];
+  const server = await startServer({
+    name: role,
+    command: ["qemu-storage-daemon", ...argv.flat()],
+    isReady: () => isListening(address),
+    signal: place.signal,
+  });
+  return { server, image, monitor };
+}
+
+function serverOf(address: ServerAddress): Readonly<Record<string, string>> {
+  return address.kind === "unix"
+    ? { type: "unix", path: address.path }
+    : { type: "inet", host: "127.0.0.1", port: String(address.port) };
+}
+
+async function waitUntilReady(qmp: Qmp): Promise<void> {
+  const deadlineMs = performance.now() + readyMsMax;
+  while (!(await isReady(qmp))) {
+    if (performance.now() > deadlineMs) {
+      throw new AppError("timeout", `QEMU's mirror was not ready within ${readyMsMax} ms`);
+    }
+    await sleep(pollMs);
+  }
+}
+
+async function isReady(qmp: Qmp): Promise<boolean> {
+  const jobs = (await qmp.run("query-block-jobs")) as readonly {
+    readonly device: string;
+    readonly ready: boolean;
+    readonly status: string;
+  }[];
+  const job = jobs.find(({ device }) => device === "mirror");
+  if (job === undefined) throw new AppError("failed", "QEMU's mirror job has ended");
+  return job.ready && job.status === "ready";
+}

@@ -1,0 +1,141 @@
+// `npm run bench`: Antipode beside its peers, on this machine, under the same load.
+//
+//   npm run bench                               everything, about half an hour
+//   npm run bench -- --quick                    2 runs of 2 s each: is all well? Not for conclusions
+//   npm run bench -- --rows "mirrored.*depth 1" rows whose name matches
+//   npm run bench -- --runs 3 --seconds 5
+//
+// Results are printed and kept under bench/results. Work files lie in .antipode/bench and are removed.
+
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { AppError } from "#base/errors.ts";
+import { readVersion } from "#control/version.ts";
+import { antipode, antipodeMirror } from "./contenders/antipode.ts";
+import type { Contender, Running } from "./contenders/contender.ts";
+import { nbdkit } from "./contenders/nbdkit.ts";
+import { qemuMirror } from "./contenders/qemu-mirror.ts";
+import { type Entrant, measureRow, type Timing } from "./measure.ts";
+import { createPlace } from "./place.ts";
+import { type ContenderName, planStages, type Stage } from "./plan.ts";
+import { runProgram } from "./processes.ts";
+import { formatReport, lookAround, type RowResult, summarizeRow, writeReport } from "./report.ts";
+
+const root = join(import.meta.dirname, "..");
+const results = join(import.meta.dirname, "results");
+
+const contenders: Readonly<Record<ContenderName, Contender>> = {
+  antipode,
+  "antipode-mirror": antipodeMirror,
+  nbdkit,
+  "qemu-mirror": qemuMirror,
+};
+
+const { timing, pattern } = readArguments(process.argv.slice(2));
+const startedAt = new Date();
+const stop = new AbortController();
+for (const signal of ["SIGTERM", "SIGHUP", "SIGINT"] as const) {
+  process.on(signal, () => stop.abort(new Error(`stopped by ${signal}`)));
+}
+try {
+  await bench();
+} catch (error: unknown) {
+  const cause: unknown = stop.signal.aborted ? stop.signal.reason : error;
+  console.error(`error: ${cause instanceof Error ? cause.message : String(cause)}`);
+  if (cause instanceof AppError && cause.hint !== undefined) console.error(`hint: ${cause.hint}`);
+  process.exitCode = cause instanceof AppError && cause.code === "usage" ? 2 : 1;
+} finally {
+  // Whatever an error left running.
+  stop.abort();
+}
+
+async function bench(): Promise<void> {
+  const stages = planStages(pattern);
+  if (stages.length === 0) throw new AppError("usage", `no row matches ${String(pattern)}`);
+  const surroundings = lookAround(root, readVersion());
+  const rows: RowResult[] = [];
+  for (const stage of stages) rows.push(...(await runStage(stage)));
+  const report = {
+    format: 1,
+    startedAt: startedAt.toISOString(),
+    timing,
+    surroundings,
+    rows,
+  } as const;
+  const name = startedAt.toISOString().slice(0, 16).replace(":", "");
+  writeReport(results, name, report);
+  console.log(formatReport(report).join("\n"));
+  console.log(`\nkept as bench/results/${name}.txt and .json`);
+}
+
+/** Starts all contenders of a stage, measures its rows, and stops them again. */
+async function runStage(stage: Stage): Promise<readonly RowResult[]> {
+  const place = createPlace(root, stage, stop.signal);
+  const entrants = new Map<ContenderName, Entrant>();
+  const rows: RowResult[] = [];
+  try {
+    for (const name of new Set(stage.rows.flatMap(({ ours, peer }) => [ours, peer]))) {
+      const contender = contenders[name];
+      progress(`${stage.socket}: starting ${contender.title}`);
+      entrants.set(name, { contender, running: await contender.start(place) });
+    }
+    for (const row of stage.rows) {
+      progress(row.id);
+      const [ours, peer] = [entrants.get(row.ours), entrants.get(row.peer)];
+      if (ours === undefined || peer === undefined) throw new Error(`${row.id} lacks a contender`);
+      const runs = await measureRow({ row, timing, signal: stop.signal }, { ours, peer });
+      const titles = { ours: ours.contender.title, peer: peer.contender.title };
+      const result = summarizeRow(row, titles, runs);
+      progress(`  ratio ${result.ratio.median.toFixed(2)}`);
+      rows.push(result);
+    }
+    for (const { contender, running } of entrants.values()) {
+      await running.stop();
+      if (stage.volume.isFilled) await compareImages(contender, running);
+    }
+    return rows;
+  } finally {
+    for (const { running } of entrants.values()) await running.stop();
+    place.remove();
+  }
+}
+
+/** A mirror whose legs differ has not done the work that was measured. */
+async function compareImages(contender: Contender, { images }: Running): Promise<void> {
+  const [source, copy] = images;
+  if (source === undefined || copy === undefined) return;
+  try {
+    await runProgram("cmp", ["--silent", source, copy], stop.signal);
+  } catch (cause: unknown) {
+    throw new AppError("failed", `${contender.title}: the mirror's images differ`, { cause });
+  }
+}
+
+function readArguments(argv: readonly string[]): { timing: Timing; pattern: RegExp } {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      quick: { type: "boolean", default: false },
+      rows: { type: "string", default: "" },
+      runs: { type: "string" },
+      seconds: { type: "string" },
+    },
+  });
+  const number = (text: string | undefined, otherwise: number): number => {
+    if (text === undefined) return otherwise;
+    if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
+    console.error(`error: ${JSON.stringify(text)} is not a whole number from 1 to 9999`);
+    process.exit(2);
+  };
+  return {
+    timing: {
+      runs: number(values.runs, values.quick ? 2 : 5),
+      seconds: number(values.seconds, values.quick ? 2 : 10),
+    },
+    pattern: new RegExp(values.rows),
+  };
+}
+
+function progress(text: string): void {
+  console.error(text);
+}

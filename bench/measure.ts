@@ -1,0 +1,101 @@
+import fs from "node:fs";
+import { GiB, KiB } from "#base/limits.ts";
+import type { Contender, Running } from "./contenders/contender.ts";
+import { type FioRun, runFio } from "./fio.ts";
+import type { Row } from "./plan.ts";
+
+/** One run: what the host saw, and what all processes of the contender took together. */
+export type Measured = FioRun & {
+  readonly cpuSecondsPerGiB: number;
+  readonly peakBytes: number;
+};
+
+/** A row's runs, in the order in which they were made; run i of one followed or preceded run i of the other. */
+export type RowRuns = { readonly ours: readonly Measured[]; readonly peer: readonly Measured[] };
+
+export type Timing = { readonly runs: number; readonly seconds: number };
+
+/** What the two have in common. */
+export type RowOptions = {
+  readonly row: Row;
+  readonly timing: Timing;
+  readonly signal: AbortSignal;
+};
+
+/** A contender that is up. */
+export type Entrant = { readonly contender: Contender; readonly running: Running };
+
+/** Kernel ticks in /proc are hundredths of a second on every Linux that Node runs on (USER_HZ). */
+const ticksPerSecond = 100;
+const warmUpSecondsMax = 2;
+
+/**
+ * Measures the two in turn, and who goes first alternates, so that both meet the same machine. A warm-up that is not
+ * counted precedes: compilers, caches and connections get the same chance.
+ */
+export async function measureRow(
+  options: RowOptions,
+  { ours, peer }: { readonly ours: Entrant; readonly peer: Entrant },
+): Promise<RowRuns> {
+  const { timing } = options;
+  const runs: { ours: Measured[]; peer: Measured[] } = { ours: [], peer: [] };
+  const warmUpSeconds = Math.min(warmUpSecondsMax, timing.seconds);
+  for (const { running } of [ours, peer]) await measureRun(options, running, warmUpSeconds);
+  for (let run = 0; run < timing.runs; run++) {
+    const sides = run % 2 === 0 ? (["ours", "peer"] as const) : (["peer", "ours"] as const);
+    for (const side of sides) {
+      const { running } = side === "ours" ? ours : peer;
+      runs[side].push(await measureRun(options, running, timing.seconds));
+    }
+  }
+  return runs;
+}
+
+async function measureRun(
+  { row, signal }: RowOptions,
+  running: Running,
+  seconds: number,
+): Promise<Measured> {
+  const pids = running.servers.map(({ pid }) => pid);
+  for (const pid of pids) resetPeak(pid);
+  const cpuBefore = sum(pids.map(cpuSeconds));
+  const job = { uri: running.uri, load: row.load, areaBytes: row.areaBytes, seconds };
+  const fio = await runFio(job, signal);
+  const cpu = sum(pids.map(cpuSeconds)) - cpuBefore;
+  const peakBytes = sum(pids.map(peakOf));
+  await running.checkMirror();
+  // What a run leaves to the kernel's write-back must not burden the next one, whose contender is another.
+  for (const image of running.images) syncFile(image);
+  return { ...fio, cpuSecondsPerGiB: cpu / (fio.bytesWritten / GiB), peakBytes };
+}
+
+/** User and system time of a process and its threads (proc(5), fields 14 and 15 of `stat`). */
+function cpuSeconds(pid: number): number {
+  const stat = fs.readFileSync(`/proc/${pid}/stat`, "utf8");
+  // The second field is the program's name, which may hold anything; the third comes after the last parenthesis.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+}
+
+/** The most memory that a process held at a time since `resetPeak`, in bytes. */
+function peakOf(pid: number): number {
+  const status = fs.readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * KiB;
+}
+
+function resetPeak(pid: number): void {
+  fs.writeFileSync(`/proc/${pid}/clear_refs`, "5");
+}
+
+function syncFile(path: string): void {
+  const file = fs.openSync(path, "r+");
+  try {
+    fs.fdatasyncSync(file);
+  } finally {
+    fs.closeSync(file);
+  }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
