@@ -1,6 +1,7 @@
 import type { Line } from "./line.ts";
 import { primaryOf, promote } from "./operator.ts";
 import { differences } from "./image-view.ts";
+import { inspectGroup } from "./inspect.ts";
 import type { World } from "./world.ts";
 
 /** How long a healed world may take to come to rest, in virtual time (I31). */
@@ -62,18 +63,27 @@ function blockersOf(world: World, line: Line): string[] {
   if (!status.serving) return [`${primary.name} does not serve: ${status.why}`];
   const found: string[] = [];
   // What a copy with another history may lack stays open until the operator has decided.
-  const isSplit = status.copies.some((copy) => copy.state === "split-brain") && line.diverged.size > 0;
+  const isSplit = status.copies.some((copy) => copy.state === "split-brain");
   if (status.openGranules > 0 && !isSplit) found.push(`${status.openGranules} granules are open at ${primary.name}`);
   if (status.requestsInFlight > 0) found.push(`${status.requestsInFlight} requests are in flight at ${primary.name}`);
   for (const volume of status.volumes) {
     if (volume.state !== "ok") found.push(`volume ${volume.name} is ${volume.state} at ${primary.name}`);
   }
   for (const copy of status.copies) {
-    if (copy.state === "split-brain" && isSplit) continue;
+    if (copy.state === "split-brain" && haveDiverged(world, line, primary.name, copy.site)) continue;
     if (copy.state !== "synchronized") found.push(`copy ${copy.site} is ${copy.state} (${copy.why})`);
     else if (copy.dirtyBytes > 0) found.push(`copy ${copy.site} is synchronized with ${copy.dirtyBytes} dirty bytes`);
   }
   return found;
+}
+
+/** Whether a copy has been primary, or has acked alone, in a way that the primary's history does not continue (U57). */
+function haveDiverged(world: World, line: Line, primary: string, copy: string): boolean {
+  const [mine, its] = [primary, copy].map((site) => {
+    const found = inspectGroup(world.machine(site).disk.state, line.group, "current");
+    return found === undefined || "refused" in found ? [] : found.record.history.map(({ id }) => id);
+  });
+  return line.diverged.has(copy) || its?.some((id, place) => mine?.[place] !== id) === true;
 }
 
 function help(world: World, line: Line): void {
@@ -101,6 +111,7 @@ function help(world: World, line: Line): void {
 /** The third phase: images byte for byte, then a clean stop of every site. */
 export function stopAll(world: World): void {
   compareImages(world);
+  world.troubleUs = world.scheduler.nowUs;
   let stopped = 0;
   const sites = [...world.machines.values()].filter((machine) => machine.site !== undefined);
   for (const machine of sites) machine.site?.stop(() => (stopped += 1));

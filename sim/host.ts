@@ -91,7 +91,9 @@ export class Host {
 
   #think(): void {
     this.#thinking += 1;
-    const thinkUs = this.#rng.exponential(this.shape.thinkUs);
+    // In bursts, as hosts work: many short pauses and some long ones.
+    const burst = this.#rng.chance(0.8);
+    const thinkUs = this.#rng.exponential(this.shape.thinkUs * (burst ? 0.05 : 4.8));
     this.#world.scheduler.after(thinkUs, undefined, eventKind.host, () => {
       this.#thinking -= 1;
       if (this.active) this.#act(this.#drawAct(), false);

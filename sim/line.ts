@@ -62,7 +62,7 @@ export class Line {
     const joined: string[] = [];
     for (const copy of status.copies) {
       const known = this.of(copy.site);
-      const whole = status.serving && copy.state === "synchronized";
+      const whole = copy.state === "synchronized";
       if (whole && !known.participant) {
         known.missedFrom = Infinity;
         known.powerLostAt = -1;

@@ -117,6 +117,8 @@ export function promote(
       world.report("I30", `${site} was promoted without force though its image was ${image}`);
     }
     if (outcome?.ok === false && force) world.forced.delete(group);
+    const lossless = outcome?.ok === true && outcome.plan.some((line) => /(^|; )nothing is lost/.test(line));
+    if (lossless) world.lossless.add(`${group}@${site}`);
     if (outcome?.ok === true) for (const host of world.hosts) if (host.shape.group === group) host.moveTo(site);
     done(outcome?.ok === true);
   });

@@ -264,9 +264,12 @@ export class Oracle {
       const [volume, sector] = placeOf(key);
       const candidates = this.candidates(volume, sector, image.held(volume, sector));
       const held = candidates[candidates.length - 1];
+      // Where the operator chose an image from before a loss, what it holds is not lost any more.
+      for (const candidate of candidates) if (candidate !== undefined) this.#lost.get(key)?.delete(candidate.id);
       for (const id of history) {
         const write = this.writes[id];
         if (write === undefined || candidates.includes(write)) continue;
+        if (write.life === life && write.outcome === "none") continue;
         if (held !== undefined && this.isSurelyOlder(write, held)) continue;
         let lost = this.#lost.get(key);
         if (lost === undefined) this.#lost.set(key, (lost = new Map()));
@@ -274,7 +277,11 @@ export class Oracle {
       }
     }
     // Requests that reached the process before it served were held, and are of this reign.
-    for (const write of this.writes) if (write !== undefined && write.life === life) this.#join(write);
+    for (const write of this.writes) {
+      if (write === undefined || write.life !== life) continue;
+      this.#join(write);
+      if (write.outcome === "none") write.reign = this.reign.number;
+    }
   }
 
   #join(write: WriteRecord): void {
@@ -287,9 +294,11 @@ export class Oracle {
    * The operator has chosen a site that went on by itself: what it acked off the line counts from now on, and what the line
    * had instead is given up.
    */
-  adoptBranch(site: string): void {
+  adoptBranch(site: string, life: number): void {
     for (const write of this.writes) {
-      if (write?.site === site) this.#join(write);
+      if (write?.site !== site) continue;
+      // What the new reign itself has not answered yet is not of the branch.
+      if (write.life !== life || write.ackedTick < Infinity) this.#join(write);
     }
   }
 

@@ -67,6 +67,7 @@ export type Swarm = {
 export type HostShape = {
   readonly group: string;
   readonly inFlightMax: number;
+  /** Mean time between an answer and the next request in its place. */
   readonly thinkUs: number;
   readonly sectorsMax: number;
   /** Share of requests that fall on a few hot places. */
@@ -84,6 +85,8 @@ export function drawSwarm(rng: Prng): Swarm {
   const groups = rng.chance(0.85) ? ["bank"] : ["bank", "shop"];
   const config = drawConfig(rng, sites, groups);
   const operator = rng.chance(0.5) ? drawSome(rng, operatorKinds, 2) : [];
+  const faultsUs = rng.logUniform(1.5e6, 8e6);
+  const requestsMax = rng.between(80, 400);
   return {
     config,
     sites,
@@ -91,10 +94,10 @@ export function drawSwarm(rng: Prng): Swarm {
     operator,
     faultGapUs: rng.logUniform(120e3, 1500e3),
     operatorGapUs: rng.logUniform(500e3, 3000e3),
-    faultsUs: rng.logUniform(2e6, 8e6),
+    faultsUs,
     clones: rng.chance(0.6) ? rng.between(1, 4) : 0,
-    hosts: drawHosts(rng, groups),
-    requestsMax: rng.between(80, 400),
+    hosts: drawHosts(rng, groups, faultsUs / requestsMax),
+    requestsMax,
     network: {
       delayUs: rng.logUniform(50, 8000),
       bytesPerSecond: rng.chance(0.8) ? 1e9 : rng.logUniform(2e5, 1e8),
@@ -178,7 +181,8 @@ export function makeConfig(sites: readonly string[], groups: ReadonlyMap<string,
   return { path: "sim.yaml", cluster: "sim", sites: bySite, groups, secret, insecure: false };
 }
 
-function drawHosts(rng: Prng, groups: readonly string[]): readonly HostShape[] {
+/** The hosts' pace is drawn so that their requests last about as long as the faults do. */
+function drawHosts(rng: Prng, groups: readonly string[], requestGapUs: number): readonly HostShape[] {
   const hosts: HostShape[] = [];
   for (const group of groups) {
     for (let i = rng.between(1, 3); i > 0; i -= 1) {
@@ -193,14 +197,15 @@ function drawHosts(rng: Prng, groups: readonly string[]): readonly HostShape[] {
       hosts.push({
         group,
         inFlightMax: rng.pick([1, 2, 4, 8]),
-        thinkUs: rng.logUniform(500, 40e3),
+        thinkUs: 0,
         sectorsMax: rng.pick([1, 8, 8, 24, 64]),
         hotShare: rng.pick([0, 0.5, 0.9]),
         mix,
       });
     }
   }
-  return hosts;
+  const inFlight = hosts.reduce((sum, host) => sum + host.inFlightMax, 0);
+  return hosts.map((host) => ({ ...host, thinkUs: requestGapUs * inFlight }));
 }
 
 function drawDisk(rng: Prng): DiskBehaviour {

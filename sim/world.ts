@@ -12,7 +12,7 @@ import { Line } from "./line.ts";
 import { Machine } from "./machine.ts";
 import type { CrashKind } from "./machine.ts";
 import { Network } from "./network.ts";
-import type { Finding } from "./oracle.ts";
+import type { Claim, Finding } from "./oracle.ts";
 import type { Process } from "./process.ts";
 import { createPrng } from "./prng.ts";
 import type { Prng } from "./prng.ts";
@@ -62,6 +62,8 @@ export class World {
   readonly forced = new Map<string, string>();
   /** Image states that sites claimed when an operator promoted them, by group and site. */
   readonly claimedImage = new Map<string, string>();
+  /** Groups and sites whose promotion was answered with a plan that says that nothing is lost. */
+  readonly lossless = new Set<string>();
   /** Site starts that failed while their disk was misbehaving may fail; all others are findings. */
   expectStartFailures = false;
   /** When anything was last done to this world that could make a site lose sight of another (I35). */
@@ -203,7 +205,7 @@ export class World {
     const torn = this.claimedImage.get(key) === "synchronizing" || this.claimedImage.get(key) === "out-of-sync";
     if (!restart && line.diverged.delete(name)) this.count("situations:branch chosen");
     // Where the operator has chosen a branch, what it acked by itself is the line from now on.
-    if (!restart) line.oracle.adoptBranch(name);
+    if (!restart) line.oracle.adoptBranch(name, machine.process?.life ?? -1);
     const claim = restart ? line.restartClaim(name) : line.takeoverClaim(name, torn && forced);
     this.count(restart ? "situations:restart judged" : forced ? "situations:forced takeover judged" : "situations:takeover judged");
     const findings = line.oracle.judge(this.imagesOf(name, line), claim);
@@ -211,10 +213,20 @@ export class World {
     for (const finding of findings) {
       this.report(finding.id === "lost" ? lostId : finding.id, `at the start of a reign: ${finding.message}`);
     }
+    if (!restart && this.lossless.delete(key)) this.#judgeLossless(line, name, claim);
     const gaveUp = line.of(name).missedFrom < Infinity || claim.allAckedBefore < Infinity;
     if (!restart && gaveUp && reign.site !== name) line.diverged.add(reign.site);
     this.forced.delete(line.group.name);
     this.claimedImage.delete(key);
+  }
+
+  /** The plan of the promotion said that nothing is lost: then every ack must be kept (I33). */
+  #judgeLossless(line: Line, site: string, claim: Claim): void {
+    this.count("checks:I33");
+    const all: Claim = { ...claim, allAckedBefore: Infinity, mayHoldLost: true, cut: false };
+    for (const finding of line.oracle.judge(this.imagesOf(site, line), all)) {
+      if (finding.id === "lost") this.report("I33", `the plan of the promotion said that nothing is lost: ${finding.message}`);
+    }
   }
 
   imagesOf(site: string, line: Line, view: "current" | "durable" = "current") {

@@ -1,6 +1,5 @@
 import fs from "node:fs";
 import { join } from "node:path";
-import { AppError } from "#base/errors.ts";
 import { nbdUri, type Place, type ServerAddress } from "../place.ts";
 import { isListening, runProgram, startServer } from "../processes.ts";
 import { type Contender, stopAll } from "./contender.ts";

@@ -68,13 +68,14 @@ async function startDaemon(
     address.kind === "unix"
       ? `addr.type=unix,addr.path=${address.path}`
       : `addr.type=inet,addr.host=127.0.0.1,addr.port=${address.port}`;
+  // Options work in their order: when the export is there, so is the monitor.
   const argv = [
+    ["--chardev", `socket,id=monitor,path=${monitor},server=on,wait=off`],
+    ["--monitor", "chardev=monitor"],
     ["--blockdev", `driver=file,node-name=file,filename=${image}`],
     ["--blockdev", "driver=raw,node-name=disk,file=file"],
     ["--nbd-server", nbd],
     ["--export", "type=nbd,id=export,node-name=disk,name=disk,writable=on"],
-    ["--chardev", `socket,id=monitor,path=${monitor},server=on,wait=off`],
-    ["--monitor", "chardev=monitor"],
   ];
   const server = await startServer({
     name: role,

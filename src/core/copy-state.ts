@@ -29,7 +29,7 @@ export type Copy = {
   syncedLsn: number;
 };
 
-export type CopySession = { readonly epoch: number; readonly from: string; begun: boolean };
+export type CopySession = { readonly number: number; readonly from: string; begun: boolean };
 
 export type Blocked =
   | { readonly on: "openMap"; readonly ticket: number }
@@ -48,7 +48,7 @@ export type CopyVolume = {
 /** One frame of the session, as the machine needs it. */
 export type CopyWork = {
   /** The session it came by: an answer to a lost session goes nowhere. */
-  readonly epoch: number;
+  readonly session: number;
   readonly kind: CopyWorkKind;
   readonly volume: number;
   readonly offset: number;
@@ -87,7 +87,7 @@ export type CopyBegin = {
 };
 
 export type CopyEvent =
-  | { readonly kind: "opened"; readonly epoch: number; readonly from: string }
+  | { readonly kind: "opened"; readonly session: number; readonly from: string }
   | { readonly kind: "work"; readonly work: CopyWork }
   | { readonly kind: "lost"; readonly why: string }
   | { readonly kind: "openMapDurable"; readonly ticket: number }

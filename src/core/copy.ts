@@ -15,7 +15,7 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
   switch (event.kind) {
     case "opened":
       endSession(copy);
-      copy.session = { epoch: event.epoch, from: event.from, begun: false };
+      copy.session = { number: event.session, from: event.from, begun: false };
       break;
     case "work":
       if (copy.session !== undefined) push(copy.queue, event.work);
@@ -104,7 +104,7 @@ function imagesAreDone(copy: Copy): boolean {
 }
 
 function isCurrent(copy: Copy, work: CopyWork): boolean {
-  return copy.session?.epoch === work.epoch;
+  return copy.session?.number === work.session;
 }
 
 function volumeOf(copy: Copy, work: CopyWork): CopyVolume {
@@ -306,7 +306,10 @@ function becomeSynchronized(copy: Copy, work: CopyWork, out: CopyEffect[]): bool
   const before = record.image;
   for (const volume of copy.volumes) {
     for (const open of volume.open.values()) {
-      if (open.lastLsn === Number.POSITIVE_INFINITY) open.lastLsn = work.lsn;
+      // A write after the join's LSN may have gone in there already.
+      if (open.lastLsn === Number.POSITIVE_INFINITY) {
+        open.lastLsn = Math.max(work.lsn, copy.receivedLsn);
+      }
     }
   }
   record.image = "synchronized";

@@ -1,11 +1,11 @@
 import type { HostRequest } from "#ports/host-request.ts";
 import { roundLegDone } from "./flush.ts";
 import { legDone } from "./legs.ts";
+import { mapOf } from "./member-maps.ts";
 import { orOpenInto } from "./open-map.ts";
 import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
-import { createRegionMap, markBytes, unitOf, unmark } from "./region-map.ts";
-import type { RegionMap } from "./region-map.ts";
+import { markBytes } from "./region-map.ts";
 
 // The fracture log: what a member lacks, by regions, from the moment it is lost until a resync has brought everything
 // over.
@@ -26,14 +26,7 @@ export function fracture(
   if (member.dirty === undefined && !alone) return;
   if (member.record.phase === "synchronized") member.record.phase = "dirty";
   member.record.alone ||= alone;
-  const earlier = member.fracturing;
-  const ticket = primary.ticket + 1;
-  member.fracturing = {
-    ticket,
-    requests: earlier?.requests ?? [],
-    rounds: earlier?.rounds ?? [],
-  };
-  askRecord(primary, { kind: "fractured", member, ticket }, out);
+  awaitRecord(primary, member, out);
 }
 
 /** The loss is on record: what waited for the member no longer does. */
@@ -62,11 +55,25 @@ export function markAbsent(
   if (markBytes(map, request.offset, request.length) > 0) {
     out.push({ kind: "writeDirtyMaps", member: member.index });
   }
-  if (
-    member.record.phase !== "blank" &&
-    (!member.record.alone || member.record.phase === "synchronized")
-  ) {
-    fracture(primary, member, true, out);
+  recordAlone(primary, member, request, out);
+}
+
+/**
+ * This write will be acked without the member: the first such ack waits until that is on record, since decision 9 rests on
+ * it. A member that never had a whole image is no candidate for a promotion, and needs none.
+ */
+export function recordAlone(
+  primary: Primary,
+  member: Member,
+  request: HostRequest,
+  out: PrimaryEffect[],
+): void {
+  const { record } = member;
+  if (record.phase === "blank") return;
+  if (!record.alone || record.phase === "synchronized") {
+    record.alone = true;
+    record.phase = "dirty";
+    awaitRecord(primary, member, out);
   }
   if (member.fracturing !== undefined) {
     request.legs += 1;
@@ -74,42 +81,13 @@ export function markAbsent(
   }
 }
 
-export function mapOf(
-  primary: Primary,
-  member: Member,
-  volume: number,
-  out: PrimaryEffect[],
-): RegionMap {
-  const map = dirtyOf(primary, member, out)[volume];
-  if (map === undefined) throw new RangeError(`there is no volume ${volume}`);
-  return map;
-}
-
-/** The member's dirty maps, made when it has none: from then on it counts as lacking something. */
-export function dirtyOf(
-  primary: Primary,
-  member: Member,
-  out: PrimaryEffect[],
-): readonly RegionMap[] {
-  if (member.dirty === undefined) {
-    member.dirty = primary.volumes.map((volume) =>
-      createRegionMap(volume.bytes, primary.record.regionBytes),
-    );
-    out.push({ kind: "createDirtyMaps", member: member.index });
-  }
-  return member.dirty;
-}
-
-/** A disk that has nothing: every region is dirty (U54). */
-export function markAll(primary: Primary, member: Member, out: PrimaryEffect[]): void {
-  const maps = dirtyOf(primary, member, out);
-  for (const volume of primary.volumes) {
-    const map = maps[volume.index];
-    if (map !== undefined) markBytes(map, 0, volume.bytes);
-  }
-}
-
-/** The member has synced this range: it is dirty no more. */
-export function unmarkRange(map: RegionMap, offset: number, length: number): void {
-  unmark(map, unitOf(map, offset), unitOf(map, offset + length - 1));
+// Whoever waited for an earlier record of the loss waits for this one too.
+function awaitRecord(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const ticket = primary.ticket + 1;
+  member.fracturing = {
+    ticket,
+    requests: member.fracturing?.requests ?? [],
+    rounds: member.fracturing?.rounds ?? [],
+  };
+  askRecord(primary, { kind: "fractured", member, ticket }, out);
 }

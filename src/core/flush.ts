@@ -1,9 +1,17 @@
 import { limits } from "#base/limits.ts";
 import type { IoFailure } from "#base/errors.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
+import { mapOf } from "./member-maps.ts";
 import { mustHave } from "./member-state.ts";
-import { closeGranules, idleLsn } from "./open-map.ts";
-import type { FlushRound, Member, Primary, PrimaryEffect, Volume } from "./primary-state.ts";
+import { closeGranules, idleLsn, orOpenInto } from "./open-map.ts";
+import type {
+  FlushRound,
+  Member,
+  MemberFlush,
+  Primary,
+  PrimaryEffect,
+  Volume,
+} from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { reply } from "./replies.ts";
 
@@ -56,33 +64,54 @@ function startRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): voi
   volume.flush.waiting = [];
   volume.flush.wanted = false;
   volume.flush.running = round;
-  for (const member of primary.members) addMemberLeg(member, round, out);
+  for (const member of primary.members) addMemberLeg(primary, member, round, out);
   out.push({ kind: "syncImage", volume: volume.index, ticket: round.ticket });
 }
 
-function addMemberLeg(member: Member, round: FlushRound, out: PrimaryEffect[]): void {
+function addMemberLeg(
+  primary: Primary,
+  member: Member,
+  round: FlushRound,
+  out: PrimaryEffect[],
+): void {
   const participates = member.stage === "joining" || member.stage === "synchronized";
   if (participates || member.stage === "resync") {
     // A member under resync holds no host up, but it is fed: what it has not synced must stay open.
     round.closeLegs += 1;
     if (participates) round.legs += 1;
-    member.flushes.set(round.ticket, { kind: "round", round, participates });
-    out.push({
-      kind: "sendFlush",
-      member: member.index,
-      volume: round.volume.index,
-      ticket: round.ticket,
-    });
+    const flush = { kind: "round", round, participates, atMs: primary.nowMs } as const;
+    askFlush(member, round.volume.index, flush, out);
     if (participates) return;
   }
   if (member.fracturing !== undefined) {
     round.legs += 1;
     member.fracturing.rounds.push(round);
   } else if (mustHave(member)) {
-    // A flush may not be answered while a strict member still lacks what an earlier power cut took from it.
+    addStrictLeg(primary, member, round);
+  }
+}
+
+// A flush may not be answered while a strict member lacks what an earlier power cut took from it. But nobody waits for it
+// any more while draining: its requests are refused, and the last syncs do without it, since what it lacks is on record.
+function addStrictLeg(primary: Primary, member: Member, round: FlushRound): void {
+  if (primary.drain === undefined) {
     round.legs += 1;
     member.flushWaits.push(round);
+  } else if (primary.drain.phase === "requests") {
+    round.failure = "gone";
   }
+}
+
+/** Asks a member to sync a volume (or all), and remembers what for. Tickets are 32 bits on the wire, and so here. */
+export function askFlush(
+  member: Member,
+  volume: number,
+  flush: MemberFlush,
+  out: PrimaryEffect[],
+): void {
+  member.flushTicket = (member.flushTicket + 1) % 0x1_0000_0000;
+  member.flushes.set(member.flushTicket, flush);
+  out.push({ kind: "sendFlush", member: member.index, volume, ticket: member.flushTicket });
 }
 
 /** The image has answered the sync of a round. */
@@ -100,7 +129,12 @@ export function imageSynced(
   if (volume === undefined || round === undefined || round.ticket !== synced.ticket) return;
   if (synced.failure !== undefined) {
     failVolume(primary, volume, `fdatasync failed: ${synced.failure.message}`, out);
+    volume.hasLostSync = true;
     round.failure = "io";
+    doubtVolume(primary, volume, out);
+    // The hosts hear of it when it is on record.
+    round.legs += 1;
+    askRecord(primary, { kind: "failRound", round }, out);
   }
   roundLegDone(primary, round, out);
 }
@@ -168,6 +202,18 @@ export function stableLsn(primary: Primary): number {
   let lsn = primary.syncedLsn;
   for (const member of primary.members) lsn = Math.min(lsn, member.record.syncedLsn);
   return lsn;
+}
+
+// The kernel may have dropped what it could not write: wherever the volume is open, image and copies may differ.
+function doubtVolume(primary: Primary, volume: Volume, out: PrimaryEffect[]): void {
+  for (const member of primary.members) {
+    if (volume.open.size > 0) orOpenInto(mapOf(primary, member, volume.index, out), volume);
+    if (member.dirty !== undefined && member.record.phase === "synchronized") {
+      member.record.phase = "dirty";
+    }
+    const why = `${volume.name} has failed at the primary`;
+    if (member.stage !== "none") out.push({ kind: "closeSession", member: member.index, why });
+  }
 }
 
 /** A failed sync or write is final for the volume: nobody retries and hopes (DESIGN §5, trap 8). */

@@ -1,4 +1,4 @@
-import { roundLegDone } from "./flush.ts";
+import { askFlush, roundLegDone } from "./flush.ts";
 import { noteState, shownState } from "./member-state.ts";
 import { allVolumesIndex } from "./primary-state.ts";
 import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
@@ -21,15 +21,9 @@ export function join(primary: Primary, member: Member, out: PrimaryEffect[]): vo
       }
     });
   }
-  primary.ticket += 1;
   const coverLsn = primary.nextLsn - 1;
-  member.flushes.set(primary.ticket, { kind: "joining", coverLsn });
-  out.push({
-    kind: "sendFlush",
-    member: member.index,
-    volume: allVolumesIndex,
-    ticket: primary.ticket,
-  });
+  member.stageAtMs = primary.nowMs;
+  askFlush(member, allVolumesIndex, { kind: "joining", coverLsn, atMs: primary.nowMs }, out);
 }
 
 /** The member has recorded that it is synchronized; now we do, and erase what marked it dirty in the same commit. */

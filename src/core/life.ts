@@ -1,8 +1,9 @@
 import type { HostRequest } from "#ports/host-request.ts";
-import { fracture, mapOf } from "./dirty-maps.ts";
+import { fracture } from "./dirty-maps.ts";
 import { roundLegDone, wantRound } from "./flush.ts";
 import { generationCounter } from "./history.ts";
 import { legDone } from "./legs.ts";
+import { mapOf } from "./member-maps.ts";
 import { isFed, mustHave } from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import { closeGranules, orOpenInto } from "./open-map.ts";
@@ -166,6 +167,8 @@ export function outranked(primary: Primary, by: string, out: PrimaryEffect[]): v
   endNow(primary, why, out);
   primary.record.role = "demoted";
   primary.record.image = "consistent";
+  // Somebody else has gone on: this image is of the past, and must not be promoted as if it were current.
+  primary.record.toldOfFracture = { lsn: primary.nextLsn - 1, why: by };
   askRecord(primary, { kind: "demoted", why }, out);
 }
 
@@ -184,6 +187,9 @@ function endNow(primary: Primary, why: string, out: PrimaryEffect[]): void {
   refuseReplies(primary, out);
   primary.suspended = false;
   for (const request of everyRequest(primary)) reply(primary, request, "gone", out);
+  primary.writing.clear();
+  primary.gathering = undefined;
+  primary.opening = undefined;
   for (const member of primary.members) {
     if (member.stage !== "none") {
       out.push({ kind: "closeSession", member: member.index, why });

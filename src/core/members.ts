@@ -2,10 +2,11 @@ import { limits } from "#base/limits.ts";
 import { at, drain, shift } from "#base/fifo.ts";
 
 import type { HostRequest } from "#ports/host-request.ts";
-import { dirtyOf, fracture, mapOf, markAll, unmarkRange } from "./dirty-maps.ts";
+import { fracture } from "./dirty-maps.ts";
 import { closeLegDone, roundLegDone } from "./flush.ts";
 import { compareHistories, successorOf } from "./history.ts";
 import { legDone } from "./legs.ts";
+import { dirtyOf, mapOf, markAll, unmarkRange } from "./member-maps.ts";
 import { isFed, mustHave, noteState, queue, shownState, waitsFor } from "./member-state.ts";
 import { orOpenInto } from "./open-map.ts";
 import { idleResync } from "./primary-state.ts";
@@ -33,6 +34,8 @@ export function sessionOpened(
   member.epoch = epoch;
   member.sequence = 0;
   member.ackedSequence = 0;
+  member.flushTicket = 0;
+  member.stageAtMs = primary.nowMs;
   member.sendMarks.length = 0;
   const known = member.record.replicaId;
   member.record.replicaId = hello.replicaId;
@@ -229,6 +232,7 @@ export function flushed(
     case "resync":
       return resyncSynced(primary, member, flush.done, out);
     case "joining":
+      member.stageAtMs = primary.nowMs;
       out.push({ kind: "sendSynchronized", member: member.index, lsn: flush.coverLsn });
   }
 }

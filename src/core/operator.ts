@@ -1,4 +1,6 @@
-import { fracture, mapOf } from "./dirty-maps.ts";
+import { fracture } from "./dirty-maps.ts";
+import { roundLegDone } from "./flush.ts";
+import { mapOf } from "./member-maps.ts";
 import { shownState } from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
@@ -19,14 +21,26 @@ export function pauseMember(primary: Primary, member: Member, out: PrimaryEffect
     out.push({ kind: "closeSession", member: member.index, why });
     loseMember(primary, member, why, out);
   }
-  for (const request of member.resend.splice(0)) member.fracturing?.requests.push(request);
-  fracture(primary, member, member.record.alone, out);
+  goOnWithout(primary, member, out);
   askRecord(primary, { kind: "none" }, out);
   out.push({
     kind: "event",
     event: { kind: "copy", copy: member.site, from: before, to: "paused", why: "by an operator" },
   });
   primary.recheckHeld = true;
+}
+
+// What waited for a strict member goes on without it, since the operator has taken it out; that is an ack alone.
+function goOnWithout(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const requests = member.resend.splice(0);
+  const rounds = member.flushWaits.splice(0);
+  fracture(primary, member, member.record.alone || requests.length > 0, out);
+  if (member.fracturing !== undefined) {
+    member.fracturing.requests.push(...requests);
+    member.fracturing.rounds.push(...rounds);
+    return;
+  }
+  for (const round of rounds) roundLegDone(primary, round, out);
 }
 
 export function resumeMember(primary: Primary, member: Member, out: PrimaryEffect[]): void {

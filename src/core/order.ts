@@ -2,9 +2,10 @@ import { assert, must } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
-import { fracture, mapOf, markAbsent } from "./dirty-maps.ts";
+import { fracture, markAbsent, recordAlone } from "./dirty-maps.ts";
 import { failVolume, joinFlush, wantRound } from "./flush.ts";
 import { legDone } from "./legs.ts";
+import { mapOf } from "./member-maps.ts";
 import { isFed, mustHave, waitsFor } from "./member-state.ts";
 import { sendWrite } from "./members.ts";
 import { isUnresolved, openFor, roomToOpen, touch } from "./open-map.ts";
@@ -160,9 +161,13 @@ function deliver(
     assert(!mustHave(member), "a write was admitted although a strict member is away");
     return markAbsent(primary, member, request, out);
   }
-  // A region that the copier has not read yet goes over later as a whole, this write included (trap 3).
-  if (member.stage === "resync" && !mustHave(member) && isPending(member, request)) return;
-  if (waitsFor(member)) request.legs += 1;
+  if (waitsFor(member)) {
+    request.legs += 1;
+  } else {
+    recordAlone(primary, member, request, out);
+    // A region that the copier has not read yet goes over later as a whole, this write included (trap 3).
+    if (isPending(member, request)) return;
+  }
   sendWrite(member, request, out);
 }
 

@@ -69,6 +69,8 @@ export type Volume = {
   readonly name: string;
   readonly bytes: number;
   state: "ok" | "failed";
+  /** A failed sync may have lost acked writes here, which copies still have: more than a repair can mend. */
+  hasLostSync: boolean;
   /** Persistent form of the open map. */
   readonly openMap: RegionMap;
   /** The same granules, with what the running machine knows of each. */
@@ -143,7 +145,11 @@ export type Member = {
   ackedSequence: number;
   readonly outstanding: Fifo<Outstanding>;
   outstandingBytes: number;
+  /** By ticket of the session, oldest first: what is to be done when the member has synced. */
   readonly flushes: Map<number, MemberFlush>;
+  flushTicket: number;
+  /** Since when we wait for the member's next word, while `opening` or `joining`. */
+  stageAtMs: number;
   /** Flush rounds of a strict member that wait until it is synchronized. */
   readonly flushWaits: FlushRound[];
   /** Requests that wait for the durable record that we go on without this member. */
@@ -213,11 +219,12 @@ export type Unawaited = {
 };
 
 /** What an answer to a flush of a member is for. */
-export type MemberFlush =
+export type MemberFlush = (
   | { readonly kind: "round"; readonly round: FlushRound; readonly participates: boolean }
   /** The ranges that a resync has brought over: they are no longer dirty once synced. */
   | { readonly kind: "resync"; readonly done: readonly ResyncRange[] }
-  | { readonly kind: "joining"; readonly coverLsn: number };
+  | { readonly kind: "joining"; readonly coverLsn: number }
+) & { readonly atMs: number };
 
 export type RecordAction =
   | { readonly kind: "started" }
@@ -227,6 +234,7 @@ export type RecordAction =
   | { readonly kind: "synchronized"; readonly member: Member; readonly epoch: number }
   | { readonly kind: "clear"; readonly volume: Volume; readonly round: FlushRound }
   | { readonly kind: "failWrite"; readonly request: HostRequest }
+  | { readonly kind: "failRound"; readonly round: FlushRound }
   | { readonly kind: "demoted"; readonly why: string }
   | { readonly kind: "stopped" }
   | { readonly kind: "none" };
@@ -394,6 +402,8 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     outstanding: createFifo(),
     outstandingBytes: 0,
     flushes: new Map(),
+    flushTicket: 0,
+    stageAtMs: 0,
     flushWaits: [],
     fracturing: undefined,
     resend: [],

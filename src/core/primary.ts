@@ -2,7 +2,7 @@ import { unreachable } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import { must } from "#base/assert.ts";
 import { fractured } from "./dirty-maps.ts";
-import { closeIdle, imageSynced } from "./flush.ts";
+import { closeIdle, imageSynced, roundLegDone } from "./flush.ts";
 import { blankMember } from "./group-record.ts";
 import type { GroupRecord } from "./group-record.ts";
 import { synchronized, synchronizedRecorded } from "./joining.ts";
@@ -116,6 +116,7 @@ function createVolume(
     name: volume.name,
     bytes: volume.bytes,
     state: "ok",
+    hasLostSync: false,
     openMap,
     open,
     unresolved: undefined,
@@ -134,6 +135,8 @@ function createVolume(
 
 /** Moves the machine by one event. Effects are appended to `out`, to be performed in order. */
 export function step(primary: Primary, event: PrimaryEvent, out: PrimaryEffect[]): void {
+  // An ended machine refuses what hosts still ask, and hears of its last record; everything else came too late.
+  if (primary.stage === "ended" && event.kind !== "request" && event.kind !== "recorded") return;
   if (event.kind === "request") {
     arrive(primary, event.request, out);
   } else if ("member" in event) {
@@ -239,8 +242,12 @@ function recorded(primary: Primary, ticket: number, out: PrimaryEffect[]): void 
     const next = primary.recordActions[0];
     if (next === undefined || next.ticket > ticket) return;
     primary.recordActions.shift();
-    afterRecord(primary, next.action, out);
+    if (primary.stage !== "ended" || isOfLife(next.action)) afterRecord(primary, next.action, out);
   }
+}
+
+function isOfLife(action: RecordAction): boolean {
+  return action.kind === "demoted" || action.kind === "stopped";
 }
 
 function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[]): void {
@@ -263,6 +270,8 @@ function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[
       return;
     case "failWrite":
       return legDone(primary, action.request, out);
+    case "failRound":
+      return roundLegDone(primary, action.round, out);
     default:
       return lifeEvent(primary, action, out);
   }

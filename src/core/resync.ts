@@ -2,7 +2,7 @@ import { allZero } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { HostRequest } from "#ports/host-request.ts";
-import { failVolume } from "./flush.ts";
+import { askFlush, failVolume } from "./flush.ts";
 import { join } from "./joining.ts";
 import { isFed, mustHave, queue } from "./member-state.ts";
 import { allVolumesIndex } from "./primary-state.ts";
@@ -70,16 +70,10 @@ function isDone(member: Member): boolean {
 function askSync(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const { resync } = member;
   resync.flushing = true;
-  primary.ticket += 1;
-  member.flushes.set(primary.ticket, { kind: "resync", done: resync.done });
+  const flush = { kind: "resync", done: resync.done, atMs: primary.nowMs } as const;
   resync.done = [];
   resync.doneBytes = 0;
-  out.push({
-    kind: "sendFlush",
-    member: member.index,
-    volume: allVolumesIndex,
-    ticket: primary.ticket,
-  });
+  askFlush(member, allVolumesIndex, flush, out);
 }
 
 // Different regions first, since they are half done; then what hosts wait for; then the rest in order.

@@ -1,4 +1,3 @@
-import { isFed } from "./member-state.ts";
 import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
 
 /** Probes under half of `ackTimeout` that a member lost as `slow` must answer before it may come back (decision 8). */
@@ -7,7 +6,7 @@ const GOOD_PROBES = 3;
 /** A write unanswered for `ackTimeout` loses the member with reason `slow`, though its probes answer. */
 export function checkSlow(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const { sendMarks } = member;
-  if (!isFed(member)) {
+  if (member.stage === "none") {
     sendMarks.length = 0;
     return;
   }
@@ -17,8 +16,7 @@ export function checkSlow(primary: Primary, member: Member, out: PrimaryEffect[]
   while ((sendMarks[0]?.sequence ?? Number.POSITIVE_INFINITY) <= member.ackedSequence) {
     sendMarks.shift();
   }
-  const oldest = sendMarks[0];
-  if (oldest === undefined || primary.nowMs - oldest.atMs < member.policy.ackTimeoutMs) return;
+  if (primary.nowMs - oldestQuestionMs(primary, member) < member.policy.ackTimeoutMs) return;
   member.slowProbes = GOOD_PROBES;
   sendMarks.length = 0;
   out.push({
@@ -26,6 +24,17 @@ export function checkSlow(primary: Primary, member: Member, out: PrimaryEffect[]
     member: member.index,
     why: `slow: nothing answered for ${member.policy.ackTimeoutMs} ms`,
   });
+}
+
+// Since when the member owes us an answer: to a write or region, to a flush, or its next word of a handshake.
+function oldestQuestionMs(primary: Primary, member: Member): number {
+  let oldestMs = member.sendMarks[0]?.atMs ?? primary.nowMs;
+  for (const flush of member.flushes.values()) {
+    oldestMs = Math.min(oldestMs, flush.atMs);
+    break; // A map keeps the order of insertion: the first is the oldest.
+  }
+  const isAsked = member.stage === "opening" || member.stage === "joining";
+  return isAsked ? Math.min(oldestMs, member.stageAtMs) : oldestMs;
 }
 
 /** A probe of ours was answered by the member's site. */

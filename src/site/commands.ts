@@ -83,6 +83,11 @@ function runRepair(group: Group, name: string, done: Done): void {
   const volume = run.primary.volumes.find((candidate) => candidate.name === name);
   if (volume === undefined) return done(refused("usage", `${group.name} has no volume ${name}`));
   if (volume.state === "ok") return done({ ok: true, plan: [`${name} has not failed`] });
+  if (volume.hasLostSync && run.primary.members.length > 0) {
+    const message = `a sync of ${name} failed: acked writes may be lost here that a copy still has`;
+    const hint = `demote ${context.site} and promote a copy; this site is then brought up from it`;
+    return done(refused("unsafe", message, hint));
+  }
   context.images[volume.index]?.close();
   const image = context.ports.openImage(group.name, name, volume.bytes);
   if ("code" in image) {

@@ -23,14 +23,18 @@ const kindOf: ReadonlyMap<number, CopyWorkKind> = new Map([
 ]);
 
 /** The frame as work for the machine, or which rule it breaks. */
-export function workOf(frame: Frame, volumes: readonly CopyVolume[]): Result<CopyWork> {
+export function workOf(
+  frame: Frame,
+  session: number,
+  volumes: readonly CopyVolume[],
+): Result<CopyWork> {
   const kind = kindOf.get(frame.header.type);
   if (kind === undefined) {
     return wrong(`a primary has no business to send frame type ${frame.header.type}`);
   }
   const rule = brokenRule(kind, frame, volumes);
   if (rule !== undefined) return wrong(rule);
-  const work = plainWork(kind, frame);
+  const work = plainWork(kind, frame, session);
   if (kind === "begin") {
     const begin = decodeJson(frame);
     const parsed = begin.ok ? parseBegin(begin.value) : begin;
@@ -45,10 +49,10 @@ export function workOf(frame: Frame, volumes: readonly CopyVolume[]): Result<Cop
   return { ok: true, value: work };
 }
 
-function plainWork(kind: CopyWorkKind, frame: Frame): CopyWork {
+function plainWork(kind: CopyWorkKind, frame: Frame, session: number): CopyWork {
   const { header, body } = frame;
   return {
-    epoch: header.epoch,
+    session,
     kind,
     volume: header.volume === allVolumes ? -1 : header.volume,
     offset: header.offset,

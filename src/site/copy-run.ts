@@ -50,6 +50,8 @@ type Run = {
   wire: SessionWire | undefined;
   /** The ACK that the frames handled in this turn have come to. */
   ackSequence: number | undefined;
+  /** Counts the sessions of this process: a primary's epochs begin anew with its process, these do not. */
+  sessions: number;
   /** The session's connection is paused until an image is synced. */
   isPressed: boolean;
 };
@@ -68,6 +70,7 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
     isRunning: false,
     wire: undefined,
     ackSequence: undefined,
+    sessions: 0,
     isPressed: false,
   };
   return {
@@ -91,8 +94,11 @@ function accept(run: Run, peer: Peer, open: SessionOpen): void {
   const generation = generationCounter(open.history);
   const wire = createSessionWire(peer, generation, open.epoch, run.context.ports.crypto);
   run.wire = wire;
-  submit(run, { kind: "opened", epoch: open.epoch, from: peer.site });
-  peer.onFrame = (frame) => receive(run, wire, frame);
+  run.sessions += 1;
+  run.ackSequence = undefined;
+  const session = run.sessions;
+  submit(run, { kind: "opened", session, from: peer.site });
+  peer.onFrame = (frame) => receive(run, wire, session, frame);
   peer.onChunkEnd = () => flushAck(run);
   peer.onLost = (why) => {
     if (run.wire !== wire) return;
@@ -125,13 +131,13 @@ function openedDocument(run: Run): SessionOpened {
   };
 }
 
-function receive(run: Run, wire: SessionWire, frame: Frame): void {
+function receive(run: Run, wire: SessionWire, session: number, frame: Frame): void {
   const { header } = frame;
   if (run.wire !== wire) return;
   // A late frame of another tenure or session does no harm (I28, N4).
   if (header.generation !== wire.generation || header.epoch !== wire.epoch) return;
   traceIn(run.context, run.context.site, header);
-  const work = workOf(frame, run.copy.volumes);
+  const work = workOf(frame, session, run.copy.volumes);
   if (!work.ok) return wire.peer.connection.close(work.error);
   submit(run, { kind: "work", work: work.value });
 }
@@ -295,7 +301,7 @@ function compare(run: Run, work: CopyWork): void {
 
 function tellDifferences(run: Run, work: CopyWork, bytes: Uint8Array): void {
   const { wire } = run;
-  if (wire === undefined || wire.epoch !== work.epoch) return;
+  if (wire === undefined || run.sessions !== work.session) return;
   const theirs = joined(work.body);
   const ours = hashesOf(bytes, work.index, run.context.ports.crypto);
   const bits = new Uint8Array(Math.ceil(ours.length / 64));

@@ -221,7 +221,6 @@ export function promote(group: Group, done: (failure: string | undefined) => voi
   record.role = "primary";
   record.image = "synchronized";
   record.toldOfFracture = undefined;
-  record.members = {};
   const failure = markMembers(group);
   if (failure !== undefined) {
     group.failedWhy = failure.message;
@@ -244,13 +243,19 @@ export function promote(group: Group, done: (failure: string | undefined) => voi
 
 function markMembers(group: Group): IoFailure | undefined {
   const { context, config } = group;
-  const { record, openMaps } = context.store;
+  const { record, openMaps, dirtyMaps } = context.store;
   for (const policy of policiesOf(config, context.site)) {
-    record.members[policy.site] = { ...blankMember(), phase: "dirty" };
+    // A site that was primary before may know that this member lacks more than is open here.
+    const known = record.members[policy.site];
+    const lacks = dirtyMaps.get(policy.site);
+    const phase = known?.phase === "blank" ? "blank" : "dirty";
+    const fresh = { stoppedWhy: "", splitBrain: false };
+    record.members[policy.site] = { ...(known ?? blankMember()), ...fresh, phase };
     const maps = config.volumes.map((volume, index) => {
       const dirty = createRegionMap(volume.bytes, record.regionBytes);
-      const open = openMaps[index];
-      if (open !== undefined) orInto(dirty, open.map);
+      for (const onDisk of [openMaps[index], lacks?.[index]]) {
+        if (onDisk !== undefined) orInto(dirty, onDisk.map);
+      }
       return dirty;
     });
     const failure = createDirtyMaps(context.store, policy.site, maps);
@@ -347,8 +352,8 @@ export function viewHeard(group: Group, site: string, view: GroupView): void {
       });
     return;
   }
-  if (group.copy === undefined || view.role !== "primary" || relation !== "same") return;
-  group.copy.stable(view.stableLsn, view.lsnReserved);
+  if (group.copy === undefined || relation !== "same") return;
+  if (view.role === "primary") group.copy.stable(view.stableLsn, view.lsnReserved);
   const why = view.fractured[context.site];
   if (why !== undefined) group.copy.toldFractured(view.lsn, why);
 }
@@ -366,9 +371,19 @@ export function viewOf(group: Group): GroupView {
     lsnReserved: record.lsnReserved,
     set: 0,
     stableLsn: own?.stableLsn ?? 0,
-    fractured: own?.fractured ?? {},
+    fractured: own?.fractured ?? fracturedBefore(record),
     wallMs: group.context.ports.clock.wallMs(),
   };
+}
+
+// A demoted site has gone on without these before: they must not take its leaving for a handover of everything.
+function fracturedBefore(record: GroupRecord): Record<string, string> {
+  const fractured: Record<string, string> = {};
+  for (const [site, member] of Object.entries(record.members)) {
+    if (member.alone)
+      fractured[site] = `${record.site} acked writes without it before it was demoted`;
+  }
+  return fractured;
 }
 
 // ----------------------------------------------------------------------------------------- exports

@@ -108,8 +108,16 @@ export function createInquiries(options: InquiryOptions): Inquiries {
     ask(site, done) {
       const link = links.get(site);
       if (link === undefined) return done(false);
-      link.askers.push({ afterId: link.sentId, done });
-      timers.push(clock.after(link.target.timeoutMs, () => settle(link, link.answeredId, true)));
+      const asker = { afterId: link.sentId, done };
+      link.askers.push(asker);
+      // Only this asker has waited that long.
+      const giveUp = (): void => {
+        const at = link.askers.indexOf(asker);
+        if (at === -1) return;
+        link.askers.splice(at, 1);
+        done(false);
+      };
+      timers.push(clock.after(link.target.timeoutMs, giveUp));
       probe(options, link);
     },
   };

@@ -141,12 +141,12 @@ test("F7, F11: of two copies either is promoted, and the other follows without a
 
 test("F7, I32: a primary killed during its recovery, again and again, ends with equal images (row 52)", async (t) => {
   const cluster = await startCluster(t, {
-    groups: volume,
-    copies: { west: "probe: 100ms, rate: 1MiB/s" },
+    groups: { bank: { data: "4MiB" } },
+    copies: { west: "probe: 100ms, rate: 2MiB/s" },
   });
   const east = cluster.site("east");
   const west = cluster.site("west");
-  const writer = await startAckedWriter({ socket: east.nbd, blocks: 1000, depth: 16 });
+  const writer = await startAckedWriter({ socket: east.nbd, blocks: 900, depth: 16 });
   let kills = 0;
   for (let round = 0; round < 4; round += 1) {
     // The writer is held where a granule is not resolved yet, so it may get nothing done before the next kill.

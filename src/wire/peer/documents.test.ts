@@ -1,0 +1,154 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import type { Result } from "#base/errors.ts";
+import { sampleDocuments } from "../../../test/support/peer-samples.ts";
+import { parseBegin, parseOpen, parseOpened, parseProbe, parseRefusal } from "./documents.ts";
+import { commonVersion, parseGreeting, parseProof, proofText } from "./handshake.ts";
+import { peerVersions } from "./messages.ts";
+
+type Json = Readonly<Record<string, unknown>>;
+type Parser = { readonly parse: (value: unknown) => Result<unknown>; readonly sample: Json };
+
+const parsers: Readonly<Record<string, Parser>> = {
+  greeting: { parse: parseGreeting, sample: sampleDocuments.greeting },
+  proof: { parse: parseProof, sample: sampleDocuments.proof },
+  open: { parse: parseOpen, sample: sampleDocuments.open },
+  opened: { parse: parseOpened, sample: sampleDocuments.opened },
+  refusal: { parse: parseRefusal, sample: sampleDocuments.refused },
+  begin: { parse: parseBegin, sample: sampleDocuments.begin },
+  probe: { parse: parseProbe, sample: sampleDocuments.probe },
+};
+
+/** Fields without which a document is still whole. */
+const optional: ReadonlySet<string> = new Set(["opened.preservedPoint", "refusal.history"]);
+
+function errorOf(result: Result<unknown>): string {
+  return result.ok ? "" : result.error;
+}
+
+for (const [name, { parse, sample }] of Object.entries(parsers)) {
+  test(`I34: ${name}: a whole document is taken, one that lacks a field is refused in words`, () => {
+    const parsed = parse(sample);
+    assert.ok(parsed.ok, errorOf(parsed));
+    if (name !== "proof") assert.deepEqual(parsed.value, sample);
+    for (const field of Object.keys(sample)) {
+      const { [field]: _, ...rest } = sample;
+      const isTaken = optional.has(`${name}.${field}`);
+      assert.equal(errorOf(parse(rest)) === "", isTaken, `without ${field}`);
+    }
+  });
+
+  test(`${name}: fields of a later version are left alone`, () => {
+    assert.ok(parse({ ...sample, later: { than: ["now"] } }).ok);
+  });
+
+  test(`row 56: ${name}: no JSON makes the parser throw, and what it takes is not made up`, () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 4 }), (value) => {
+        assert.notEqual(errorOf(parse(value)), undefined);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test(`row 56: ${name}: any value put into any place is taken as it is, or refused in words`, () => {
+    const places = pathsOf(sample);
+    fc.assert(
+      fc.property(fc.constantFrom(...places), someValue, (path, value) => {
+        const harmed = withValue(sample, path, value);
+        const parsed = parse(harmed);
+        if (!parsed.ok) return assert.ok(parsed.error.length > 0);
+        if (name === "proof") return assert.equal(typeof parsed.value, "string");
+        const taken = valueAt(parsed.value, path);
+        const isMade = optional.has(`${name}.${path[0]}`);
+        if (taken !== undefined && !isMade) assert.deepEqual(taken, value);
+      }),
+      { numRuns: 400 },
+    );
+  });
+}
+
+const someValue = fc.oneof(
+  fc.constantFrom(null, true, "", -1, 0.5, 2 ** 53, 2 ** 60, 1e308, "x".repeat(257), [], {}),
+  fc.jsonValue({ maxDepth: 2 }),
+);
+
+/** The way to every value in a document, containers too. */
+function pathsOf(value: unknown, path: readonly string[] = []): string[][] {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]) => [
+    [...path, key],
+    ...pathsOf(inner, [...path, key]),
+  ]);
+}
+
+function withValue(document: unknown, path: readonly string[], value: unknown): unknown {
+  const [key, ...rest] = path;
+  if (key === undefined) return value;
+  const inner = withValue((document as Json)[key], rest, value);
+  if (Array.isArray(document)) return document.map((old, i) => (String(i) === key ? inner : old));
+  return { ...(document as Json), [key]: inner };
+}
+
+function valueAt(document: unknown, path: readonly string[]): unknown {
+  let value = document;
+  for (const key of path) value = (value as Json | undefined)?.[key];
+  return value;
+}
+
+test("row 56: texts, numbers and lists beyond their limits are refused", () => {
+  const { open, greeting, probe, refused } = sampleDocuments;
+  const long = "x".repeat(257);
+  const refusals: readonly Result<unknown>[] = [
+    parseOpen({ ...open, group: long }),
+    parseOpen({ ...open, epoch: 2 ** 32 }),
+    parseOpen({ ...open, lsn: 2 ** 53 }),
+    parseOpen({ ...open, history: Array.from({ length: 10_001 }, () => open.history[0]) }),
+    parseOpen({ ...open, purpose: "else" }),
+    parseGreeting({ ...greeting, nonce: "short" }),
+    parseGreeting({ ...greeting, antipode: 2 }),
+    parseProof({ proof: long }),
+    parseProbe({ ...probe, id: -1 }),
+    parseRefusal({ ...refused, why: "x".repeat(4097) }),
+    parseRefusal({ ...refused, code: "else" }),
+  ];
+  for (const [i, refusal] of refusals.entries()) assert.notEqual(errorOf(refusal), "", `case ${i}`);
+});
+
+test("an inquiry is opened by its purpose alone", () => {
+  assert.deepEqual(parseOpen({ purpose: "inquiry", group: 7 }), {
+    ok: true,
+    value: { purpose: "inquiry" },
+  });
+});
+
+test("row 33: two builds use the highest version that both speak, or say which they do", () => {
+  const { lowest, highest } = peerVersions;
+  assert.deepEqual(commonVersion({ lowest, highest }), { ok: true, value: highest });
+  assert.deepEqual(commonVersion({ lowest: 0, highest: highest + 5 }), {
+    ok: true,
+    value: highest,
+  });
+  const tooNew = commonVersion({ lowest: highest + 1, highest: highest + 2 });
+  assert.match(
+    errorOf(tooNew),
+    new RegExp(`peer protocol ${highest + 1} to ${highest + 2}, this build ${lowest} to ${highest}`),
+  );
+  assert.ok(!commonVersion({ lowest: 0, highest: lowest - 1 }).ok);
+});
+
+test("a proof signs role, cluster, both sites and both nonces, each in its own place", () => {
+  const east = { site: "east", nonce: "n1" };
+  const west = { site: "west", nonce: "n2" };
+  const texts = [
+    proofText("dialer", "acme", east, west),
+    proofText("listener", "acme", east, west),
+    proofText("dialer", "acme2", east, west),
+    proofText("dialer", "acme", west, east),
+    proofText("dialer", "acme", { ...east, nonce: "n3" }, west),
+    proofText("dialer", "acme", east, { ...west, nonce: "n3" }),
+  ];
+  assert.equal(new Set(texts).size, texts.length);
+  assert.equal(texts[0], "antipode peer proof\ndialer\nacme\neast\nwest\nn1\nn2");
+});
