@@ -1,7 +1,6 @@
 import type { Line } from "./line.ts";
 import { primaryOf, promote } from "./operator.ts";
 import { differences } from "./image-view.ts";
-import { inspectGroup } from "./inspect.ts";
 import type { World } from "./world.ts";
 
 /** How long a healed world may take to come to rest, in virtual time (I31). */
@@ -80,8 +79,8 @@ function blockersOf(world: World, line: Line): string[] {
 /** Whether a copy has been primary, or has acked alone, in a way that the primary's history does not continue (U57). */
 function haveDiverged(world: World, line: Line, primary: string, copy: string): boolean {
   const [mine, its] = [primary, copy].map((site) => {
-    const found = inspectGroup(world.machine(site).disk.state, line.group, "current");
-    return found === undefined || "refused" in found ? [] : found.record.history.map(({ id }) => id);
+    const found = world.inspector(site, line).record("current");
+    return found.kind === "found" ? found.record.history.map(({ id }) => id) : [];
   });
   return line.diverged.has(copy) || its?.some((id, place) => mine?.[place] !== id) === true;
 }

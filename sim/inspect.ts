@@ -1,10 +1,10 @@
 import { limits } from "#base/limits.ts";
 import type { GroupConfig } from "#config/types.ts";
 import type { GroupRecord } from "#core/group-record.ts";
-import { anyMarked } from "#core/region-map.ts";
+import { isMarked } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { isFailure } from "#ports/file.ts";
-import type { Folder } from "#ports/file.ts";
+import type { File } from "#ports/file.ts";
 import { createFullMap, mapKind, readMapFile } from "#store/map-file.ts";
 import type { MapIdentity } from "#store/map-file.ts";
 import { openRecordFile } from "#store/record-file.ts";
@@ -12,93 +12,91 @@ import { viewFolder } from "./disk-files.ts";
 import { inodeAt, sectorBytes } from "./disk-state.ts";
 import type { DiskState, View } from "./disk-state.ts";
 
-/** What a site's own files say, read by the production readers from its disk as it is or as a power loss would leave it. */
-export type FoundGroup = {
-  readonly revision: number;
-  readonly record: GroupRecord;
-  readonly open: readonly RegionMap[];
-  /** Dirty maps by site, as far as the record names any. */
-  readonly dirty: ReadonlyMap<string, readonly RegionMap[]>;
-};
+/** A group's record as it lies on a disk, read by the production reader. */
+export type FoundRecord =
+  | { readonly kind: "none" }
+  /** The engine would refuse to start from this. */
+  | { readonly kind: "refused"; readonly why: string }
+  | { readonly kind: "found"; readonly revision: number; readonly record: GroupRecord };
 
 /**
- * Reads a group's files. Undefined when there is no record yet. Throws nothing: what the engine itself would refuse is
- * `refused`.
+ * Reads the files of one site and group as they are, or as a power loss would leave them, with the engine's own readers. Every
+ * file is parsed anew only when it has changed.
  */
-export function inspectGroup(
-  disk: DiskState,
-  group: GroupConfig,
-  view: View,
-): FoundGroup | { readonly refused: string } | undefined {
-  const folder = viewFolder(disk, group.name, view);
-  const file = folder.open("group.record");
-  if (isFailure(file)) return undefined;
-  const opened = openRecordFile(file);
-  if (!opened.ok) return { refused: opened.error };
-  const { record, store } = opened.value;
-  if (record === undefined) return undefined;
-  const open = group.volumes.map((volume, index) =>
-    readMap(folder, `open-${volume.name}.map`, {
-      kind: mapKind.open,
-      mapId: record.openMapIds[index] ?? 0,
-      unitBytes: limits.openGranuleBytes,
-      volumeBytes: volume.bytes,
-    }),
-  );
-  const dirty = new Map<string, readonly RegionMap[]>();
-  for (const [site, member] of Object.entries(record.members)) {
-    if (member.dirtyMapIds.length === 0) continue;
-    dirty.set(
-      site,
-      group.volumes.map((volume, index) =>
-        readMap(folder, `dirty-${site}-${volume.name}.map`, {
-          kind: mapKind.dirty,
-          mapId: member.dirtyMapIds[index] ?? 0,
-          unitBytes: record.regionBytes,
-          volumeBytes: volume.bytes,
-        }),
-      ),
-    );
-  }
-  return { revision: store.revision, record, open, dirty };
-}
-
-/** Reads a group's files, unless nothing in its folder has changed since the last time. */
 export class Inspector {
-  readonly #found = new Map<string, { signature: string; result: ReturnType<typeof inspectGroup> }>();
+  readonly #disk: () => DiskState;
+  readonly #group: GroupConfig;
+  readonly #parsed = new Map<string, { version: string; value: unknown }>();
 
-  inspect(site: string, disk: DiskState, group: GroupConfig, view: View): ReturnType<typeof inspectGroup> {
-    const key = `${site} ${group.name} ${view}`;
-    const signature = signatureOf(disk, group.name, view);
-    const known = this.#found.get(key);
-    if (known?.signature === signature) return known.result;
-    const result = inspectGroup(disk, group, view);
-    this.#found.set(key, { signature, result });
-    return result;
+  constructor(disk: () => DiskState, group: GroupConfig) {
+    this.#disk = disk;
+    this.#group = group;
+  }
+
+  record(view: View): FoundRecord {
+    return this.#parse("group.record", view, "", readRecord);
+  }
+
+  /** The open map of a volume; undefined while there is no record. */
+  open(view: View, volume: number): RegionMap | undefined {
+    const found = this.record(view);
+    const config = this.#group.volumes[volume];
+    if (found.kind !== "found" || config === undefined) return undefined;
+    return this.#map(view, `open-${config.name}.map`, {
+      kind: mapKind.open,
+      mapId: found.record.openMapIds[volume] ?? 0,
+      unitBytes: limits.openGranuleBytes,
+      volumeBytes: config.bytes,
+    });
+  }
+
+  /** The dirty map towards a site, or undefined when the record names none. */
+  dirty(view: View, site: string, volume: number): RegionMap | undefined {
+    const found = this.record(view);
+    const config = this.#group.volumes[volume];
+    const mapId = found.kind === "found" ? found.record.members[site]?.dirtyMapIds[volume] : undefined;
+    if (found.kind !== "found" || config === undefined || mapId === undefined) return undefined;
+    return this.#map(view, `dirty-${site}-${config.name}.map`, {
+      kind: mapKind.dirty,
+      mapId,
+      unitBytes: found.record.regionBytes,
+      volumeBytes: config.bytes,
+    });
+  }
+
+  #map(view: View, name: string, identity: MapIdentity): RegionMap {
+    return this.#parse(name, view, String(identity.mapId), (file) => readMap(file, identity));
+  }
+
+  #parse<T>(name: string, view: View, extra: string, read: (file: File | undefined) => T): T {
+    const disk = this.#disk();
+    const inode = inodeAt(disk, this.#group.name, name, view);
+    const version = `${inode?.id} ${view === "current" ? inode?.version : inode?.durableVersion} ${extra}`;
+    const known = this.#parsed.get(`${name} ${view}`);
+    if (known?.version === version) return known.value as T;
+    const file = viewFolder(disk, this.#group.name, view).open(name);
+    const value = read(isFailure(file) ? undefined : file);
+    this.#parsed.set(`${name} ${view}`, { version, value });
+    return value;
   }
 }
 
+/** Whether a map marks a sector. A map that is not there marks nothing. */
 export function isCovered(map: RegionMap | undefined, sector: number): boolean {
-  if (map === undefined) return false;
-  const unit = Math.floor((sector * sectorBytes) / map.unitBytes);
-  return anyMarked(map, unit, unit);
+  return map !== undefined && isMarked(map, Math.floor((sector * sectorBytes) / map.unitBytes));
 }
 
-/** A map that the record names and that cannot be read counts as marked throughout, as it does for the engine. */
-function readMap(folder: Folder, name: string, identity: MapIdentity): RegionMap {
-  const file = folder.open(name);
-  const loaded = isFailure(file) ? file : readMapFile(file, identity);
-  return "code" in loaded ? createFullMap(identity.volumeBytes, identity.unitBytes) : loaded.map;
+function readRecord(file: File | undefined): FoundRecord {
+  if (file === undefined) return { kind: "none" };
+  const opened = openRecordFile(file);
+  if (!opened.ok) return { kind: "refused", why: opened.error };
+  const { record, store } = opened.value;
+  return record === undefined ? { kind: "none" } : { kind: "found", revision: store.revision, record };
 }
 
-function signatureOf(disk: DiskState, path: string, view: View): string {
-  const folder = disk.folders.get(path);
-  const names = (view === "current" ? folder?.names : folder?.durableNames) ?? new Map<string, number>();
-  let signature = "";
-  for (const name of names.keys()) {
-    const inode = inodeAt(disk, path, name, view);
-    if (inode === undefined) continue;
-    signature += `${inode.id}.${view === "current" ? inode.version : inode.durableVersion} `;
-  }
-  return signature;
+// A map that the record names and that cannot be read counts as marked throughout, as it does for the engine.
+function readMap(file: File | undefined, identity: MapIdentity): RegionMap {
+  const loaded = file === undefined ? undefined : readMapFile(file, identity);
+  if (loaded === undefined || "code" in loaded) return createFullMap(identity.volumeBytes, identity.unitBytes);
+  return loaded.map;
 }

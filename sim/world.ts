@@ -5,7 +5,7 @@ import type { Checker, CheckerFactory } from "./checker.ts";
 import { count } from "./counters.ts";
 import type { Counters } from "./counters.ts";
 import type { DiskState } from "./disk-state.ts";
-import { inspectGroup } from "./inspect.ts";
+import { Inspector } from "./inspect.ts";
 import { Host } from "./host.ts";
 import { viewImages } from "./image-view.ts";
 import { Line } from "./line.ts";
@@ -68,6 +68,7 @@ export class World {
   expectStartFailures = false;
   /** When anything was last done to this world that could make a site lose sight of another (I35). */
   troubleUs = 0;
+  readonly #inspectors = new Map<string, Inspector>();
   /** Machines whose status must be looked at when the event is over. */
   readonly #stirred = new Set<Machine>();
   #lives = 0;
@@ -189,8 +190,8 @@ export class World {
 
   /** The id of the generation that a site's own record names, or the bare counter where it keeps no record. */
   tenureOf(machine: Machine, line: Line, status: GroupStatus): string {
-    const found = inspectGroup(machine.disk.state, line.group, "current");
-    const id = found === undefined || "refused" in found ? undefined : found.record.history.at(-1)?.id;
+    const found = this.inspector(machine.name, line).record("current");
+    const id = found.kind === "found" ? found.record.history.at(-1)?.id : undefined;
     return id ?? `generation ${status.generation}`;
   }
 
@@ -227,6 +228,18 @@ export class World {
     for (const finding of line.oracle.judge(this.imagesOf(site, line), all)) {
       if (finding.id === "lost") this.report("I33", `the plan of the promotion said that nothing is lost: ${finding.message}`);
     }
+  }
+
+  /** What a site's own files say of a group. */
+  inspector(site: string, line: Line): Inspector {
+    const key = `${line.group.name}@${site}`;
+    let inspector = this.#inspectors.get(key);
+    if (inspector === undefined) {
+      const { disk } = this.machine(site);
+      inspector = new Inspector(() => disk.state, line.group);
+      this.#inspectors.set(key, inspector);
+    }
+    return inspector;
   }
 
   imagesOf(site: string, line: Line, view: "current" | "durable" = "current") {

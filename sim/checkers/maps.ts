@@ -1,10 +1,10 @@
 import { limits } from "#base/limits.ts";
+import type { GroupRecord } from "#core/group-record.ts";
 import { anyMarked, isMarked } from "#core/region-map.ts";
 import type { Ack, Checker } from "../checker.ts";
 import type { View } from "../disk-state.ts";
 import { differences } from "../image-view.ts";
-import { Inspector, isCovered } from "../inspect.ts";
-import type { FoundGroup } from "../inspect.ts";
+import { isCovered } from "../inspect.ts";
 import type { Line } from "../line.ts";
 import { describe } from "../oracle.ts";
 import type { WriteRecord } from "../oracle.ts";
@@ -23,23 +23,18 @@ const findings: readonly { readonly primary: View; readonly copy: View }[] = [
  * production readers from the disks as a kill, or a power loss, would leave them at this instant.
  */
 export function mapChecker(world: World): Checker {
-  const inspector = new Inspector();
   const rng = world.rng.fork("maps");
 
-  function found(site: string, line: Line, view: View): FoundGroup | undefined {
-    const group = inspector.inspect(site, world.machine(site).disk.state, line.group, view);
-    if (group !== undefined && "refused" in group) {
-      world.report("N5", `${site} would not start after a crash now: ${group.refused}`);
-      return undefined;
-    }
-    return group;
+  function recordOf(site: string, line: Line, view: View): GroupRecord | undefined {
+    const found = world.inspector(site, line).record(view);
+    return found.kind === "found" ? found.record : undefined;
   }
 
   /** A write acked without a copy: the loss must be on record, and the place marked, before the ack (F4, M4). */
   function mustBeMarked(ack: Ack, write: WriteRecord, copy: string): void {
-    const here = found(ack.machine.name, ack.line, "durable");
-    const member = here?.record.members[copy];
-    if (here === undefined || member === undefined) return;
+    const here = world.inspector(ack.machine.name, ack.line);
+    const member = recordOf(ack.machine.name, ack.line, "durable")?.members[copy];
+    if (member === undefined) return;
     world.count("checks:I19");
     if (member.phase === "synchronized") {
       // On its way back, a copy is on record as whole a moment before status says so, and writes wait for it already.
@@ -51,29 +46,29 @@ export function mapChecker(world: World): Checker {
     world.count("checks:I16");
     for (let i = 0; i < write.sectors; i += 1) {
       const sector = write.sector + i;
-      if (isCovered(here.dirty.get(copy)?.[write.volume], sector)) continue;
-      if (isCovered(here.open[write.volume], sector)) continue;
+      if (isCovered(here.dirty("durable", copy, write.volume), sector)) continue;
+      if (isCovered(here.open("durable", write.volume), sector)) continue;
       world.report("I16", `${describe(write)} was acked without ${copy}, and no map on the disk of ${ack.machine.name} marks sector ${sector}`);
       return;
     }
   }
 
   function compareLegs(line: Line, primary: string, copy: string, views: (typeof findings)[number]): void {
-    const here = found(primary, line, views.primary);
-    const there = found(copy, line, views.copy);
-    const member = here?.record.members[copy];
-    if (here === undefined || there === undefined || member === undefined) return;
+    const here = world.inspector(primary, line);
+    const there = world.inspector(copy, line);
+    const member = recordOf(primary, line, views.primary)?.members[copy];
     // A copy that never had a whole image is dirty throughout, and needs no map to say so.
-    if (member.phase === "blank" || there.record.history.length === 0) return;
+    const itsHistory = recordOf(copy, line, views.copy)?.history ?? [];
+    if (member === undefined || member.phase === "blank" || itsHistory.length === 0) return;
     world.count("checks:N3");
     const first = { disk: world.machine(primary).disk.state, view: views.primary };
     const second = { disk: world.machine(copy).disk.state, view: views.copy };
     for (const { volume, sector } of differences(first, second, line.group, 4000)) {
       const marked =
-        isCovered(here.open[volume], sector) ||
-        isCovered(here.dirty.get(copy)?.[volume], sector) ||
-        isCovered(there.open[volume], sector) ||
-        isCovered(there.dirty.get(primary)?.[volume], sector);
+        isCovered(here.open(views.primary, volume), sector) ||
+        isCovered(here.dirty(views.primary, copy, volume), sector) ||
+        isCovered(there.open(views.copy, volume), sector) ||
+        isCovered(there.dirty(views.copy, primary, volume), sector);
       if (marked) continue;
       const id = views.primary === "current" && views.copy === "current" ? "I16" : "N3";
       world.report(
@@ -94,9 +89,9 @@ export function mapChecker(world: World): Checker {
       }
     },
     onImageWrite(write) {
-      const here = found(write.machine.name, write.line, "durable");
-      const map = here?.open[write.volume];
-      if (map === undefined || write.line.oracle.reign.life !== write.life) return;
+      if (write.line.oracle.reign.life !== write.life) return;
+      const map = world.inspector(write.machine.name, write.line).open("durable", write.volume);
+      if (map === undefined) return;
       world.count("checks:I18");
       const first = Math.floor(write.offset / limits.openGranuleBytes);
       const last = Math.floor((write.offset + write.lengthBytes - 1) / limits.openGranuleBytes);
@@ -117,18 +112,22 @@ export function mapChecker(world: World): Checker {
     onRest() {
       for (const line of world.lines.values()) {
         const { site: primary } = line.oracle.reign;
-        const here = found(primary, line, "durable");
-        for (const [copy, member] of Object.entries(here?.record.members ?? {})) {
+        for (const [copy, member] of Object.entries(recordOf(primary, line, "durable")?.members ?? {})) {
           if (member.phase === "synchronized" && member.dirtyMapIds.length > 0) {
             world.report("I19", `${copy} is synchronized, and ${primary} keeps a dirty map for it`);
           }
         }
-        for (const [volume, map] of (found(primary, line, "current")?.open ?? []).entries()) {
-          const marked = anyMarked(map, 0, map.units - 1);
-          if (marked) world.report("I31", `at rest, ${primary} keeps granules of volume ${volume} open`);
+        for (const volume of line.group.volumes.keys()) {
+          const map = world.inspector(primary, line).open("current", volume);
+          const isOpen = map !== undefined && anyMarked(map, 0, map.units - 1);
+          if (isOpen && isWhole(line)) world.report("I31", `at rest, ${primary} keeps granules of volume ${volume} open`);
         }
       }
     },
   };
 }
 
+/** Every copy has everything: where one has another history, what it may lack stays open until the operator has decided. */
+function isWhole(line: Line): boolean {
+  return line.sites.every((site) => site === line.oracle.reign.site || line.of(site).participant);
+}

@@ -1,5 +1,4 @@
 import type { Checker } from "../checker.ts";
-import { Inspector } from "../inspect.ts";
 import type { View } from "../disk-state.ts";
 import type { Line } from "../line.ts";
 import type { Machine } from "../machine.ts";
@@ -10,19 +9,18 @@ import type { World } from "../world.ts";
  * and there is always one that the engine's own reader accepts.
  */
 export function metadataChecker(world: World): Checker {
-  const inspector = new Inspector();
   /** Highest revision seen durable, per site and group. */
   const durable = new Map<string, number>();
 
   function look(machine: Machine, line: Line, view: View): void {
-    const found = inspector.inspect(machine.name, machine.disk.state, line.group, view);
+    const found = world.inspector(machine.name, line).record(view);
     const key = `${line.group.name} ${machine.name}`;
     world.count("checks:N5");
-    if (found !== undefined && "refused" in found) {
-      world.report("N5", `${machine.name}: ${found.refused}`);
+    if (found.kind === "refused") {
+      world.report("N5", `${machine.name}: ${found.why}`);
       return;
     }
-    const revision = found?.revision ?? 0;
+    const revision = found.kind === "found" ? found.revision : 0;
     const before = durable.get(key) ?? 0;
     if (revision < before) {
       world.report("N5", `${machine.name} had revision ${before} of its record on disk, and now finds ${revision}`);

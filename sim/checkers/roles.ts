@@ -1,6 +1,5 @@
 import type { Checker, ImageWrite } from "../checker.ts";
 import { sectorBytes } from "../disk-state.ts";
-import { Inspector } from "../inspect.ts";
 import { describe } from "../oracle.ts";
 import { readStamp } from "../stamp.ts";
 import type { World } from "../world.ts";
@@ -10,17 +9,14 @@ import type { World } from "../world.ts";
  * that was given up reaches a site that knows of a newer one; diverged data is not overwritten by itself.
  */
 export function roleChecker(world: World): Checker {
-  const inspector = new Inspector();
   const ackers = new Map<string, string>();
   /** Ids of generations, by the life of the process that serves and the counter. */
   const tenures = new Map<string, string>();
   const generations = new Map<string, number>();
 
   function durableGeneration(write: ImageWrite): number {
-    const { machine, line } = write;
-    const found = inspector.inspect(machine.name, machine.disk.state, line.group, "durable");
-    if (found === undefined || "refused" in found) return 0;
-    return found.record.history.at(-1)?.counter ?? 0;
+    const found = world.inspector(write.machine.name, write.line).record("durable");
+    return found.kind === "found" ? (found.record.history.at(-1)?.counter ?? 0) : 0;
   }
 
   /** What is about to be written, judged by the first sector that carries a stamp. */

@@ -33,7 +33,8 @@ function facts(
     },
     primary: "east",
     primaryState: "silent",
-    isFed: false,
+    successor: undefined,
+    silentSites: ["east"],
     primaryLsn: 9,
     heardMsAgo: 1500,
     appliedLsn: 9,
@@ -70,4 +71,11 @@ test("I30, row 11: an image in the middle of a resync needs force; one that neve
   assert.equal(planPromotion(facts({ image: "synchronizing" })).verdict, "force");
   const blank = { image: "out-of-sync", syncedAt: undefined } as const;
   assert.equal(planPromotion(facts(blank)).verdict, "refuse");
+});
+
+test("I33: a site that another one succeeded is promoted only by force, which names what is given up", () => {
+  const successor = { site: "north", generation: 3 };
+  const plan = planPromotion(facts({ image: "consistent" }, { successor }));
+  assert.equal(plan.verdict, "force");
+  assert.match(plan.lines.join("\n"), /everything that north acked/);
 });

@@ -7,7 +7,10 @@ export type PromotionFacts = {
   readonly primary: string;
   /** What the asking has brought: it serves, it lives but is not the primary any more, or it does not answer. */
   readonly primaryState: "serves" | "demoted" | "silent";
-  readonly isFed: boolean;
+  /** A site that has been primary in a generation that this one does not have, with its number. */
+  readonly successor: { readonly site: string; readonly generation: number } | undefined;
+  /** Sites of the group that did not answer. */
+  readonly silentSites: readonly string[];
   /** What the primary last said of itself, and how long ago that was. */
   readonly primaryLsn: number;
   readonly heardMsAgo: number | undefined;
@@ -40,6 +43,7 @@ export function planPromotion(facts: PromotionFacts): PromotionPlan {
     );
   }
   const lines = [`becomes primary in generation ${nextCounter(record)}`];
+  if (facts.successor !== undefined) return succeededPlan(facts.successor, lines);
   switch (record.image) {
     case "synchronized":
       return { ...go([...lines, ...synchronizedLines(facts)]) };
@@ -55,6 +59,18 @@ export function planPromotion(facts: PromotionFacts): PromotionPlan {
         "wait until the resync has ended, or promote another copy; --force serves it as it is",
       );
   }
+}
+
+function succeededPlan(
+  successor: { readonly site: string; readonly generation: number },
+  lines: readonly string[],
+): PromotionPlan {
+  const { site, generation } = successor;
+  return force(
+    [...lines, `gives up everything that ${site} acked as primary of generation ${generation}`],
+    `${site} has been primary in generation ${generation}, which this site does not have`,
+    `promote ${site} instead; --force makes two histories, of which one must be given up`,
+  );
 }
 
 function synchronizedLines(facts: PromotionFacts): string[] {
@@ -74,8 +90,10 @@ function consistentPlan(facts: PromotionFacts, lines: readonly string[]): Promot
   const { record, primary, primaryState } = facts;
   // A primary that was demoted here or there handed over a finished image; nobody wrote since, as far as anyone knows.
   if (record.toldOfFracture === undefined) {
-    const by = primaryState === "demoted" ? "nothing is lost" : "nothing newer is known here";
-    return go([...lines, `the image is the state at LSN ${record.syncedAt?.lsn ?? 0}; ${by}`]);
+    const isSure = primaryState === "demoted" && facts.silentSites.length === 0;
+    const silent = facts.silentSites.join(", ");
+    const doubt = `whether another site was promoted since is unknown (no answer: ${silent})`;
+    return go([...lines, isSure || silent === "" ? "nothing is lost" : doubt]);
   }
   const { lsn, why } = record.toldOfFracture;
   const missing = Math.max(0, facts.primaryLsn - facts.appliedLsn);

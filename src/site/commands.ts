@@ -1,6 +1,6 @@
-import { compareHistories } from "#core/history.ts";
+import { compareHistories, generationCounter } from "#core/history.ts";
 import { planPromotion } from "#core/promotion.ts";
-import type { PromotionPlan } from "#core/promotion.ts";
+import type { PromotionFacts, PromotionPlan } from "#core/promotion.ts";
 import type { ErrorCode } from "#base/errors.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
 import { emit } from "./group-context.ts";
@@ -114,34 +114,64 @@ function runPromote(
     return done(refused("failed", `${group.name} cannot be promoted now: ${why}`));
   }
   group.isChangingRole = true;
-  const primary = primaryOf(group);
-  const ask = (answer: (answers: boolean) => void): void => {
-    if (primary === group.context.site) answer(false);
-    else group.context.inquiries.ask(primary, answer);
-  };
-  ask((answers) => {
+  askAll(group, (answering) => {
     group.isChangingRole = false;
-    decidePromote(group, command, { plan: promotionPlan(group, primary, answers), done });
+    decidePromote(group, command, { plan: promotionPlan(group, answering), done });
   });
 }
 
-function promotionPlan(group: Group, primary: string, answers: boolean): PromotionPlan {
+// Any of them may have been promoted since this site last heard of the group.
+function askAll(group: Group, done: (answering: ReadonlySet<string>) => void): void {
+  const sites = otherSites(group);
+  const answering = new Set<string>();
+  let missing = sites.length;
+  if (missing === 0) return done(answering);
+  for (const site of sites) {
+    group.context.inquiries.ask(site, (answers) => {
+      if (answers) answering.add(site);
+      missing -= 1;
+      if (missing === 0) done(answering);
+    });
+  }
+}
+
+function otherSites(group: Group): string[] {
+  const sites = new Set([group.config.primary, ...group.config.copies.keys()]);
+  sites.delete(group.context.site);
+  return [...sites];
+}
+
+function promotionPlan(group: Group, answering: ReadonlySet<string>): PromotionPlan {
   const { context, heard } = group;
   const { record } = context.store;
+  const primary = primaryOf(group);
   const view = group.views.get(primary)?.view;
   const relation = view === undefined ? "behind" : compareHistories(view.history, record.history);
+  const answers = answering.has(primary);
   const serves = answers && view?.role === "primary" && relation !== "behind";
   const policy = policiesOf(group.config, context.site).find((one) => one.site === primary);
   return planPromotion({
     record,
     primary,
     primaryState: serves ? "serves" : answers ? "demoted" : "silent",
-    isFed: group.copy?.fedBy() !== undefined,
+    successor: successorKnown(group),
+    silentSites: otherSites(group).filter((site) => !answering.has(site)),
     primaryLsn: heard?.view.lsn ?? 0,
     heardMsAgo: heard === undefined ? undefined : context.ports.clock.nowMs() - heard.atMs,
     appliedLsn: group.copy?.copy.appliedLsn ?? 0,
     mayAckAlone: policy?.loss.mayAckAlone ?? true,
   });
+}
+
+function successorKnown(group: Group): PromotionFacts["successor"] {
+  const { history } = group.context.store.record;
+  for (const [site, { view }] of group.views) {
+    const relation = compareHistories(view.history, history);
+    if (relation === "ahead" || relation === "diverged") {
+      return { site, generation: generationCounter(view.history) };
+    }
+  }
+  return undefined;
 }
 
 function decidePromote(

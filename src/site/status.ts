@@ -186,5 +186,7 @@ function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
     group.heard === undefined
       ? "since this process started"
       : `for ${((nowMs - group.heard.atMs) / 1000).toFixed(1)} s`;
-  return `no session with ${primaryOf(group)}; nothing heard ${since}`;
+  const primary = primaryOf(group);
+  const { why } = group.context.inquiries.of(primary);
+  return `no session with ${primary}; nothing heard ${since}${why === "" ? "" : `: ${why}`}`;
 }

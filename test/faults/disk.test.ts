@@ -1,0 +1,202 @@
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { KiB } from "#base/limits.ts";
+import { imageReader, stampedBlock, startAckedWriter } from "../support/acked-writer.ts";
+import { count } from "../support/claims.ts";
+import { startCluster } from "../support/cluster.ts";
+import { assertEqualImages } from "../support/images.ts";
+import { connectHost } from "../support/nbd-host.ts";
+import { missing } from "../support/needs.ts";
+import { runCommand, runGood } from "../support/run-command.ts";
+import { attachStrace } from "../support/strace.ts";
+import { makeTempFolder, removeTempFolder } from "../support/temp-folder.ts";
+
+// Disks that fail, fill up or are slow, and hosts that are rude. System calls on the image fail by strace's doing.
+
+const needsStrace = { skip: missing("strace") };
+const imageWrites = "pwrite64,pwritev,pwritev2,fallocate";
+const ioError = 5;
+const noSpace = 28;
+
+test("I35: an fdatasync that fails at the primary fails the volume for good, and no reply says otherwise (row 38)", needsStrace, async (t) => {
+  const cluster = await startCluster(t);
+  const east = cluster.site("east");
+  const host = await connectHost(east.nbd, "bank/data");
+  assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+  const fault = ["-P", east.image(), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"];
+  const strace = await attachStrace(t, cluster.folder, [east.pid()], fault);
+  assert.equal(await host.flush(), ioError);
+  const { volumes } = await east.group();
+  assert.equal(volumes[0]?.state, "failed");
+  // The next fdatasync would succeed: nobody asks for it.
+  assert.equal(await host.flush(), ioError);
+  assert.equal(await host.write(0, stampedBlock(0, 2)), ioError);
+  assert.equal(strace.injected(), 1);
+  const events = await east.events();
+  assert.ok(events.some(({ kind, to }) => kind === "volume" && to === "failed"));
+  host.close();
+  count("row 38", { faultsInjected: 1, effectsSeen: 1 });
+});
+
+test("I35: an fdatasync that fails at the copy loses the copy, and a FLUSH is answered by its durable loss record (row 38)", needsStrace, async (t) => {
+  const cluster = await startCluster(t);
+  const east = cluster.site("east");
+  const west = cluster.site("west");
+  const host = await connectHost(east.nbd, "bank/data");
+  assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+  const fault = ["-P", west.image(), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"];
+  const strace = await attachStrace(t, cluster.folder, [west.pid()], fault);
+  assert.equal(await host.flush(), 0);
+  assert.equal(strace.injected(), 1);
+  const { maps } = east.inspect();
+  assert.ok(maps.some(({ kind, counts, marked }) => kind === "dirty" && counts && marked > 0));
+  const { state, why } = await east.copy("west");
+  assert.notEqual(state, "synchronized");
+  assert.notEqual(why, "");
+  assert.equal(await host.write(4096, stampedBlock(1, 1)), 0);
+  // A restart opens the copy's image anew, and what it lacks is brought over.
+  await west.kill();
+  await strace.detach();
+  await west.start();
+  await cluster.copyIs("east", "west", "synchronized");
+  await assertEqualImages(east.image(), west.image());
+  host.close();
+});
+
+test("F15: a write that fails on the primary's image fails for its host; after repair exactly those regions are compared (row 39)", needsStrace, async (t) => {
+  const cluster = await startCluster(t);
+  const east = cluster.site("east");
+  const west = cluster.site("west");
+  const host = await connectHost(east.nbd, "bank/data");
+  assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+  await east.until("nothing is open", ({ openGranules }) => openGranules === 0);
+  const fault = ["-P", east.image(), "-e", `trace=${imageWrites}`, "-e", `inject=${imageWrites}:error=EIO:when=1`];
+  const strace = await attachStrace(t, cluster.folder, [east.pid()], fault);
+  assert.equal(await host.write(64 * KiB, stampedBlock(16, 1)), ioError);
+  assert.equal((await east.group()).volumes[0]?.state, "failed");
+  assert.equal(strace.injected(), 1);
+  await strace.detach();
+  const repaired = await cluster.cli("repair", "bank", "--volume", "data");
+  assert.equal(repaired.code, 0, repaired.stderr);
+  const copy = await cluster.copyIs("east", "west", "synchronized");
+  // The granule of the failed write was open, so it is what might differ.
+  assert.ok(copy.resyncComparedBytes > 0 && copy.resyncComparedBytes <= 1024 * KiB);
+  assert.equal(await host.write(64 * KiB, stampedBlock(16, 2)), 0);
+  await assertEqualImages(east.image(), west.image());
+  host.close();
+  count("F15", { faultsInjected: 1, effectsSeen: 1 });
+});
+
+/** A file system of this size of the test's own, gone at its end. */
+async function mountSmall(t: TestContext, size: string): Promise<string> {
+  const folder = makeTempFolder();
+  await runGood("mount", ["-t", "tmpfs", "-o", `size=${size}`, "antipode-test", folder]);
+  t.after(async () => {
+    await runCommand("umount", ["-l", folder]);
+    removeTempFolder(folder);
+  });
+  return folder;
+}
+
+const needsRoot = {
+  skip: process.getuid?.() === 0 || process.env["CI"] === "true" ? false : "only root may mount",
+};
+
+for (const full of ["east", "west"] as const) {
+  test(`row 41: no space for the image at ${full} costs that write alone, and the images do not diverge`, needsRoot, async (t) => {
+    const small = await mountSmall(t, "2M");
+    const place = join(small, "data.img");
+    const cluster = await startCluster(t, { at: { bank: { data: { [full]: place } } } });
+    const east = cluster.site("east");
+    const host = await connectHost(east.nbd, "bank/data");
+    let failed = -1;
+    const written: number[] = [];
+    for (let block = 0; block < 1024; block += 16) {
+      const error = await host.write(block * 4096, Buffer.alloc(64 * KiB, stampedBlock(block, 1)));
+      if (error === 0) written.push(block);
+      else assert.equal(error, noSpace);
+      if (error !== 0) failed = block;
+      if (error !== 0 || (await east.copy("west")).state !== "synchronized") break;
+    }
+    if (full === "east") {
+      assert.ok(failed > 0, "the disk never filled up");
+      // Only that write: what has its place can be written again, and read.
+      assert.equal((await east.group()).volumes[0]?.state, "ok");
+      assert.equal(await host.write(0, stampedBlock(0, 2)), 0);
+    } else {
+      assert.equal(failed, -1, "the host does not pay for the copy's disk");
+      assert.match((await cluster.copyIs("east", "west", "fractured")).why, /cannot be written|space/);
+      assert.equal(await host.write(0, stampedBlock(0, 2)), 0);
+      await runGood("mount", ["-o", "remount,size=32M", small]);
+    }
+    await cluster.copyIs("east", "west", "synchronized");
+    const images = [east.image(), cluster.site("west").image()];
+    const [one = "", other = ""] = images.map((image, index) =>
+      (index === 0 ? "east" : "west") === full ? place : image,
+    );
+    await assertEqualImages(one, other);
+    const read = imageReader(other);
+    for (const block of written.filter((each) => each > 0)) {
+      assert.ok(read(block * 4096, 4096).equals(stampedBlock(block, 1)), `block ${block}`);
+    }
+    host.close();
+    count("row 41", { faultsInjected: 1, effectsSeen: 1 });
+  });
+}
+
+test("row 42: a copy whose image is slow is lost as slow after ackTimeout, and the host goes on", needsStrace, async (t) => {
+  const cluster = await startCluster(t, {
+    copies: { west: "probe: 100ms, timeout: 20s, ackTimeout: 1s" },
+  });
+  const east = cluster.site("east");
+  const west = cluster.site("west");
+  const host = await connectHost(east.nbd, "bank/data");
+  const slow = ["-P", west.image(), "-e", `trace=${imageWrites}`, "-e", `inject=${imageWrites}:delay_enter=4000000:when=1`];
+  const strace = await attachStrace(t, cluster.folder, [west.pid()], slow);
+  assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+  const lost = await cluster.copyIs("east", "west", "fractured");
+  assert.match(lost.why, /slow/);
+  await strace.detach();
+  await cluster.copyIs("east", "west", "synchronized");
+  await assertEqualImages(east.image(), west.image());
+  host.close();
+  count("row 42", { faultsInjected: 1, effectsSeen: 1 });
+});
+
+test("row 57: overlapping writes under way at once leave the same winner on both images", async (t) => {
+  const cluster = await startCluster(t);
+  const east = cluster.site("east");
+  const hosts = await Promise.all([1, 2, 3].map(() => connectHost(east.nbd, "bank/data")));
+  const writes: Promise<number>[] = [];
+  for (let round = 0; round < 200; round += 1) {
+    for (const [index, host] of hosts.entries()) {
+      const offset = ((round * 7 + index * 3) % 16) * 2048;
+      const length = 2048 * (1 + ((round + index) % 5));
+      writes.push(host.write(offset, Buffer.alloc(length, (round * 3 + index) % 251)));
+    }
+  }
+  assert.ok((await Promise.all(writes)).every((error) => error === 0));
+  await assertEqualImages(east.image(), cluster.site("west").image());
+  for (const host of hosts) host.close();
+});
+
+test("row 55: a host that dies with a thousand requests under way leaves no request behind and no torn block", async (t) => {
+  const cluster = await startCluster(t);
+  const east = cluster.site("east");
+  const writer = await startAckedWriter({ socket: east.nbd, blocks: 1500, depth: 1000 });
+  await writer.more(100);
+  const host = await connectHost(east.nbd, "bank/data");
+  for (let block = 0; block < 1000; block += 1) {
+    void host.write((1600 + (block % 400)) * 4096, stampedBlock(block, 1)).catch(() => undefined);
+  }
+  host.close();
+  await host.closed;
+  await writer.more(2000);
+  await writer.stop();
+  await east.until("nothing is left", ({ requestsInFlight }) => requestsInFlight === 0);
+  await writer.check(imageReader(east.image()));
+  await assertEqualImages(east.image(), cluster.site("west").image());
+  assert.ok(fs.existsSync(east.image()));
+});
