@@ -199,16 +199,19 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   clone.runFor(recoverUsMax, () => promoted !== undefined);
   if (clone.failed()) return;
   if (promoted !== true) {
-    const group = line.group.name;
-    const rival = [...clone.machines.values()].some(
-      (machine) => machine.name !== site && clone.status(machine, group)?.role === "primary",
-    );
-    if (copy.participant && !rival) clone.report("I30", `${site} took part in every ack and cannot be promoted without force`);
+    // Refused for good reason where somebody holds a later generation, though it may never have served in it.
+    const outdated = line.sites.some((other) => generationAt(clone, line, other) > line.generation);
+    if (copy.participant && !outdated) clone.report("I30", `${site} took part in every ack and cannot be promoted without force`);
     else clone.count("clones:takeover refused");
     return;
   }
   clone.count("clones:takeover judged");
   judge(clone, line, site, crashedClaim(copy.claim, crash, promises.tick), crash === "kill" ? "I3" : "N1");
+}
+
+function generationAt(clone: World, line: Line, site: string): number {
+  const found = clone.inspector(site, line).record("current");
+  return found.kind === "found" ? (found.record.history.at(-1)?.counter ?? 0) : 0;
 }
 
 function judge(clone: World, line: Line, site: string, claim: Claim, lostId: string): void {

@@ -117,7 +117,8 @@ export function stopAll(world: World): void {
   world.runFor(30e6, () => stopped === sites.length);
   if (world.failed()) return;
   if (stopped < sites.length) world.report("N7", `${sites.length - stopped} sites did not finish a clean stop`);
-  world.runFor(1e6);
+  // What the kernel is still at, a stalled sync for one, may end; nothing else may come.
+  world.runFor(15e6);
   for (const checker of world.checkers) checker.onStopped?.();
 }
 

@@ -229,7 +229,9 @@ export class Host {
     if (record !== undefined) {
       oracle.answer(record, outcome, participants, forced);
       if (outcome !== "ok") return;
-      if (onLine) this.#line.acked(machine.name, record, participants);
+      const lacks = (site: string): boolean =>
+        oracle.lacks(this.#world.imagesOf(site, this.#line), record) !== undefined;
+      if (onLine) this.#line.acked(machine.name, record, participants, lacks);
       else this.#line.diverged.add(machine.name);
       for (const checker of this.#world.checkers) checker.onWriteAcked?.(record, ack);
     } else if (outcome === "ok" && onLine) {

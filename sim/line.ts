@@ -10,6 +10,8 @@ export type SiteKnowledge = {
   participant: boolean;
   /** Tick of the first ack that was given without it; Infinity while there is none. 0: it never had a whole image. */
   missedFrom: number;
+  /** A write was acked while the status said that it does not take part. */
+  missedAck: boolean;
   /** Tick of its last loss of power since it last had everything; -1 for none. */
   powerLostAt: number;
   /** It may hold writes that the line has lost or given up since. */
@@ -44,6 +46,7 @@ export class Line {
           bit: 1 << place,
           participant: false,
           missedFrom: place === 0 ? Infinity : 0,
+          missedAck: false,
           powerLostAt: -1,
           mayHoldLost: place > 0,
         },
@@ -65,6 +68,7 @@ export class Line {
       const whole = copy.state === "synchronized";
       if (whole && !known.participant) {
         known.missedFrom = Infinity;
+        known.missedAck = false;
         known.powerLostAt = -1;
         known.mayHoldLost = false;
         this.oracle.joined(this.of(primary).bit, known.bit);
@@ -86,12 +90,17 @@ export class Line {
     return this.sites.filter((site) => (this.of(site).bit & bits) !== 0);
   }
 
-  /** A write was acked by these sites: the others lack it from now on, and so does one that answered and lost its power. */
-  acked(primary: string, write: WriteRecord, participants: number): void {
+  /**
+   * A write was acked while these sites took part. Any other that lacks it lacks it from now on, and so does one that answered
+   * and then lost its power.
+   */
+  acked(primary: string, write: WriteRecord, participants: number, lacks: (site: string) => boolean): void {
     for (const site of this.sites) {
       const known = this.of(site);
+      const isAlone = (known.bit & participants) === 0 && lacks(site);
+      if (isAlone) known.missedAck = true;
       const forgot = site !== primary && known.powerLostAt >= 0;
-      if ((known.bit & participants) === 0 || forgot) known.missedFrom = Math.min(known.missedFrom, write.ackedTick);
+      if (isAlone || forgot) known.missedFrom = Math.min(known.missedFrom, write.ackedTick);
     }
   }
 
@@ -132,6 +141,7 @@ export class Line {
       known.mayHoldLost = true;
     }
     mine.missedFrom = Infinity;
+    mine.missedAck = false;
     mine.powerLostAt = -1;
     mine.mayHoldLost = false;
     mine.participant = false;

@@ -215,8 +215,8 @@ export class World {
       this.report(finding.id === "lost" ? lostId : finding.id, `at the start of a reign: ${finding.message}`);
     }
     if (!restart && this.lossless.delete(key)) this.#judgeLossless(line, name, claim);
-    const gaveUp = line.of(name).missedFrom < Infinity || claim.allAckedBefore < Infinity;
-    if (!restart && gaveUp && reign.site !== name) line.diverged.add(reign.site);
+    // Both sides have acked what the other lacks.
+    if (!restart && line.of(name).missedAck && reign.site !== name) line.diverged.add(reign.site);
     this.forced.delete(line.group.name);
     this.claimedImage.delete(key);
   }

@@ -34,7 +34,9 @@ export function mapChecker(world: World): Checker {
   function mustBeMarked(ack: Ack, write: WriteRecord, copy: string): void {
     const here = world.inspector(ack.machine.name, ack.line);
     const member = recordOf(ack.machine.name, ack.line, "durable")?.members[copy];
-    if (member === undefined) return;
+    // A copy that was lost after it had synced the write lacks nothing of it.
+    const isThere = ack.line.oracle.lacks(world.imagesOf(copy, ack.line, "durable"), write) === undefined;
+    if (member === undefined || isThere) return;
     world.count("checks:I19");
     if (member.phase === "synchronized") {
       // On its way back, a copy is on record as whole a moment before status says so, and writes wait for it already.

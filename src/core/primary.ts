@@ -205,7 +205,8 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
       return maybeServe(primary, out);
     case "memberDown":
       if (member.stage === "none") member.contact = "down";
-      if (member.why === "") member.why = event.why;
+      // The latest reason helps most; that it was lost as slow must stay to be read while it is kept away for that.
+      if (member.slowProbes === 0) member.why = event.why;
       return maybeServe(primary, out);
     case "acked":
       return acked(primary, member, event.sequence, out);

@@ -2,54 +2,54 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { KiB } from "#base/limits.ts";
+import { KiB, MiB } from "#base/limits.ts";
 import { imageReader, stampedBlock, startAckedWriter } from "../support/acked-writer.ts";
 import { count } from "../support/claims.ts";
 import { startCluster } from "../support/cluster.ts";
 import { assertEqualImages } from "../support/images.ts";
+import { startLabDisk } from "../support/lab-disk.ts";
 import { connectHost } from "../support/nbd-host.ts";
 import { missing } from "../support/needs.ts";
 import { runCommand, runGood } from "../support/run-command.ts";
-import { attachStrace } from "../support/strace.ts";
 import { makeTempFolder, removeTempFolder } from "../support/temp-folder.ts";
 
-// Disks that fail, fill up or are slow, and hosts that are rude. System calls on the image fail by strace's doing.
+// Disks that fail, fill up or are slow, and hosts that are rude. The failing disks are the lab's own.
 
-const needsStrace = { skip: missing("strace") };
-const imageWrites = "pwrite64,pwritev,pwritev2,fallocate";
+const needsFuse = { skip: missing("libnbd-bin", "fuse3") };
 const ioError = 5;
 const noSpace = 28;
 
-test("I35: an fdatasync that fails at the primary fails the volume for good, and no reply says otherwise (row 38)", needsStrace, async (t) => {
-  const cluster = await startCluster(t);
+test("I35: a sync that fails at the primary fails the volume for good, and no reply says otherwise (row 38)", needsFuse, async (t) => {
+  const disk = await startLabDisk(t, 8 * MiB);
+  const cluster = await startCluster(t, { at: { bank: { data: { east: disk.path } } } });
   const east = cluster.site("east");
   const host = await connectHost(east.nbd, "bank/data");
   assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
-  const fault = ["-P", east.image(), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"];
-  const strace = await attachStrace(t, cluster.folder, [east.pid()], fault);
+  disk.failNext("flush", "io");
   assert.equal(await host.flush(), ioError);
   const { volumes } = await east.group();
   assert.equal(volumes[0]?.state, "failed");
-  // The next fdatasync would succeed: nobody asks for it.
+  // The next sync would succeed: nobody asks for it.
+  const syncs = disk.done("flush");
   assert.equal(await host.flush(), ioError);
   assert.equal(await host.write(0, stampedBlock(0, 2)), ioError);
-  assert.equal(strace.injected(), 1);
+  assert.deepEqual([disk.failed(), disk.done("flush")], [1, syncs]);
   const events = await east.events();
   assert.ok(events.some(({ kind, to }) => kind === "volume" && to === "failed"));
   host.close();
   count("row 38", { faultsInjected: 1, effectsSeen: 1 });
 });
 
-test("I35: an fdatasync that fails at the copy loses the copy, and a FLUSH is answered by its durable loss record (row 38)", needsStrace, async (t) => {
-  const cluster = await startCluster(t);
+test("I35: a sync that fails at the copy loses the copy, and FLUSH is answered by its durable loss record (row 38)", needsFuse, async (t) => {
+  const disk = await startLabDisk(t, 8 * MiB);
+  const cluster = await startCluster(t, { at: { bank: { data: { west: disk.path } } } });
   const east = cluster.site("east");
   const west = cluster.site("west");
   const host = await connectHost(east.nbd, "bank/data");
   assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
-  const fault = ["-P", west.image(), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"];
-  const strace = await attachStrace(t, cluster.folder, [west.pid()], fault);
+  disk.failNext("flush", "io");
   assert.equal(await host.flush(), 0);
-  assert.equal(strace.injected(), 1);
+  assert.equal(disk.failed(), 1);
   const { maps } = east.inspect();
   assert.ok(maps.some(({ kind, counts, marked }) => kind === "dirty" && counts && marked > 0));
   const { state, why } = await east.copy("west");
@@ -58,33 +58,31 @@ test("I35: an fdatasync that fails at the copy loses the copy, and a FLUSH is an
   assert.equal(await host.write(4096, stampedBlock(1, 1)), 0);
   // A restart opens the copy's image anew, and what it lacks is brought over.
   await west.kill();
-  await strace.detach();
   await west.start();
   await cluster.copyIs("east", "west", "synchronized");
-  await assertEqualImages(east.image(), west.image());
+  await assertEqualImages(east.image(), disk.path);
   host.close();
 });
 
-test("F15: a write that fails on the primary's image fails for its host; after repair exactly those regions are compared (row 39)", needsStrace, async (t) => {
-  const cluster = await startCluster(t);
+test("F15: a write that fails on the primary's image fails for its host; after repair what it touched is compared (row 39)", needsFuse, async (t) => {
+  const disk = await startLabDisk(t, 8 * MiB);
+  const cluster = await startCluster(t, { at: { bank: { data: { east: disk.path } } } });
   const east = cluster.site("east");
   const west = cluster.site("west");
   const host = await connectHost(east.nbd, "bank/data");
   assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
   await east.until("nothing is open", ({ openGranules }) => openGranules === 0);
-  const fault = ["-P", east.image(), "-e", `trace=${imageWrites}`, "-e", `inject=${imageWrites}:error=EIO:when=1`];
-  const strace = await attachStrace(t, cluster.folder, [east.pid()], fault);
+  disk.failNext("write", "io");
   assert.equal(await host.write(64 * KiB, stampedBlock(16, 1)), ioError);
   assert.equal((await east.group()).volumes[0]?.state, "failed");
-  assert.equal(strace.injected(), 1);
-  await strace.detach();
+  assert.equal(disk.failed(), 1);
   const repaired = await cluster.cli("repair", "bank", "--volume", "data");
   assert.equal(repaired.code, 0, repaired.stderr);
   const copy = await cluster.copyIs("east", "west", "synchronized");
   // The granule of the failed write was open, so it is what might differ.
-  assert.ok(copy.resyncComparedBytes > 0 && copy.resyncComparedBytes <= 1024 * KiB);
+  assert.ok(copy.resyncComparedBytes > 0 && copy.resyncComparedBytes <= MiB);
   assert.equal(await host.write(64 * KiB, stampedBlock(16, 2)), 0);
-  await assertEqualImages(east.image(), west.image());
+  await assertEqualImages(disk.path, west.image());
   host.close();
   count("F15", { faultsInjected: 1, effectsSeen: 1 });
 });
@@ -146,24 +144,27 @@ for (const full of ["east", "west"] as const) {
   });
 }
 
-test("row 42: a copy whose image is slow is lost as slow after ackTimeout, and the host goes on", needsStrace, async (t) => {
-  const cluster = await startCluster(t, {
-    copies: { west: "probe: 100ms, timeout: 20s, ackTimeout: 1s" },
+for (const kind of ["write", "flush"] as const) {
+  test(`row 42: a copy whose disk is slow to ${kind} is lost as slow after ackTimeout, and the host goes on`, needsFuse, async (t) => {
+    const disk = await startLabDisk(t, 8 * MiB);
+    const cluster = await startCluster(t, {
+      at: { bank: { data: { west: disk.path } } },
+      copies: { west: "probe: 100ms, timeout: 20s, ackTimeout: 1s" },
+    });
+    const east = cluster.site("east");
+    const host = await connectHost(east.nbd, "bank/data");
+    disk.hold(kind);
+    assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+    assert.equal(await host.flush(), 0);
+    const lost = await cluster.copyIs("east", "west", "fractured");
+    assert.match(lost.why, /slow/);
+    disk.release();
+    await cluster.copyIs("east", "west", "synchronized");
+    await assertEqualImages(east.image(), disk.path);
+    host.close();
+    count("row 42", { faultsInjected: 1, effectsSeen: 1 });
   });
-  const east = cluster.site("east");
-  const west = cluster.site("west");
-  const host = await connectHost(east.nbd, "bank/data");
-  const slow = ["-P", west.image(), "-e", `trace=${imageWrites}`, "-e", `inject=${imageWrites}:delay_enter=4000000:when=1`];
-  const strace = await attachStrace(t, cluster.folder, [west.pid()], slow);
-  assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
-  const lost = await cluster.copyIs("east", "west", "fractured");
-  assert.match(lost.why, /slow/);
-  await strace.detach();
-  await cluster.copyIs("east", "west", "synchronized");
-  await assertEqualImages(east.image(), west.image());
-  host.close();
-  count("row 42", { faultsInjected: 1, effectsSeen: 1 });
-});
+}
 
 test("row 57: overlapping writes under way at once leave the same winner on both images", async (t) => {
   const cluster = await startCluster(t);

@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { ask, connect, createBench, failImage, lose, run, settle, submit, take } from "../../test/support/primary-bench.ts";
+import type { Bench } from "../../test/support/primary-bench.ts";
+import type { OnLoss } from "./policy.ts";
+
+// Everything that a primary waits for, in any order, with members that come and go. The judge of the bench looks at
+// every effect (I4, I16, I18, F1, F4, N1, orders); here the ends are judged: everybody answered, everybody equal.
+
+/** One move: which of the things that may happen now, and details if it is a request. */
+const move = fc.record({
+  pick: fc.nat(1_000),
+  region: fc.nat(31),
+  regions: fc.integer({ min: 1, max: 6 }),
+  isLong: fc.boolean(),
+});
+type Move = { pick: number; region: number; regions: number; isLong: boolean };
+
+function moves(bench: Bench, { region, regions, isLong }: Move): (() => void)[] {
+  const volume = isLong ? 0 : 1;
+  const first = isLong ? Math.min(region, 32 - regions) : region % (8 - regions + 1);
+  const where = { volume, region: first, regions };
+  const possible = [
+    () => ask(bench, "write", where),
+    () => ask(bench, "write", where),
+    () => ask(bench, "write", { ...where, fua: true }),
+    () => ask(bench, "zero", where),
+    () => ask(bench, "read", where),
+    () => ask(bench, "flush", { volume }),
+    () => submit(bench, { kind: "tick", nowMs: bench.primary.nowMs + 100 * regions }),
+  ];
+  const waiting = [...bench.pending.keys()].map((name) => () => run(bench, name));
+  possible.push(...waiting, ...waiting);
+  for (const member of bench.members) {
+    if (member.epoch === undefined) {
+      possible.push(() => connect(bench, member));
+    } else {
+      const step = (): boolean => take(bench, member);
+      possible.push(step, step, step, step);
+      possible.push(() => {
+        take(bench, member, false);
+        lose(bench, member, isLong);
+      });
+    }
+  }
+  return possible;
+}
+
+function play(bench: Bench, script: readonly Move[]): void {
+  for (const next of script) {
+    const possible = moves(bench, next);
+    possible[next.pick % possible.length]?.();
+  }
+}
+
+function heal(bench: Bench): void {
+  for (let round = 0; round < 4; round += 1) {
+    settle(bench, true);
+    submit(bench, { kind: "tick", nowMs: bench.primary.nowMs + 60_000 });
+  }
+  settle(bench, true);
+}
+
+const policies: readonly (readonly OnLoss[])[] = [
+  ["continue"],
+  ["continue", "continue"],
+  ["stall"],
+  ["stall", "continue"],
+  ["fail", "continue", "continue"],
+];
+
+for (const onLoss of policies) {
+  for (const durability of ["flush", "write"] as const) {
+    test(`I4, I16, I18, I31, F1, F4, F5, F14, N1: ${onLoss.join("+")} members, level ${durability}, in any order`, () => {
+      fc.assert(
+        fc.property(fc.array(move, { maxLength: 200, size: "max" }), (script) => {
+          const bench = createBench({ onLoss, durability });
+          submit(bench, { kind: "start" });
+          play(bench, script);
+          heal(bench);
+          bench.judge.allAnswered(bench);
+          bench.judge.converged(bench);
+        }),
+        { numRuns: 150 },
+      );
+    });
+  }
+}
