@@ -39,6 +39,8 @@ export function ackChecker(world: World): Checker {
       // Paused and stopped copies are the operator's doing; the plan of a promotion says that the old primary has
       // nothing.
       if (!isStrict || copy.state === "paused" || copy.state === "stopped" || copy.state === "split-brain") continue;
+      // It may have lost its power between its answer and the reply.
+      if (ack.line.of(copy.site).powerLostAt >= 0) continue;
       if ((pausedUntil.get(`${ack.line.group.name} ${copy.site}`) ?? -1) > write.invokedTick) continue;
       world.count("checks:I4");
       const missing = ack.line.oracle.lacks(world.imagesOf(copy.site, ack.line), write);

@@ -82,7 +82,9 @@ export const limits = {
   mapReadChunkPages: 2048,
 
   /** One of the two slots of a group record. */
-  recordSlotBytes: 64 * KiB,
+  recordSlotBytes: 256 * KiB,
+  /** Promotions that a group can go through; its history is kept whole, to compare it with others. */
+  generationsMax: 1_000,
 
   // Images in files and devices
   /** A longer read goes to the thread pool even when it is cached: copying it would hold up the loop. */

@@ -257,6 +257,7 @@ function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   record.role = "secondary";
   record.incarnation = told.incarnation;
   record.members = {};
+  record.failedVolumes = [];
   record.lsnReserved = Math.max(record.lsnReserved, told.lsnReserved);
   if (told.resync) record.image = "synchronizing";
   if (before !== record.image) {

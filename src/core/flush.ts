@@ -64,6 +64,7 @@ function startRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): voi
   volume.flush.waiting = [];
   volume.flush.wanted = false;
   volume.flush.running = round;
+  volume.flush.startedMs = primary.nowMs;
   for (const member of primary.members) addMemberLeg(primary, member, round, out);
   out.push({ kind: "syncImage", volume: volume.index, ticket: round.ticket });
 }
@@ -129,7 +130,7 @@ export function imageSynced(
   if (volume === undefined || round === undefined || round.ticket !== synced.ticket) return;
   if (synced.failure !== undefined) {
     failVolume(primary, volume, `fdatasync failed: ${synced.failure.message}`, out);
-    volume.hasLostSync = true;
+    loseSync(primary, volume);
     round.failure = "io";
     doubtVolume(primary, volume, out);
     // The hosts hear of it when it is on record.
@@ -159,7 +160,9 @@ export function roundLegDone(primary: Primary, round: FlushRound, out: PrimaryEf
 /** A member has synced what it was fed before the round. The last to answer lets the open map forget. */
 export function closeLegDone(primary: Primary, round: FlushRound, out: PrimaryEffect[]): void {
   round.closeLegs -= 1;
-  if (round.closeLegs === 0) closeAfter(primary, round, out);
+  if (round.closeLegs > 0) return;
+  round.volume.flush.closedCompletions = round.startCompletions;
+  closeAfter(primary, round, out);
 }
 
 // What absent members lack must be durable in their dirty maps before the open map forgets it (I16).
@@ -204,8 +207,15 @@ export function stableLsn(primary: Primary): number {
   return lsn;
 }
 
-// The kernel may have dropped what it could not write: wherever the volume is open, image and copies may differ.
-function doubtVolume(primary: Primary, volume: Volume, out: PrimaryEffect[]): void {
+/** What was acked here and not synced may be gone, on this disk alone. On record, so that a restart does not forget it. */
+export function loseSync(primary: Primary, volume: Volume): void {
+  volume.hasLostSync = true;
+  const { failedVolumes } = primary.record;
+  if (!failedVolumes.includes(volume.name)) failedVolumes.push(volume.name);
+}
+
+/** The kernel may have dropped what it could not write: wherever the volume is open, image and copies may differ. */
+export function doubtVolume(primary: Primary, volume: Volume, out: PrimaryEffect[]): void {
   for (const member of primary.members) {
     if (volume.open.size > 0) orOpenInto(mapOf(primary, member, volume.index, out), volume);
     if (member.dirty !== undefined && member.record.phase === "synchronized") {
@@ -249,8 +259,12 @@ export function closeIdle(primary: Primary, out: PrimaryEffect[]): void {
   if (due) primary.roundAtMs = primary.nowMs;
   for (const volume of primary.volumes) {
     if (volume.open.size === 0 || volume.state !== "ok") continue;
+    const { flush } = volume;
+    if (flush.running !== undefined || primary.nowMs - flush.startedMs < limits.openIdleMs)
+      continue;
     const idle = primary.nowMs - volume.lastWriteMs >= limits.openIdleMs;
-    if ((idle || due || crowded) && volume.flush.running === undefined) {
+    const isNew = flush.closedCompletions !== volume.completions;
+    if ((idle && isNew) || due || crowded) {
       wantRound(primary, volume, out);
     }
   }

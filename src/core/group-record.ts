@@ -26,6 +26,8 @@ export type GroupRecord = {
   syncedAt: { readonly lsn: number; readonly generation: number } | undefined;
   /** The primary has told us that it went on without us, from which LSN, and why. */
   toldOfFracture: { readonly lsn: number; readonly why: string } | undefined;
+  /** Volumes whose last sync failed at this site as primary: acked writes may be lost here that a copy still has. */
+  failedVolumes: string[];
   /** Identities of the open map of each volume, by the volume's index. */
   openMapIds: number[];
   volumes: readonly { readonly name: string; readonly bytes: number }[];

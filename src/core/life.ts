@@ -62,11 +62,25 @@ export function maybeServe(primary: Primary, out: PrimaryEffect[]): void {
   const wasSuspended = primary.suspended;
   primary.suspended = false;
   primary.why = "";
+  for (const member of primary.members) goOnAfterSuspension(primary, member, out);
   releaseReplies(primary, out);
   if (primary.stage === "starting") primary.stage = "serving";
   if (!wasSuspended) out.push({ kind: "served" });
   primary.recheckResolved = true;
   primary.recheckHeld = true;
+}
+
+// We are still the primary: what a member was lost with is now acked alone, once that is on record.
+function goOnAfterSuspension(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const requests = member.lostWhileSuspended.splice(0);
+  const rounds = member.roundsWhileSuspended.splice(0);
+  if (requests.length > 0) fracture(primary, member, true, out);
+  if (member.fracturing !== undefined) {
+    member.fracturing.requests.push(...requests);
+    member.fracturing.rounds.push(...rounds);
+  } else {
+    for (const round of rounds) roundLegDone(primary, round, out);
+  }
 }
 
 /** See `Primary.suspended`. Requests are held, reads too, and so are the replies that are due. */
@@ -93,6 +107,7 @@ export function beginDrain(primary: Primary, next: "demote" | "stop", out: Prima
   primary.drain = { next, phase: "requests" };
   refuseReplies(primary, out);
   primary.suspended = false;
+  for (const member of primary.members) goOnAfterSuspension(primary, member, out);
   for (const request of primary.held.splice(0)) reply(primary, request, "gone", out);
   for (const member of primary.members) {
     if (!mustHave(member) || isFed(member)) continue;
@@ -214,6 +229,7 @@ function everyRequest(primary: Primary): Set<HostRequest> {
   }
   for (const member of primary.members) {
     addAll(member.resend.splice(0));
+    addAll(member.lostWhileSuspended.splice(0));
     addAll(member.fracturing?.requests ?? []);
     const { items, head, count } = member.outstanding;
     for (let i = 0; i < count; i += 1) {

@@ -38,6 +38,7 @@ export function sessionOpened(
   member.stageAtMs = primary.nowMs;
   member.sendMarks.length = 0;
   const known = member.record.replicaId;
+  const wasBlank = member.record.phase === "blank";
   member.record.replicaId = hello.replicaId;
   if (known !== undefined && known !== hello.replicaId) {
     // A disk we do not know, which may be filled: nothing on it counts. (A new primary knows no disk yet; there the
@@ -48,10 +49,10 @@ export function sessionOpened(
   }
   member.record.splitBrain = false;
   member.record.stoppedWhy = "";
-  if (hello.isBlank || member.record.phase === "blank") {
-    member.record.phase = "blank";
-    markAll(primary, member, out);
-  }
+  if (hello.isBlank) member.record.phase = "blank";
+  // A first sync that was interrupted goes on: what its dirty map no longer marks, this very disk has synced.
+  const isGoingOn = wasBlank && known === hello.replicaId && member.dirty !== undefined;
+  if (member.record.phase === "blank" && !isGoingOn) markAll(primary, member, out);
   // The member's own open map counts only after `memberOpenMapEnd`; where the tenures are the same it sends none.
 }
 
@@ -292,7 +293,12 @@ export function loseMember(
   if (mustHave(member) && primary.drain?.phase !== "sync") {
     return loseStrict(primary, member, { requests, rounds, before, why }, out);
   }
-  if (stage !== "opening") {
+  if (stage !== "opening" && primary.suspended) {
+    // Whether anything will be acked without the member is open: it may have been promoted while we stood still.
+    fracture(primary, member, member.record.alone, out);
+    member.lostWhileSuspended.push(...requests);
+    member.roundsWhileSuspended.push(...rounds);
+  } else if (stage !== "opening") {
     fracture(primary, member, requests.length > 0, out);
     member.fracturing?.requests.push(...requests);
     if (member.fracturing !== undefined) member.fracturing.rounds.push(...rounds);
@@ -317,11 +323,14 @@ function loseStrict(
   out: PrimaryEffect[],
 ): void {
   member.flushWaits.push(...lost.rounds);
+  const failing = lost.requests.filter((request) => request.failure !== "ok");
+  const sound = lost.requests.filter((request) => request.failure === "ok");
+  for (const request of failing) legDone(primary, request, out);
   const outcome = primary.drain === undefined ? "io" : "gone";
   if (member.policy.loss.waits && primary.drain === undefined) {
-    member.resend.push(...lost.requests);
+    member.resend.push(...sound);
   } else {
-    for (const request of lost.requests) {
+    for (const request of sound) {
       request.failure = outcome;
       legDone(primary, request, out);
     }

@@ -63,8 +63,8 @@ export function touch(volume: Volume, offset: number, lengthBytes: number, lsn: 
 }
 
 function gather(primary: Primary, volume: Volume, granule: number, out: PrimaryEffect[]): void {
-  // The LSN to come keeps an idle-round from clearing the granule before its write has even been issued.
-  const open: OpenGranule = { lastLsn: primary.nextLsn, durable: false };
+  // Not closed before it is durable; and if it closes before its write was issued, the write opens it again.
+  const open: OpenGranule = { lastLsn: primary.nextLsn - 1, durable: false };
   volume.open.set(granule, open);
   primary.openGranules += 1;
   mark(volume.openMap, granule, granule);

@@ -66,6 +66,7 @@ export function resyncMemberFull(primary: Primary, member: Member, out: PrimaryE
   member.record.fullConfirmed = true;
   member.record.stoppedWhy = "";
   member.record.splitBrain = false;
+  member.record.syncedLsn = 0;
   member.resumed = true;
   for (const volume of primary.volumes) {
     markBytes(mapOf(primary, member, volume.index, out), 0, volume.bytes);

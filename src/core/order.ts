@@ -3,7 +3,7 @@ import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import { fracture, markAbsent, recordAlone } from "./dirty-maps.ts";
-import { failVolume, joinFlush, wantRound } from "./flush.ts";
+import { doubtVolume, failVolume, joinFlush, wantRound } from "./flush.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
 import { isFed, mustHave, waitsFor } from "./member-state.ts";
@@ -123,6 +123,8 @@ export function readmitHeld(primary: Primary, out: PrimaryEffect[]): void {
   if (primary.held.length === 0 || primary.stage === "starting") return;
   const waiting = primary.held;
   primary.held = [];
+  // Who still waits says again what for.
+  for (const member of primary.members) member.resync.wanted.length = 0;
   for (const request of waiting) admit(primary, request, out);
 }
 
@@ -228,7 +230,10 @@ function imageFailed(
       fracture(primary, member, member.record.alone, out);
     }
   }
-  if (request.failure === "io") failVolume(primary, volume, failure.message, out);
+  if (request.failure === "io") {
+    failVolume(primary, volume, failure.message, out);
+    doubtVolume(primary, volume, out);
+  }
   askRecord(primary, { kind: "failWrite", request }, out);
 }
 

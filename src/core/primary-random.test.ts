@@ -1,7 +1,15 @@
-import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { ask, connect, createBench, failImage, lose, run, settle, submit, take } from "../../test/support/primary-bench.ts";
+import {
+  ask,
+  connect,
+  createBench,
+  lose,
+  run,
+  settle,
+  submit,
+  take,
+} from "../../test/support/primary-bench.ts";
 import type { Bench } from "../../test/support/primary-bench.ts";
 import type { OnLoss } from "./policy.ts";
 

@@ -98,6 +98,10 @@ export type FlushQueue = {
   waiting: HostRequest[];
   /** A round is wanted although no request asks for one. */
   wanted: boolean;
+  /** When the last round began; rounds that only close granules keep a distance. */
+  startedMs: number;
+  /** `completions` that the last closing covered: nothing more can close until there are others. */
+  closedCompletions: number;
   /** `completions` when the last good round began; -1 before the first. */
   coveredCompletions: number;
   /** All writes of the volume up to this LSN are synced at the primary and at every member that took part. */
@@ -156,6 +160,9 @@ export type Member = {
   fracturing:
     | { readonly ticket: number; readonly requests: HostRequest[]; readonly rounds: FlushRound[] }
     | undefined;
+  /** Writes and rounds that waited for the member when it was lost during a standstill of ours. */
+  readonly lostWhileSuspended: HostRequest[];
+  readonly roundsWhileSuspended: FlushRound[];
   /** Writes that a lost `stall` member had not acked: sent again first when it is back. */
   resend: HostRequest[];
   dirty: readonly RegionMap[] | undefined;
@@ -311,6 +318,7 @@ export type PrimaryEvent =
   | { readonly kind: "resume"; readonly member: number }
   | { readonly kind: "resyncFull"; readonly member: number }
   | { readonly kind: "repaired"; readonly volume: number }
+  | { readonly kind: "syncLost"; readonly volume: number }
   | { readonly kind: "drain"; readonly next: "demote" | "stop" }
   | { readonly kind: "outranked"; readonly by: string };
 
@@ -406,6 +414,8 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     stageAtMs: 0,
     flushWaits: [],
     fracturing: undefined,
+    lostWhileSuspended: [],
+    roundsWhileSuspended: [],
     resend: [],
     dirty: undefined,
     resync: idleResync(),

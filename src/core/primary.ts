@@ -2,7 +2,7 @@ import { unreachable } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import { must } from "#base/assert.ts";
 import { fractured } from "./dirty-maps.ts";
-import { closeIdle, imageSynced, roundLegDone } from "./flush.ts";
+import { closeIdle, imageSynced, loseSync, roundLegDone } from "./flush.ts";
 import { blankMember } from "./group-record.ts";
 import type { GroupRecord } from "./group-record.ts";
 import { synchronized, synchronizedRecorded } from "./joining.ts";
@@ -41,6 +41,7 @@ import type {
   RecordAction,
   Volume,
 } from "./primary-state.ts";
+import { askRecord } from "./records.ts";
 import { nextMarked } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 import { pump, regionRead, releaseResolved } from "./resync.ts";
@@ -73,7 +74,10 @@ export function createPrimary(options: PrimaryOptions): Primary {
     record,
     members,
     volumes: record.volumes.map((volume, index) =>
-      createVolume(index, volume, must(options.openMaps[index], "a volume has no open map")),
+      createVolume(index, volume, {
+        openMap: must(options.openMaps[index], "a volume has no open map"),
+        hasLostSync: record.failedVolumes.includes(volume.name),
+      }),
     ),
     durability: options.durability,
     stage: "starting",
@@ -105,8 +109,9 @@ export function createPrimary(options: PrimaryOptions): Primary {
 function createVolume(
   index: number,
   volume: { readonly name: string; readonly bytes: number },
-  openMap: RegionMap,
+  found: { readonly openMap: RegionMap; readonly hasLostSync: boolean },
 ): Volume {
+  const { openMap, hasLostSync } = found;
   const open = new Map<number, { lastLsn: number; durable: boolean }>();
   for (let unit = nextMarked(openMap, 0); unit !== -1; unit = nextMarked(openMap, unit + 1)) {
     open.set(unit, { lastLsn: 0, durable: true });
@@ -115,8 +120,8 @@ function createVolume(
     index,
     name: volume.name,
     bytes: volume.bytes,
-    state: "ok",
-    hasLostSync: false,
+    state: hasLostSync ? "failed" : "ok",
+    hasLostSync,
     openMap,
     open,
     unresolved: undefined,
@@ -127,6 +132,8 @@ function createVolume(
       running: undefined,
       waiting: [],
       wanted: false,
+      startedMs: 0,
+      closedCompletions: -1,
       coveredCompletions: -1,
       coveredLsn: 0,
     },
@@ -180,10 +187,13 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
       return pumpAll(primary, out);
     case "suspend":
       return suspend(primary, event.why, out);
-    case "repaired": {
+    case "repaired":
       must(primary.volumes[event.volume], "an unknown volume was repaired").state = "ok";
       return;
-    }
+    case "syncLost":
+      loseSync(primary, must(primary.volumes[event.volume], "an unknown volume lost a sync"));
+      askRecord(primary, { kind: "none" }, out);
+      return;
     case "drain":
       return beginDrain(primary, event.next, out);
     case "outranked":

@@ -24,6 +24,7 @@ function facts(
       image: "synchronized",
       syncedAt: { lsn: 7, generation: 1 },
       toldOfFracture: undefined,
+      failedVolumes: [],
       openMapIds: [],
       volumes: [],
       regionBytes: 65_536,

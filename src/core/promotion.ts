@@ -1,3 +1,4 @@
+import { limits } from "#base/limits.ts";
 import type { GroupRecord } from "./group-record.ts";
 
 /** What a site knows when it is asked to become the primary. */
@@ -34,6 +35,12 @@ export function planPromotion(facts: PromotionFacts): PromotionPlan {
     return refuse(
       `${primary} is the primary and answers`,
       `demote it first (antipode demote ${record.group} --site ${primary}), or stop it`,
+    );
+  }
+  if (record.history.length >= limits.generationsMax) {
+    return refuse(
+      `the group has been through ${record.history.length} generations, the most that can be told apart`,
+      "make a new group from this image",
     );
   }
   if (record.syncedAt === undefined) {

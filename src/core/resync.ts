@@ -267,7 +267,7 @@ function isSettled(primary: Primary, member: Member, volume: Volume, granule: nu
   const { record, stage, resync } = member;
   if (stage === "joining" || stage === "synchronized" || record.phase === "blank") return true;
   // Whoever is not there is on record as dirty, which settles it for all but a strict member.
-  if (stage === "none" && member.contact === "down") return !mustHave(member);
+  if (stage === "none" && member.contact !== "unknown") return !mustHave(member);
   if (stage !== "resync" || resync.pending === undefined) return false;
   const offset = granule * limits.openGranuleBytes;
   const map = resync.pending[volume.index];

@@ -43,7 +43,8 @@ export function noteProbe(primary: Primary, member: Member, roundTripMs: number)
     member.slowProbes =
       roundTripMs < member.policy.ackTimeoutMs / 2 ? member.slowProbes - 1 : GOOD_PROBES;
   }
-  if (primary.suspended) member.contact = "reached";
+  // The answer to a question from before the standstill says nothing of what happened meanwhile.
+  if (primary.suspended && roundTripMs < member.policy.timeoutMs) member.contact = "reached";
 }
 
 /** Whether the site may dial this member for a session now. */

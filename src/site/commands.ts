@@ -1,5 +1,6 @@
 import { compareHistories, generationCounter } from "#core/history.ts";
 import { planPromotion } from "#core/promotion.ts";
+import type { Volume } from "#core/primary-state.ts";
 import type { PromotionFacts, PromotionPlan } from "#core/promotion.ts";
 import type { ErrorCode } from "#base/errors.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
@@ -83,20 +84,31 @@ function runRepair(group: Group, name: string, done: Done): void {
   const volume = run.primary.volumes.find((candidate) => candidate.name === name);
   if (volume === undefined) return done(refused("usage", `${group.name} has no volume ${name}`));
   if (volume.state === "ok") return done({ ok: true, plan: [`${name} has not failed`] });
+  // What the device could not sync by itself counts like a round that failed.
+  context.images[volume.index]?.sync((failure) => {
+    if (failure !== undefined) run.submit({ kind: "syncLost", volume: volume.index });
+    done(reopen(group, volume));
+  });
+}
+
+function reopen(group: Group, volume: Volume): CommandOutcome {
+  const { run, context } = group;
+  const { name, index, bytes } = volume;
+  if (run === undefined) return notPrimary(group);
   if (volume.hasLostSync && run.primary.members.length > 0) {
     const message = `a sync of ${name} failed: acked writes may be lost here that a copy still has`;
     const hint = `demote ${context.site} and promote a copy; this site is then brought up from it`;
-    return done(refused("unsafe", message, hint));
+    return refused("unsafe", message, hint);
   }
-  context.images[volume.index]?.close();
-  const image = context.ports.openImage(group.name, name, volume.bytes);
+  context.images[index]?.close();
+  const image = context.ports.openImage(group.name, name, bytes);
   if ("code" in image) {
-    return done(refused("failed", `${name} cannot be opened: ${image.message}`, "mend the disk"));
+    return refused("failed", `${name} cannot be opened: ${image.message}`, "mend the disk");
   }
-  context.images[volume.index] = image;
-  run.submit({ kind: "repaired", volume: volume.index });
+  context.images[index] = image;
+  run.submit({ kind: "repaired", volume: index });
   emit(context, { kind: "volume", volume: name, from: "failed", to: "ok", why: "repaired" });
-  done({ ok: true, plan: [`${name} is open again; its copies are brought to its content`] });
+  return { ok: true, plan: [`${name} is open again; its copies are brought to its content`] };
 }
 
 // ----------------------------------------------------------------------------------------- promote
@@ -207,6 +219,12 @@ function runDemote(group: Group, dryRun: boolean, done: Done): void {
     );
   }
   if (dryRun) return done({ ok: true, plan });
-  group.stopWaiters.push(() => done({ ok: true, plan }));
+  if (run.primary.stage === "ended" || run.primary.drain !== undefined) {
+    return done(refused("failed", `${group.name} is giving up its role already`, undefined, plan));
+  }
+  group.stopWaiters.push(() => {
+    if (group.failedWhy === "") done({ ok: true, plan });
+    else done(refused("failed", `${group.name} could not be demoted: ${group.failedWhy}`));
+  });
   run.submit({ kind: "drain", next: "demote" });
 }

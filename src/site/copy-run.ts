@@ -32,6 +32,8 @@ export type CopyRun = {
   toldFractured(lsn: number, why: string): void;
   /** Ends the session; what was begun ends by itself. */
   close(why: string): void;
+  /** Calls back once no image write is under way. */
+  whenQuiet(done: () => void): void;
 };
 
 export type CopyRunOptions = {
@@ -46,6 +48,7 @@ type Run = {
   readonly copy: Copy;
   readonly inbox: CopyEvent[];
   readonly effects: CopyEffect[];
+  readonly quietWaiters: (() => void)[];
   isRunning: boolean;
   wire: SessionWire | undefined;
   /** The ACK that the frames handled in this turn have come to. */
@@ -67,6 +70,7 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
     ),
     inbox: [],
     effects: [],
+    quietWaiters: [],
     isRunning: false,
     wire: undefined,
     ackSequence: undefined,
@@ -83,6 +87,10 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
       if (run.wire === undefined) submit(run, { kind: "toldFractured", lsn, why });
     },
     close: (why) => run.wire?.peer.connection.close(why),
+    whenQuiet(done) {
+      run.quietWaiters.push(done);
+      tellQuiet(run);
+    },
   };
 }
 
@@ -277,6 +285,12 @@ function imageDone(
   failure: IoFailure | undefined,
 ): void {
   submit(context.run, { kind: "imageDone", work: context.work, failure });
+  tellQuiet(context.run);
+}
+
+function tellQuiet(run: Run): void {
+  if (run.copy.writing > 0 || run.isRunning) return;
+  for (const waiter of run.quietWaiters.splice(0)) waiter();
 }
 
 function syncImages(run: Run, work: CopyWork, lsn: number): void {

@@ -124,6 +124,7 @@ function freshRecord(options: GroupOptions): Omit<GroupRecord, "replicaId" | "op
     image: isPrimary ? "synchronized" : "out-of-sync",
     syncedAt: undefined,
     toldOfFracture: undefined,
+    failedVolumes: [],
     volumes: config.volumes.map(({ name, bytes }) => ({ name, bytes })),
     regionBytes: config.regionBytes,
     members: {},
@@ -211,12 +212,19 @@ export function policiesOf(config: GroupConfig, site: string): MemberPolicy[] {
  * generation, before the first write (row 20, decision 4).
  */
 export function promote(group: Group, done: (failure: string | undefined) => void): void {
+  group.isChangingRole = true;
+  const copy = group.copy;
+  if (copy === undefined) return recordPromotion(group, done);
+  copy.close("this site is being promoted");
+  // What the old primary sent and is being written must not appear after hosts have read here.
+  copy.whenQuiet(() => recordPromotion(group, done));
+}
+
+function recordPromotion(group: Group, done: (failure: string | undefined) => void): void {
   const { context } = group;
   const { record } = context.store;
   const id = hex(context.ports.crypto.randomBytes(8));
-  group.isChangingRole = true;
   group.recordBefore = { ...record };
-  group.copy?.close("this site is being promoted");
   record.history = withTenure(record.history, context.site, id);
   record.role = "primary";
   record.image = "synchronized";
@@ -249,7 +257,7 @@ function markMembers(group: Group): IoFailure | undefined {
     const known = record.members[policy.site];
     const lacks = dirtyMaps.get(policy.site);
     const phase = known?.phase === "blank" ? "blank" : "dirty";
-    const fresh = { stoppedWhy: "", splitBrain: false };
+    const fresh = { stoppedWhy: "", splitBrain: false, syncedLsn: 0, fullConfirmed: false };
     record.members[policy.site] = { ...(known ?? blankMember()), ...fresh, phase };
     const maps = config.volumes.map((volume, index) => {
       const dirty = createRegionMap(volume.bytes, record.regionBytes);
@@ -288,6 +296,10 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
       "diverged",
       "both sides have been primary in generations that the other does not know",
     );
+  }
+  if (relation === "same" && open.incarnation < record.incarnation && group.run === undefined) {
+    const why = `${group.context.site} was fed by incarnation ${record.incarnation} of this generation; older metadata was restored at ${peer.site}`;
+    return refuseSession(group, peer, "stale", why);
   }
   const mismatch = mismatchOf(record, open);
   if (mismatch !== "") return refuseSession(group, peer, "not-a-copy", mismatch);

@@ -171,6 +171,9 @@ function refused(sessions: Sessions, slot: Slot, document: unknown): void {
       return sessions.submit({ kind: "outranked", by });
     }
   }
+  if (refusal.ok && refusal.value.code === "stale") {
+    return sessions.submit({ kind: "outranked", by: refusal.value.why });
+  }
   if (refusal.ok && refusal.value.code === "diverged") {
     return sessions.submit({ kind: "splitBrain", member: slot.member.index, why });
   }
@@ -248,7 +251,7 @@ function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
 
 function failureIn(frame: Frame): string {
   const document = decodeJson(frame);
-  const why = document.ok ? (document.value as { why?: unknown }).why : undefined;
+  const why = document.ok ? (document.value as { why?: unknown } | null)?.why : undefined;
   return typeof why === "string" ? why.slice(0, 500) : "the copy failed and did not say why";
 }
 

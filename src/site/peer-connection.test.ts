@@ -87,13 +87,14 @@ for (const [what, sides] of [
   test(`two sites of a cluster prove themselves to each other ${what}, however the bytes come`, () => {
     for (const pieceBytes of [1 << 20, 1, 7]) {
       const { network, clock, outcomes, opened } = dial(sides, pieceBytes);
-      assert.equal(opened[0]?.peer.site, "east");
-      assert.deepEqual(opened[0].document, { purpose: "inquiry" });
-      assert.deepEqual(outcomes, []);
-      sendDocument(opened[0].peer, frameType.opened, { hello: 1 });
+      const asked = opened[0] ?? assert.fail();
+      assert.equal(asked.peer.site, "east");
+      assert.deepEqual(asked.document, { purpose: "inquiry" });
+      assert.equal(outcomes.length, 0);
+      sendDocument(asked.peer, frameType.opened, { hello: 1 });
       network.settle(pieceBytes);
-      const outcome = outcomes[0];
-      assert.ok(outcome?.kind === "opened" && outcome.peer.site === "west");
+      const outcome = outcomes[0] ?? assert.fail();
+      assert.ok(outcome.kind === "opened" && outcome.peer.site === "west");
       assert.deepEqual(outcome.document, { hello: 1 });
       assert.equal(clock.timers(), 0, "nothing is left running");
       assert.deepEqual(network.ends()[0].closes, []);

@@ -81,7 +81,11 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
     options,
     context,
     primary,
-    sessions: createMemberSessions(context, primary, (event) => submit(run, event)),
+    sessions: createMemberSessions(context, primary, (event) => {
+      // A stopped process reads its sockets before its timers: what they bring must not be taken for the present.
+      watchStandstill(run);
+      submit(run, event);
+    }),
     inbox: [],
     effects: [],
     isRunning: false,

@@ -69,7 +69,9 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
   const dirtyBytes = missingBytes(primary, member);
   const isWell = member.stage === "synchronized";
   const lsn = primary.nextLsn - 1;
-  const lagWrites = isWell ? 0 : Math.max(0, lsn - member.ackedLsn);
+  // While anything is dirty, how many writes that was is not remembered: all since the member last had everything, at most.
+  const heldLsn = dirtyBytes > 0 ? Math.min(member.ackedLsn, member.record.syncedLsn) : member.ackedLsn;
+  const lagWrites = isWell ? 0 : Math.max(0, lsn - heldLsn);
   const lostMsAgo = member.lostAtMs === 0 ? 0 : primary.nowMs - member.lostAtMs;
   return {
     site: member.site,
@@ -97,8 +99,9 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
 function missingBytes(primary: Primary, member: Member): number {
   if (member.stage === "synchronized") return 0;
   const dirty = (member.dirty ?? []).reduce((sum, map) => sum + markedBytes(map), 0);
-  const isRemembered = dirty > 0 || member.stage !== "none";
-  return isRemembered ? dirty : primary.openGranules * limits.openGranuleBytes;
+  // Writes on their way to a member that is not waited for are acked already.
+  if (member.stage !== "none") return dirty + member.outstandingBytes;
+  return dirty > 0 ? dirty : primary.openGranules * limits.openGranuleBytes;
 }
 
 function imageOf(member: Member): CopyStatus["image"] {

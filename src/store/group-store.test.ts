@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Result } from "#base/errors.ts";
-import { MiB } from "#base/limits.ts";
+import { limits, MiB } from "#base/limits.ts";
 import { blankMember } from "#core/group-record.ts";
 import { createRegionMap, isMarked, mark, unmark } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
@@ -182,7 +182,10 @@ test("row 54: a folder of another cluster, group, site, region or size is refuse
     const opened = tryOpen(folder, change);
     assert.match(opened.ok ? "" : opened.error, why);
   }
-  assert.ok(folder.ops.every((op) => op === "open group.record"), "and left as it was");
+  assert.ok(
+    folder.ops.every((op) => op === "open group.record"),
+    "and left as it was",
+  );
 });
 
 test("I19, trap 1: every map and name is synced before the record that speaks of it is written", () => {
@@ -232,7 +235,10 @@ test("F6: erased maps are gone after the record that no longer names them, whene
   member.dirtyMapIds = [];
   save(store);
   assert.equal(eraseDirtyMaps(store, "west"), undefined);
-  assert.deepEqual(folder.list().filter((name) => name.startsWith("dirty")), []);
+  assert.deepEqual(
+    folder.list().filter((name) => name.startsWith("dirty")),
+    [],
+  );
   for (const cut of cuts) {
     const found = open(cut);
     const isDirty = found.record.members["west"]?.phase === "dirty";
@@ -324,8 +330,7 @@ test("row 46: a folder whose record is damaged is refused and not made anew", ()
   const store = open(folder);
   save(store);
   const bytes = folder.bytesOf("group.record");
-  bytes[50] = (bytes[50] ?? 0) ^ 1;
-  bytes[65_536 + 50] = (bytes[65_536 + 50] ?? 0) ^ 1;
+  for (const at of [50, limits.recordSlotBytes + 50]) bytes[at] = (bytes[at] ?? 0) ^ 1;
   folder.ops.length = 0;
   const opened = tryOpen(folder);
   assert.match(opened.ok ? "" : opened.error, /both copies of the group's record are damaged/);

@@ -17,7 +17,7 @@ import { isFailure } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
 import { createFullMap, mapKind, readMapFile, writeMapHeader, writeMapPages } from "./map-file.ts";
 import type { MapIdentity } from "./map-file.ts";
-import { openRecordFile, writeRecord } from "./record-file.ts";
+import { encodeRecord, openRecordFile, writeEncoded } from "./record-file.ts";
 import type { RecordFile } from "./record-file.ts";
 
 type Done = (failure: IoFailure | undefined) => void;
@@ -149,7 +149,7 @@ function loadStore(
   const openMaps = loadMaps(
     folder,
     record,
-    { kind: mapKind.open, ids: record.openMapIds, nameOf: openName },
+    { kind: mapKind.open, ids: record.openMapIds, nameOf: openName, randomId },
     damage,
   );
   if (!openMaps.ok) return openMaps;
@@ -160,7 +160,7 @@ function loadStore(
     const maps = loadMaps(
       folder,
       record,
-      { kind: mapKind.dirty, ids: member.dirtyMapIds, nameOf },
+      { kind: mapKind.dirty, ids: member.dirtyMapIds, nameOf, randomId },
       damage,
     );
     if (!maps.ok) return maps;
@@ -181,8 +181,10 @@ function loadMaps(
   record: GroupRecord,
   which: {
     readonly kind: MapIdentity["kind"];
-    readonly ids: readonly number[];
+    /** The record's own list: a map that must be made anew gets a new id there, which counts once the record is saved. */
+    readonly ids: number[];
     readonly nameOf: (volume: string) => string;
+    readonly randomId: () => number;
   },
   damage: string[],
 ): Result<MapOnDisk[]> {
@@ -195,47 +197,46 @@ function loadMaps(
       volumeBytes: volume.bytes,
     };
     const name = which.nameOf(volume.name);
-    const loaded = folder.exists(name)
-      ? loadMap(folder, name, identity, damage)
-      : replaceMissing(folder, name, identity, damage);
+    const loaded =
+      loadMap(folder, name, identity, damage) ?? replaceMap(folder, name, identity, which);
+    which.ids[index] = "code" in loaded ? identity.mapId : loaded.mapId;
     if ("code" in loaded) return { ok: false, error: loaded.message };
     maps.push(loaded);
   }
   return { ok: true, value: maps };
 }
 
+// Undefined when there is no such map, or one that is not ours: it must be made anew.
 function loadMap(
   folder: Folder,
   name: string,
   identity: MapIdentity,
   damage: string[],
-): MapOnDisk | IoFailure {
+): MapOnDisk | IoFailure | undefined {
+  if (!folder.exists(name)) {
+    damage.push(`${folder.path}/${name} is missing; every region of it counts as marked`);
+    return undefined;
+  }
   const file = folder.open(name);
   if (isFailure(file)) return file;
   const loaded = readMapFile(file, identity);
   if ("code" in loaded) return loaded;
   damage.push(...loaded.damage);
-  if (loaded.damage.length > 0) {
-    const failure = writeMapHeader(file, identity);
-    if (failure !== undefined) return failure;
+  if (loaded.isForeign) {
+    file.close();
+    return undefined;
   }
-  return {
-    file,
-    map: loaded.map,
-    mapId: identity.mapId,
-    writes: loaded.damage.length > 0 ? 1 : 0,
-    syncedWrites: 0,
-  };
+  return { file, map: loaded.map, mapId: identity.mapId, writes: 0, syncedWrites: 0 };
 }
 
-function replaceMissing(
+// Under a new id: a power cut that keeps the new header and loses the marks must not leave an empty map that counts.
+function replaceMap(
   folder: Folder,
   name: string,
   identity: MapIdentity,
-  damage: string[],
+  which: { readonly randomId: () => number },
 ): MapOnDisk | IoFailure {
-  damage.push(`${folder.path}/${name} is missing; every region of it counts as marked`);
-  const created = createMap(folder, name, identity);
+  const created = createMap(folder, name, { ...identity, mapId: which.randomId() });
   if ("code" in created) return created;
   return { ...created, map: createFullMap(identity.volumeBytes, identity.unitBytes) };
 }
@@ -310,6 +311,7 @@ export function createDirtyMaps(
   const member = record.members[site];
   if (member === undefined) throw new RangeError(`the record knows no member ${site}`);
   member.dirtyMapIds = maps.map(store.randomId);
+  for (const old of store.dirtyMaps.get(site) ?? []) old.file.close();
   const onDisk: MapOnDisk[] = [];
   for (const [index, map] of maps.entries()) {
     const volume = record.volumes[index];
@@ -373,6 +375,8 @@ function saveNext(store: GroupStore): void {
 }
 
 function save(store: GroupStore, done: Done): void {
+  // As it is now: what comes while the maps are being synced may speak of maps that this save does not cover.
+  const body = encodeRecord(store.record);
   const maps = [...store.openMaps, ...[...store.dirtyMaps.values()].flat()];
   for (const onDisk of maps) {
     const failure = writePages(onDisk);
@@ -382,7 +386,7 @@ function save(store: GroupStore, done: Done): void {
     if (failure !== undefined) return done(failure);
     syncNames(store, (notSynced) => {
       if (notSynced !== undefined) return done(notSynced);
-      writeRecord(store.recordFile, store.record, done);
+      writeEncoded(store.recordFile, body, done);
     });
   });
 }

@@ -101,6 +101,8 @@ function sealedPage(map: RegionMap, index: number, mapId: number): Uint8Array {
 
 export type MapLoaded = {
   readonly map: RegionMap;
+  /** The header is damaged or of another map: nothing of the file counts. */
+  readonly isForeign: boolean;
   /** Places found damaged, in words; their units are marked. */
   readonly damage: readonly string[];
 };
@@ -114,7 +116,8 @@ export function readMapFile(file: File, identity: MapIdentity): MapLoaded | IoFa
   const rule = brokenHeaderRule(header, identity, map.units);
   if (rule !== undefined) {
     markEverything(map);
-    return { map, damage: [`${file.path}: ${rule}; every region counts as marked`] };
+    const damage = [`${file.path}: ${rule}; every region counts as marked`];
+    return { map, isForeign: true, damage };
   }
   return readPages(file, map, identity.mapId);
 }
@@ -166,7 +169,7 @@ function readPages(file: File, map: RegionMap, mapId: number): MapLoaded | IoFai
       }
     }
   }
-  return { map, damage };
+  return { map, isForeign: false, damage };
 }
 
 // False when the page is damaged; its units are marked then.

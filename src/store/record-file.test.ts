@@ -159,7 +159,9 @@ function tornStates(durable: Uint8Array, written: Uint8Array): Uint8Array[] {
 }
 
 test("row 18: a first write that never became durable leaves a new file", () => {
-  const bytes = written(1).bytesOf(name).slice(0, 2 * slotBytes);
+  const bytes = written(1)
+    .bytesOf(name)
+    .slice(0, 2 * slotBytes);
   bytes.fill(0, 0, slotBytes);
   bytes[slotBytes + 600] = 0;
   assert.equal(open(found(bytes)).record, undefined);

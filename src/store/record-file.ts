@@ -1,4 +1,4 @@
-// The group record on disk, version 1: two slots of 64 KiB in one file.
+// The group record on disk, version 1: two slots of 256 KiB in one file.
 //
 //    0  u32 magic "APGR"   4  u16 version   6  u16 zero   8  u64 revision   16  u32 bodyBytes   20  u32 CRC32C of the body
 //   24  u32 CRC32C of bytes 0..23          28  the record as JSON, UTF-8
@@ -66,15 +66,24 @@ function newStore(file: File, revision: number): RecordFile {
   return { file, revision, writing: false, next: undefined, failure: undefined };
 }
 
+/** The record as it is now, for `writeEncoded`: later changes of it do not count. */
+export function encodeRecord(record: GroupRecord): Uint8Array {
+  return utf8(JSON.stringify(record));
+}
+
 /**
- * Makes the record, as it is now, durable; then calls `done`. Calls that come while one is under way share the next
+ * Makes an encoded record durable; then calls `done`. Calls that come while one is under way share the next
  * write. After a failure nothing is ever written again, and everyone is told so (PROOF §2.5).
  */
-export function writeRecord(store: RecordFile, record: GroupRecord, done: RecordWaiter): void {
-  const body = utf8(JSON.stringify(record));
+export function writeEncoded(store: RecordFile, body: Uint8Array, done: RecordWaiter): void {
   assert(body.length <= slotBytes - HEADER_BYTES, "the group's record has outgrown its slot");
   store.next = { body, waiters: [...(store.next?.waiters ?? []), done] };
   if (!store.writing) writeNext(store);
+}
+
+/** Makes the record, as it is now, durable; then calls `done`. */
+export function writeRecord(store: RecordFile, record: GroupRecord, done: RecordWaiter): void {
+  writeEncoded(store, encodeRecord(record), done);
 }
 
 function writeNext(store: RecordFile): void {

@@ -75,8 +75,11 @@ class Writer implements AckedWriter {
   #random: number;
   #isStopping = false;
   #host: NbdHost | undefined;
-  #watchers: { readonly at: number; readonly give: () => void; readonly lose: (e: Error) => void }[] =
-    [];
+  #watchers: {
+    readonly at: number;
+    readonly give: () => void;
+    readonly lose: (e: Error) => void;
+  }[] = [];
 
   constructor(options: AckedWriterOptions) {
     this.#options = options;

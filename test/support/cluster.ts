@@ -33,7 +33,9 @@ export type ClusterOptions = {
   /** Addresses to dial instead of a site's own: `reach.east.west` is where east finds west. */
   readonly reach?: (peers: ReadonlyMap<string, string>) => Promise<Reach>;
   /** Places of images beside the data folders: `at.bank.data.east`. */
-  readonly at?: Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, string>>>>>>;
+  readonly at?: Readonly<
+    Record<string, Readonly<Record<string, Readonly<Record<string, string>>>>>
+  >;
   /** What one site's own copy of the file says otherwise: the cluster's name, the secret's file. */
   readonly own?: Readonly<Record<string, { readonly cluster?: string; readonly secret?: string }>>;
   /** The secret's file of every site that `own` does not name. */
@@ -93,7 +95,10 @@ export async function createCluster(
   const peers = new Map<string, string>();
   for (const name of names) {
     const isTcp = options.tcp?.includes(name) === true;
-    peers.set(name, isTcp ? `127.0.0.1:${await freePort()}` : `unix:${join(folder, `${name}.peer`)}`);
+    peers.set(
+      name,
+      isTcp ? `127.0.0.1:${await freePort()}` : `unix:${join(folder, `${name}.peer`)}`,
+    );
   }
   const reach = (await options.reach?.(peers)) ?? {};
   const sites = new Map<string, TestSite>();
@@ -189,7 +194,10 @@ type Described = {
 };
 
 // JSON is YAML, too; only what tests want to write by hand stands as text.
-function describe(options: ClusterOptions, { names, folder, peers, reach, self }: Described): string {
+function describe(
+  options: ClusterOptions,
+  { names, folder, peers, reach, self }: Described,
+): string {
   const own = options.own?.[self];
   const secret = own?.secret ?? options.secret;
   const sites = names.map((name) => {
@@ -332,7 +340,8 @@ function createSite(
     stop: () => process.stop(),
     signal: (signal) => process.signal(signal),
     group,
-    copy: async (site, wanted) => must(copyOf(await group(wanted), site), `copy ${site} at ${name}`),
+    copy: async (site, wanted) =>
+      must(copyOf(await group(wanted), site), `copy ${site} at ${name}`),
     events: () => readEvents(api),
     image: (volume = "data", wanted = "bank") => join(data, wanted, `${volume}.img`),
     inspect(wanted = "bank") {

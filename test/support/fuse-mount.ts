@@ -24,10 +24,12 @@ export async function mountExport(t: TestContext, uri: string): Promise<FuseMoun
   let hasEnded = false;
   child.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
   const ended = new Promise<void>((resolve) => {
-    child.on("error", (error) => (said += error.message)).on("close", () => {
-      hasEnded = true;
-      resolve();
-    });
+    child
+      .on("error", (error) => (said += error.message))
+      .on("close", () => {
+        hasEnded = true;
+        resolve();
+      });
   });
   const unmount = async (): Promise<void> => {
     if (!fs.existsSync(folder)) return;

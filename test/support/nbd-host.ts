@@ -66,8 +66,10 @@ export async function connectHost(socketPath: string, name: string): Promise<Nbd
   ): Promise<{ readonly error: number; readonly bytes: Buffer }> => {
     if (isLost) return Promise.reject(new ConnectionLost("closed before"));
     cookie += 1;
-    const { promise, resolve, reject } =
-      Promise.withResolvers<{ readonly error: number; readonly bytes: Buffer }>();
+    const { promise, resolve, reject } = Promise.withResolvers<{
+      readonly error: number;
+      readonly bytes: Buffer;
+    }>();
     const answerBytes = type === commands.read ? length : 0;
     waiting.set(cookie, { length: answerBytes, give: resolve, lose: reject });
     client.send(encodeRequest({ type, flags, cookie, offset, length }), payload);

@@ -218,7 +218,8 @@ export function connect(bench: Bench, member: BenchMember): boolean {
 
 /** Ends a session. What the member had not taken is lost; by a power cut also what it had not synced. */
 export function lose(bench: Bench, member: BenchMember, isPowerCut = false): void {
-  if (isPowerCut) member.has.forEach((_, volume) => (member.has[volume] = copied(member.synced, volume)));
+  if (isPowerCut)
+    member.has.forEach((_, volume) => (member.has[volume] = copied(member.synced, volume)));
   if (member.epoch === undefined) return;
   const { epoch } = member;
   member.epoch = undefined;
@@ -231,7 +232,9 @@ export function take(bench: Bench, member: BenchMember, isHeard = true): boolean
   const frame = member.frames.shift();
   if (frame === undefined) return false;
   const answers = answersTo(member, frame);
-  if (isHeard) for (const answer of answers) submit(bench, answer);
+  if (!isHeard) return true;
+  if (frame.kind === "write") bench.judge.memberAcked(member.index, frame.request);
+  for (const answer of answers) submit(bench, answer);
   return true;
 }
 
@@ -321,8 +324,10 @@ function perform(bench: Bench, effect: PrimaryEffect): void {
       });
     case "readRegion": {
       const { item } = effect;
-      return void bench.pending.set(`read ${item.member} ${item.volume} ${item.offset} ${item.epoch}`, () =>
-        submit(bench, { kind: "regionRead", item, bytes: new Uint8Array(1), failure: undefined }),
+      return void bench.pending.set(
+        `read ${item.member} ${item.volume} ${item.offset} ${item.epoch}`,
+        () =>
+          submit(bench, { kind: "regionRead", item, bytes: new Uint8Array(1), failure: undefined }),
       );
     }
     case "ended":
@@ -398,4 +403,3 @@ function wordsOf(bench: Bench, effect: PrimaryEffect): string {
       return "member" in effect ? `${effect.kind} ${site(effect.member)}` : effect.kind;
   }
 }
-

@@ -14,6 +14,8 @@ export type Judge = {
   asked(request: HostRequest): void;
   /** Called before the effect is performed. */
   saw(effect: PrimaryEffect, bench: Bench): void;
+  /** A member's ACK of a write was heard. */
+  memberAcked(member: number, request: HostRequest): void;
   openMapsDurable(): void;
   recordDurable(ticket: number): void;
   /** Every request that was asked has had its one answer. */
@@ -32,6 +34,7 @@ type State = {
   readonly primary: Primary;
   readonly requests: Map<HostRequest, { answers: number; readonly ackedBefore: HostRequest[] }>;
   readonly acked: HostRequest[];
+  readonly ackedBy: readonly Set<HostRequest>[];
   readonly lastSentLsn: number[];
   lastImageLsn: number;
   /** Bits of the open maps that are surely on disk; of those being synced, and the record's states by ticket. */
@@ -46,6 +49,7 @@ export function createJudge(primary: Primary): Judge {
     primary,
     requests: new Map(),
     acked: [],
+    ackedBy: primary.members.map(() => new Set()),
     lastSentLsn: primary.members.map(() => 0),
     lastImageLsn: 0,
     durableOpen: openMaps(primary),
@@ -56,6 +60,7 @@ export function createJudge(primary: Primary): Judge {
   return {
     asked: (request) =>
       void state.requests.set(request, { answers: 0, ackedBefore: [...state.acked] }),
+    memberAcked: (member, request) => void state.ackedBy[member]?.add(request),
     saw: (effect, bench) => saw(state, effect, bench),
     openMapsDurable() {
       state.durableOpen = state.syncingOpen;
@@ -166,8 +171,12 @@ function judgeOk(state: State, request: HostRequest, bench: Bench): void {
   }
 }
 
-/** F1, I3, I4, F4: the member has the write, or it is on record that it lacks it, and where. */
+/**
+ * F1, I3, I4, F4: the member has the write, or it is on record that it lacks it, and where. A member that acked it and
+ * lost its power afterwards counts as having it: an ack may rest on what is not synced yet (decision 1).
+ */
 function judgeAck(state: State, member: Member, write: HostRequest, bench: Bench): void {
+  if (state.ackedBy[member.index]?.has(write) === true) return;
   if (hasIt(bench.members[member.index]?.has ?? [], write)) return;
   const what = `write ${write.lsn} acked without ${member.site} (${member.stage})`;
   assert.ok(!mustHave(member), `I4: ${what}`);

@@ -18,6 +18,7 @@ export function sampleRecord(changes: Partial<GroupRecord> = {}): GroupRecord {
     image: "synchronized",
     syncedAt: { lsn: 7, generation: 1 },
     toldOfFracture: undefined,
+    failedVolumes: [],
     openMapIds: [11, 12],
     volumes: [
       { name: "data", bytes: 64 * 1024 * 1024 },

@@ -133,7 +133,9 @@ test("row 33: two builds use the highest version that both speak, or say which t
   const tooNew = commonVersion({ lowest: highest + 1, highest: highest + 2 });
   assert.match(
     errorOf(tooNew),
-    new RegExp(`peer protocol ${highest + 1} to ${highest + 2}, this build ${lowest} to ${highest}`),
+    new RegExp(
+      `peer protocol ${highest + 1} to ${highest + 2}, this build ${lowest} to ${highest}`,
+    ),
   );
   assert.ok(!commonVersion({ lowest: 0, highest: lowest - 1 }).ok);
 });

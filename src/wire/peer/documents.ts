@@ -1,4 +1,5 @@
 import type { Result } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import { isCount, isObject, isText } from "./handshake.ts";
 
 // The JSON documents of sessions and inquiries. Each parser takes what a peer sent and gives the document, or which
@@ -44,7 +45,7 @@ export type SessionOpened = {
 
 /** REFUSED, also in the handshake. `code` is for the machine, `why` for people. */
 export type PeerRefusal = {
-  readonly code: "higher-generation" | "diverged" | "not-a-copy" | "busy" | "handshake";
+  readonly code: "higher-generation" | "diverged" | "stale" | "not-a-copy" | "busy" | "handshake";
   readonly why: string;
   readonly history: readonly WireGeneration[];
 };
@@ -127,6 +128,7 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
 const refusalCodes: ReadonlySet<unknown> = new Set<PeerRefusal["code"]>([
   "higher-generation",
   "diverged",
+  "stale",
   "not-a-copy",
   "busy",
   "handshake",
@@ -188,14 +190,16 @@ function isVolume(value: unknown): value is { name: string; bytes: number } {
   return isObject(value) && isText(value["name"]) && isCount(value["bytes"]);
 }
 
-const HISTORY_LENGTH_MAX = 10_000;
-
 function isHistory(value: unknown): value is WireGeneration[] {
-  if (!Array.isArray(value) || value.length > HISTORY_LENGTH_MAX) return false;
+  if (!Array.isArray(value) || value.length > limits.generationsMax) return false;
   return value.every(
     (entry) =>
-      isObject(entry) && isCount(entry["counter"]) && isText(entry["id"]) && isText(entry["site"]),
+      isObject(entry) && isCount(entry["counter"]) && isName(entry["id"]) && isName(entry["site"]),
   );
+}
+
+function isName(value: unknown): boolean {
+  return isText(value) && value.length <= limits.nameBytesMax;
 }
 
 function wrong(error: string): { readonly ok: false; readonly error: string } {
