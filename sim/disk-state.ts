@@ -26,6 +26,8 @@ export type Inode = {
   bytes: number;
   durableBytes: number;
   unsynced: UnsyncedWrite[];
+  /** A failed sync has left pages that look clean and are not on the platter. */
+  isStale: boolean;
   /** Grows with every change of `current`, and of `durable`: lets a checker keep what it parsed. */
   version: number;
   durableVersion: number;
@@ -99,6 +101,7 @@ export function createFile(disk: DiskState, folder: FolderState, name: string): 
     bytes: 0,
     durableBytes: 0,
     unsynced: [],
+    isStale: false,
     version: 0,
     durableVersion: 0,
   };
@@ -163,7 +166,27 @@ export function syncInode(inode: Inode, seq: number): void {
  * machine loses power (the fsync lesson of 2018, PROOF §1).
  */
 export function forgetUnsynced(inode: Inode, seq: number): void {
-  inode.unsynced = inode.unsynced.filter((write) => write.seq > seq);
+  const kept = inode.unsynced.filter((write) => write.seq > seq);
+  inode.isStale ||= kept.length < inode.unsynced.length;
+  inode.unsynced = kept;
+}
+
+/** The kernel lets go of pages that look clean: what a failed sync dropped is then gone for every reader. */
+export function evictStale(disk: DiskState): boolean {
+  let isAny = false;
+  for (const inode of disk.inodes.values()) {
+    if (!inode.isStale) continue;
+    isAny = true;
+    const { unsynced } = inode;
+    settleInode(inode);
+    inode.unsynced = unsynced;
+    for (const write of unsynced) {
+      if (write.bytes === undefined) zeroPages(inode.current, write.offset, write.length);
+      else writePages(inode.current, write.offset, write.bytes);
+      inode.bytes = Math.max(inode.bytes, write.offset + write.length);
+    }
+  }
+  return isAny;
 }
 
 export function syncFolder(folder: FolderState, seq: number): void {
@@ -240,6 +263,7 @@ function partOf(write: UnsyncedWrite, from: number, to: number): UnsyncedWrite {
 
 function settleInode(inode: Inode): void {
   inode.unsynced = [];
+  inode.isStale = false;
   inode.bytes = inode.durableBytes;
   inode.current = clonePages(inode.durable);
   inode.version += 1;

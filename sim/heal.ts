@@ -97,14 +97,28 @@ function help(world: World, line: Line): void {
   }
   const status = world.status(primary, group);
   for (const volume of status?.volumes ?? []) {
-    if (volume.state === "failed") {
-      world.command(primary.name, { kind: "repair", group, volume: volume.name }, () => undefined);
-    }
+    if (volume.state !== "failed") continue;
+    world.command(primary.name, { kind: "repair", group, volume: volume.name }, (outcome) => {
+      // A disk that forgot acked writes: the hint says to let a copy take over.
+      if (outcome?.ok === false && outcome.code === "unsafe") replacePrimary(world, line, primary.name);
+    });
   }
   for (const copy of status?.copies ?? []) {
     if (copy.state === "synchronized" || copy.state === "resync" || copy.state === "split-brain") continue;
     world.command(primary.name, { kind: "resume", group, copy: copy.site }, () => undefined);
   }
+}
+
+function replacePrimary(world: World, line: Line, primary: string): void {
+  const group = line.group.name;
+  const successor = line.sites.find((site) => site !== primary);
+  world.count("situations:primary replaced");
+  world.command(primary, { kind: "demote", group, dryRun: false }, () => {
+    if (successor === undefined) return;
+    promote(world, line, successor, false, (promoted) => {
+      if (!promoted) promote(world, line, successor, true, () => undefined);
+    });
+  });
 }
 
 /** The third phase: images byte for byte, then a clean stop of every site. */

@@ -9,6 +9,7 @@ import type { DiskBehaviour } from "./disk.ts";
 import { openSimFolder } from "./disk-files.ts";
 import { openSimImage } from "./disk-image.ts";
 import type { ImageWatcher } from "./disk-image.ts";
+import { evictStale } from "./disk-state.ts";
 import type { DiskState, Keep } from "./disk-state.ts";
 import type { Network } from "./network.ts";
 import type { Process } from "./process.ts";
@@ -115,10 +116,15 @@ export class Machine {
     else this.losePower(crash.keep);
   }
 
-  /** kill -9: volatile memory is gone, every write into the page cache is kept. */
+  /**
+   * kill -9: volatile memory is gone, every write into the page cache is kept. But what a failed sync had covered is evicted
+   * here at the latest, so that the next process reads what is on the platter; observers are told of a loss of power.
+   */
   kill(): void {
     const ended = this.#endProcess(false);
-    if (ended !== undefined) this.#options.observer.onDown(this, ended, { kind: "kill" });
+    if (ended === undefined) return;
+    const crash: CrashKind = evictStale(this.disk.state) ? { kind: "power", keep: "none" } : { kind: "kill" };
+    this.#options.observer.onDown(this, ended, crash);
   }
 
   /** The machine loses power: what was not synced is lost as `keep` says, and the next boot has another id. */

@@ -86,7 +86,8 @@ export class Operator {
     if (primary !== undefined && this.#rng.chance(0.7)) {
       this.#world.count("faults:kill");
       primary.crash(this.#rng.chance(0.5) ? { kind: "kill" } : { kind: "power", keep: "none" });
-      this.#later(this.#rng.logUniform(100e3, 5e6), () => primary.start());
+      const downUs = this.#rng.logUniform(100e3, 5e6);
+      this.#world.scheduler.after(downUs, undefined, eventKind.operator, () => primary.start());
     }
     this.#later(this.#rng.logUniform(1e3, 1500e3), () =>
       promote(this.#world, line, copy, force, () => undefined),
@@ -94,7 +95,9 @@ export class Operator {
   }
 
   #later(delayUs: number, run: () => void): void {
-    this.#world.scheduler.after(delayUs, undefined, eventKind.operator, run);
+    this.#world.scheduler.after(delayUs, undefined, eventKind.operator, () => {
+      if (this.#active) run();
+    });
   }
 }
 

@@ -110,6 +110,8 @@ export const limits = {
   sendJoinBytesMax: 2 * KiB,
   /** Such copies are at most this long. */
   sendJoinedBytesMax: 64 * KiB,
+  /** Received chunks from this length on are given back at once; below, the garbage collector does it as well. */
+  giveBackBytesMin: 16 * KiB,
   peerRedialMsMin: 100,
   peerRedialMsMax: 2_000,
   /** Bytes sent to one copy and not answered, beyond which new writes wait. */

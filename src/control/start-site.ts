@@ -103,6 +103,7 @@ async function compose(
   // Groups may need their peers to find their roles, so everything listens before the start has ended.
   const peer = await listen({
     address: own.peer,
+    memory,
     onConnection: (connection) => site.accept(connection),
     onTrouble,
   });
@@ -110,6 +111,7 @@ async function compose(
   const nbd = await startNbdServer({
     addresses: own.nbd,
     exports: site.exports,
+    memory,
     events,
     onError: (error) => onTrouble(error.message),
   });

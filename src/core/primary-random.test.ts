@@ -4,6 +4,7 @@ import {
   ask,
   connect,
   createBench,
+  failImage,
   lose,
   run,
   settle,
@@ -11,6 +12,7 @@ import {
   take,
 } from "../../test/support/primary-bench.ts";
 import type { Bench } from "../../test/support/primary-bench.ts";
+import type { MemberPhase } from "./group-record.ts";
 import type { OnLoss } from "./policy.ts";
 
 // Everything that a primary waits for, in any order, with members that come and go. The judge of the bench looks at
@@ -38,6 +40,10 @@ function moves(bench: Bench, { region, regions, isLong }: Move): (() => void)[] 
     () => ask(bench, "flush", { volume }),
     () => submit(bench, { kind: "tick", nowMs: bench.primary.nowMs + 100 * regions }),
   ];
+  for (const request of bench.primary.writing) {
+    possible.push(() => failImage(bench, request, "ENOSPC"));
+    break;
+  }
   const waiting = [...bench.pending.keys()].map((name) => () => run(bench, name));
   possible.push(...waiting, ...waiting);
   for (const member of bench.members) {
@@ -70,6 +76,14 @@ function heal(bench: Bench): void {
   settle(bench, true);
 }
 
+const starts = fc.record({
+  isServing: fc.boolean(),
+  phase: fc.constantFrom<MemberPhase>("synchronized", "synchronized", "blank"),
+  openGranules: fc.constantFrom<readonly number[]>([], [0, 1, 7]),
+});
+
+const RUNS = Number(process.env["RUNS"] ?? 100);
+
 const policies: readonly (readonly OnLoss[])[] = [
   ["continue"],
   ["continue", "continue"],
@@ -80,17 +94,19 @@ const policies: readonly (readonly OnLoss[])[] = [
 
 for (const onLoss of policies) {
   for (const durability of ["flush", "write"] as const) {
-    test(`I4, I16, I18, I31, F1, F4, F5, F14, N1: ${onLoss.join("+")} members, level ${durability}, in any order`, () => {
+    const who = `${onLoss.join("+")} members at level ${durability}`;
+    test(`I4, I16, I18, I31, F1, F4, F5, F14, N1: ${who}, whatever comes in whatever order`, () => {
       fc.assert(
-        fc.property(fc.array(move, { maxLength: 200, size: "max" }), (script) => {
-          const bench = createBench({ onLoss, durability });
+        fc.property(starts, fc.array(move, { maxLength: 200, size: "max" }), (start, script) => {
+          const bench = createBench({ onLoss, durability, ...start });
           submit(bench, { kind: "start" });
+          if (start.isServing) settle(bench, true);
           play(bench, script);
           heal(bench);
           bench.judge.allAnswered(bench);
           bench.judge.converged(bench);
         }),
-        { numRuns: 150 },
+        { numRuns: RUNS },
       );
     });
   }

@@ -2,6 +2,13 @@ import type { Socket } from "node:net";
 import { assert } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import type { Connection, ConnectionEvents } from "#ports/transport.ts";
+import { type ReceivedMemory, type Release, type Sender, senderDone } from "./received-memory.ts";
+
+export type ConnectionOptions = {
+  /** The other end, for messages. */
+  readonly remote: string;
+  readonly memory: ReceivedMemory;
+};
 
 /**
  * The `Connection` port over a connected socket of Node, TCP or Unix.
@@ -14,16 +21,17 @@ import type { Connection, ConnectionEvents } from "#ports/transport.ts";
  */
 export function createConnection(
   socket: Socket,
-  remote: string,
+  { remote, memory }: ConnectionOptions,
   open: (connection: Connection) => ConnectionEvents,
 ): void {
-  const connection = new SocketConnection(socket, remote);
+  const connection = new SocketConnection(socket, remote, memory);
   connection.begin(open(connection));
 }
 
-class SocketConnection implements Connection {
+class SocketConnection implements Connection, Sender {
   readonly remote: string;
   readonly #socket: Socket;
+  readonly #memory: ReceivedMemory;
   #events: ConnectionEvents | undefined;
   #queue: Uint8Array[] = [];
   #queuedBytes = 0;
@@ -35,15 +43,20 @@ class SocketConnection implements Connection {
   /** What `onClose` will say; the first to know decides. */
   #why = "";
   #endTimer: NodeJS.Timeout | undefined;
+  /** What waits for the batch that the kernel is taking, and for the queue behind it. */
+  readonly #releases: Release[] = [];
+  readonly #releasesQueued: Release[] = [];
 
-  constructor(socket: Socket, remote: string) {
+  constructor(socket: Socket, remote: string, memory: ReceivedMemory) {
     this.#socket = socket;
     this.remote = remote;
+    this.#memory = memory;
   }
 
   begin(events: ConnectionEvents): void {
     assert(this.#events === undefined, "a connection has one owner");
     this.#events = events;
+    this.#memory.join(this);
     const socket = this.#socket;
     socket.setNoDelay(true);
     socket.on("data", (chunk: Uint8Array) => {
@@ -79,6 +92,19 @@ class SocketConnection implements Connection {
     this.#socket.resume();
   }
 
+  giveBack(chunks: readonly Uint8Array[]): void {
+    this.#memory.giveBack(chunks);
+  }
+
+  isBusy(): boolean {
+    return this.#sending || this.#queue.length > 0;
+  }
+
+  whenTaken(release: Release): void {
+    if (this.#queue.length > 0) this.#releasesQueued.push(release);
+    else this.#releases.push(release);
+  }
+
   end(why: string): void {
     if (this.#isOver()) return;
     this.#ending = true;
@@ -106,6 +132,10 @@ class SocketConnection implements Connection {
 
   #closed(events: ConnectionEvents): void {
     clearTimeout(this.#endTimer);
+    // The kernel takes nothing more.
+    this.#memory.leave(this);
+    this.#releases.push(...this.#releasesQueued.splice(0));
+    this.#releaseTaken();
     events.onClose(this.#why === "" ? "the connection closed" : this.#why);
   }
 
@@ -121,6 +151,7 @@ class SocketConnection implements Connection {
       return;
     }
     this.#sending = true;
+    if (this.#releasesQueued.length > 0) this.#releases.push(...this.#releasesQueued.splice(0));
     this.#socket.cork();
     for (const chunk of batch) this.#socket.write(chunk);
     this.#socket.write(last, this.#onTaken);
@@ -133,7 +164,13 @@ class SocketConnection implements Connection {
     if (error === null || error === undefined) this.#taken();
   };
 
+  #releaseTaken(): void {
+    if (this.#releases.length === 0) return;
+    for (const release of this.#releases.splice(0)) senderDone(release);
+  }
+
   #taken(): void {
+    this.#releaseTaken();
     if (this.#queue.length > 0) this.#flush();
     else if (this.#ending) this.#socket.end();
     else if (!this.#socket.destroyed) this.#events?.onDrain();

@@ -5,12 +5,15 @@ import { type Address, formatAddress, parseAddress } from "#config/addresses.ts"
 import type { Connection, ConnectionEvents } from "#ports/transport.ts";
 import { bind } from "./bind.ts";
 import { createConnection } from "./connection.ts";
+import { ReceivedMemory } from "./received-memory.ts";
 
 export type ListenOptions = {
   /** `host:port`, `[v6]:port` or `unix:/path`. Port 0 lets the machine choose one. */
   readonly address: string;
   /** Connections at a time, `limits.peerConnectionsMax` unless told; more are closed as soon as they come. */
   readonly connectionsMax?: number;
+  /** Shared with whoever receives what is sent here; one of its own unless told. */
+  readonly memory?: ReceivedMemory;
   readonly onConnection: (connection: Connection) => ConnectionEvents;
   /** Tells of connections that were turned away or could not be accepted; listening goes on. */
   readonly onTrouble: (message: string) => void;
@@ -30,7 +33,10 @@ type Connections = Map<Connection, Promise<void>>;
 export async function listen(options: ListenOptions): Promise<Listener> {
   const address = listenAddressOf(options.address);
   const connections: Connections = new Map();
-  const server = net.createServer((socket) => accept(socket, options, connections));
+  const memory = options.memory ?? new ReceivedMemory();
+  const server = net.createServer((socket) =>
+    accept(socket, { ...options, memory }, connections),
+  );
   const connectionsMax = options.connectionsMax ?? limits.peerConnectionsMax;
   server.maxConnections = connectionsMax;
   server.on("drop", () => {
@@ -50,8 +56,13 @@ export function listenAddressOf(text: string): Address {
   return anyPort && address.kind === "tcp" ? { ...address, port: 0 } : address;
 }
 
-function accept(socket: Socket, options: ListenOptions, connections: Connections): void {
-  createConnection(socket, remoteOf(socket), (connection) => {
+function accept(
+  socket: Socket,
+  options: ListenOptions & { readonly memory: ReceivedMemory },
+  connections: Connections,
+): void {
+  const remote = remoteOf(socket);
+  createConnection(socket, { remote, memory: options.memory }, (connection) => {
     const { promise, resolve } = Promise.withResolvers<void>();
     connections.set(connection, promise);
     const events = options.onConnection(connection);

@@ -44,6 +44,7 @@ import {
 } from "#wire/nbd/transmission.ts";
 import type { HeldBytes } from "./held-bytes.ts";
 import type { Poller } from "./poll.ts";
+import type { ReceivedMemory } from "./received-memory.ts";
 
 /** What a connection tells its server. */
 export type NbdConnectionEvents = {
@@ -57,6 +58,7 @@ export type NbdConnectionPorts = {
   readonly exports: Exports;
   readonly poller: Poller;
   readonly held: HeldBytes;
+  readonly memory: ReceivedMemory | undefined;
 };
 
 /**
@@ -266,6 +268,8 @@ export class NbdConnection {
     this.#requestsInFlight--;
     this.#bytesInFlight -= payloadBytes(nbd);
     this.#ports.poller.end();
+    // Shorter payloads fill no block. One that was refused may still be looked at by what was begun for it.
+    if (outcome === "ok" && nbd.payload.length > 1) this.#ports.memory?.giveBack(nbd.payload);
     if (this.#phase === "closed") return this.#reportHeld();
     const { split } = nbd;
     if (split === undefined) {

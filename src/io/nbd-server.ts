@@ -8,11 +8,14 @@ import { bind } from "./bind.ts";
 import { createHeldBytes } from "./held-bytes.ts";
 import { NbdConnection, type NbdConnectionEvents } from "./nbd-connection.ts";
 import { createPoller, type PollerCounters } from "./poll.ts";
+import type { ReceivedMemory } from "./received-memory.ts";
 
 export type NbdServerOptions = {
   /** `host:port`, `[v6]:port` or `unix:/path`; port 0 lets the system choose. */
   readonly addresses: readonly string[];
   readonly exports: Exports;
+  /** Gets the writes' bytes back when they are answered; without it they are left to the garbage collector. */
+  readonly memory?: ReceivedMemory;
   /** Takes `host-connected` and `host-disconnected`. */
   readonly events?: Events;
   /**
@@ -180,7 +183,8 @@ class NbdFront {
       socket.destroy();
       return;
     }
-    const ports = { exports: this.#options.exports, poller: this.#poller, held: this.#held };
+    const { exports, memory } = this.#options;
+    const ports = { exports, memory, poller: this.#poller, held: this.#held };
     const connection = new NbdConnection(socket, ports, this.#connectionEvents);
     this.#connections.add(connection);
     this.#haggling.add(connection);

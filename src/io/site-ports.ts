@@ -11,6 +11,7 @@ import { createClock } from "./clock.ts";
 import { loadCrypto } from "./crypto.ts";
 import { openFolder } from "./folder.ts";
 import { openImage } from "./image.ts";
+import type { ReceivedMemory } from "./received-memory.ts";
 import { createTransport } from "./transport.ts";
 
 export type SitePortsOptions = {
@@ -19,6 +20,8 @@ export type SitePortsOptions = {
   readonly site: string;
   readonly events: Events;
   readonly trace: Trace | undefined;
+  /** Shared with the fronts of the site. */
+  readonly memory: ReceivedMemory;
 };
 
 /**
@@ -26,12 +29,12 @@ export type SitePortsOptions = {
  * `takeDataLock` before; the sockets that listen are the caller's (`listen`).
  */
 export async function createSitePorts(options: SitePortsOptions): Promise<SitePorts> {
-  const { config, site, events, trace } = options;
+  const { config, site, events, trace, memory } = options;
   const { data } = must(config.sites.get(site), `no site ${site} in the configuration`);
   return {
     clock: createClock(),
     crypto: await loadCrypto(),
-    transport: createTransport(),
+    transport: createTransport(memory),
     events,
     trace,
     bootId: readBootId(),

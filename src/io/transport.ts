@@ -2,15 +2,26 @@ import net from "node:net";
 import { parseAddress } from "#config/addresses.ts";
 import type { DialFailure, Transport } from "#ports/transport.ts";
 import { createConnection } from "./connection.ts";
+import { ReceivedMemory } from "./received-memory.ts";
 
 type DialHandlers = Parameters<Transport["dial"]>[2];
 
-/** The `Transport` port over TCP and Unix sockets; addresses are `host:port`, `[v6]:port` and `unix:/path`. */
-export function createTransport(): Transport {
-  return { dial };
+/**
+ * The `Transport` port over TCP and Unix sockets; addresses are `host:port`, `[v6]:port` and `unix:/path`. `memory` is
+ * shared with whoever receives what is sent here.
+ */
+export function createTransport(memory = new ReceivedMemory()): Transport {
+  return {
+    dial: (text, timeoutMs, handlers) => dial(memory, text, timeoutMs, handlers),
+  };
 }
 
-function dial(text: string, timeoutMs: number, handlers: DialHandlers): void {
+function dial(
+  memory: ReceivedMemory,
+  text: string,
+  timeoutMs: number,
+  handlers: DialHandlers,
+): void {
   const parsed = parseAddress(text);
   if (!parsed.ok) {
     queueMicrotask(() => handlers.onFail({ kind: "unreachable", message: parsed.reason }));
@@ -39,7 +50,7 @@ function dial(text: string, timeoutMs: number, handlers: DialHandlers): void {
     clearTimeout(timer);
     socket.removeAllListeners("error");
     socket.removeAllListeners("connect");
-    createConnection(socket, text, handlers.onOpen);
+    createConnection(socket, { remote: text, memory }, handlers.onOpen);
   });
 }
 

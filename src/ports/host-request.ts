@@ -2,8 +2,9 @@
  * One request of a host to one volume, as the protocol in front (NBD, later iSCSI) hands it to the engine.
  *
  * The front allocates it, fills it, submits it, and gets it back through `onReply` exactly once. Between the two, the
- * chunks of `payload` must stay untouched: they go to image and wire as they are (trap 10). The engine's own fields are
- * the last three.
+ * chunks of `payload` must stay untouched: they go to image and wire as they are (trap 10). Once a request was answered
+ * with `ok`, the engine neither looks at its payload nor begins to send it any more. The engine's own fields are the last
+ * three.
  */
 export type HostRequest = {
   readonly kind: HostRequestKind;

@@ -19,6 +19,8 @@ export type Connection = {
   /** Stops and restarts the flow of `onData`, so that what is unread stays with the sender. */
   pause(): void;
   resume(): void;
+  /** Chunks that `onData` brought and nobody will look at any more: their memory may be used again. Need not be told. */
+  giveBack(chunks: readonly Uint8Array[]): void;
   /** Sends what is queued, then ends. `onClose` follows with `why`. */
   end(why: string): void;
   /** Drops everything at once. `onClose` follows with `why`. */

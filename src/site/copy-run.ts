@@ -284,7 +284,10 @@ function imageDone(
   context: { readonly run: Run; readonly work: CopyWork },
   failure: IoFailure | undefined,
 ): void {
-  submit(context.run, { kind: "imageDone", work: context.work, failure });
+  const { run, work } = context;
+  submit(run, { kind: "imageDone", work, failure });
+  // The image was all that these bytes came for.
+  if (work.kind === "write" || work.kind === "region") run.wire?.peer.connection.giveBack(work.body);
   tellQuiet(context.run);
 }
 

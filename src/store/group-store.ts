@@ -73,7 +73,24 @@ export function openGroupStore(
   if (record === undefined) return createStore(options, recordFile, randomId, done);
   const mismatch = mismatchOf(record, options.fresh);
   if (mismatch !== undefined) return done({ ok: false, error: `${folder.path}: ${mismatch}` });
-  done(loadStore(folder, recordFile, record, randomId));
+  const loaded = loadStore(folder, recordFile, record, randomId);
+  if (loaded.ok) settle(loaded.value, done);
+  else done(loaded);
+}
+
+/**
+ * What was found may lie in the page cache alone, when the last process was killed between a write and its sync. Nothing may
+ * rest on it before it is synced: not a write into a granule that looks open, not a generation that others are told.
+ */
+function settle(store: GroupStore, done: (result: Result<GroupStore>) => void): void {
+  const maps = [...store.openMaps, ...[...store.dirtyMaps.values()].flat()];
+  syncFiles(maps, (failure) => {
+    if (failure !== undefined) return done({ ok: false, error: failure.message });
+    store.recordFile.file.sync((notSynced) => {
+      if (notSynced === undefined) done({ ok: true, value: store });
+      else done({ ok: false, error: notSynced.message });
+    });
+  });
 }
 
 function mismatchOf(record: GroupRecord, fresh: StoreOptions["fresh"]): string | undefined {
@@ -226,7 +243,7 @@ function loadMap(
     file.close();
     return undefined;
   }
-  return { file, map: loaded.map, mapId: identity.mapId, writes: 0, syncedWrites: 0 };
+  return { file, map: loaded.map, mapId: identity.mapId, writes: 1, syncedWrites: 0 };
 }
 
 // Under a new id: a power cut that keeps the new header and loses the marks must not leave an empty map that counts.

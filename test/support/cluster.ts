@@ -12,6 +12,7 @@ import { openFolder } from "#io/folder.ts";
 import { isFailure } from "#ports/file.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 import { type InspectReport, inspectGroupFolder } from "#store/inspect.ts";
+import { onEnd } from "./on-end.ts";
 import { makeTempFolder, removeTempFolder } from "./temp-folder.ts";
 
 const program = join(import.meta.dirname, "../../bin/antipode");
@@ -110,7 +111,7 @@ export async function createCluster(
     processes.push(process);
     sites.set(name, createSite(process, { folder, peer: peers.get(name) ?? "" }));
   }
-  t.after(async () => {
+  onEnd(t, async () => {
     await Promise.all(processes.map((process) => process.kill()));
     removeTempFolder(folder);
   });

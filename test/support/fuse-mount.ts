@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import fs from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { onEnd } from "./on-end.ts";
 import { runCommand } from "./run-command.ts";
 import { makeTempFolder, removeTempFolder } from "./temp-folder.ts";
 import { until } from "./until.ts";
@@ -39,7 +40,7 @@ export async function mountExport(t: TestContext, uri: string): Promise<FuseMoun
     await ended;
     removeTempFolder(folder);
   };
-  t.after(unmount);
+  onEnd(t, unmount);
   const isMounted = (): boolean => fs.readFileSync("/proc/self/mounts", "utf8").includes(folder);
   await until("nbdfuse has mounted the export", () => {
     if (hasEnded) throw new Error(`nbdfuse ended: ${said}`);

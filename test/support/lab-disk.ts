@@ -3,6 +3,7 @@ import type { HostOutcome, HostRequest, HostVolume } from "#ports/host-request.t
 import { mountExport } from "./fuse-mount.ts";
 import { createMemoryVolume } from "./memory-volume.ts";
 import { startNbdBench } from "./nbd-bench.ts";
+import { onEnd } from "./on-end.ts";
 
 type Kind = HostRequest["kind"];
 
@@ -67,10 +68,15 @@ export async function startLabDisk(t: TestContext, bytes: number): Promise<LabDi
     kept = [];
     for (const request of requests) pass(request);
   };
+  // Before the server's own end, which waits for its clients.
+  let unmount = (): Promise<void> => Promise.resolve();
+  onEnd(t, () => {
+    release();
+    return unmount();
+  });
   const bench = await startNbdBench(t, [volume]);
   const mount = await mountExport(t, bench.uri("lab/disk"));
-  // Nothing could be unmounted over a request that is kept.
-  t.after(release);
+  unmount = mount.unmount;
   return {
     path: mount.path,
     content: memory.content,

@@ -180,7 +180,7 @@ function judgeAck(state: State, member: Member, write: HostRequest, bench: Bench
   if (hasIt(bench.members[member.index]?.has ?? [], write)) return;
   const what = `write ${write.lsn} acked without ${member.site} (${member.stage})`;
   assert.ok(!mustHave(member), `I4: ${what}`);
-  assert.ok(member.stage !== "synchronized" && member.stage !== "joining", `F1: ${what}`);
+  assert.notEqual(member.stage, "synchronized", `F1: ${what}`);
   assert.notEqual(state.saved.phases[member.index], "synchronized", `F4: ${what}, not on record`);
   const isKnown = [member.dirty, state.saved.dirty[member.index]].some((dirty) =>
     isRemembered(state, dirty, write),

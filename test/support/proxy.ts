@@ -2,6 +2,7 @@
 
 import net from "node:net";
 import type { TestContext } from "node:test";
+import { onEnd } from "./on-end.ts";
 
 export type Proxy = {
   /** Where to dial instead of the target. */
@@ -92,7 +93,7 @@ export async function startProxy(t: TestContext, target: string): Promise<Proxy>
     pairs.clear();
     return count;
   };
-  t.after(async () => {
+  onEnd(t, async () => {
     cut();
     await new Promise((resolve) => server.close(resolve));
   });
