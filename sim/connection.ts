@@ -77,6 +77,9 @@ export class SimConnection implements Connection {
     this.#armDelivery();
   }
 
+  /** The sender has the same bytes in its hands: they are nobody's to give away. */
+  giveBack(_chunks: readonly Uint8Array[]): void {}
+
   end(_why: string): void {
     if (this.#state !== "open" || !this.process.alive) return;
     this.#state = "ending";
@@ -241,6 +244,8 @@ export class SimConnection implements Connection {
     }
     if (this.#closeTold) return;
     this.#closeTold = true;
-    this.#network.scheduler.after(0, this.process, eventKind.netClose, () => this.#events?.onClose(why));
+    this.#network.scheduler.after(0, this.process, eventKind.netClose, () =>
+      this.#events?.onClose(why),
+    );
   }
 }

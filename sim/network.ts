@@ -37,6 +37,8 @@ export type NetworkShape = {
   readonly splitChance: number;
   /** What a connection takes before the sender must wait. */
   readonly windowBytes: number;
+  /** Scribbles over what its owner gave back. */
+  readonly scribbles: boolean;
 };
 
 /** All sites' links and connections. Byte streams as TCP gives them: ordered, and nothing else promised. */

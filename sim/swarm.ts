@@ -103,6 +103,7 @@ export function drawSwarm(rng: Prng): Swarm {
       bytesPerSecond: rng.chance(0.8) ? 1e9 : rng.logUniform(2e5, 1e8),
       splitChance: rng.chance(0.5) ? 0 : 0.2,
       windowBytes: rng.chance(0.7) ? 256 * KiB : rng.between(600, 20_000),
+      scribbles: rng.chance(0.5),
     },
     disk: drawDisk(rng),
     clockRateSpread: rng.chance(0.3) ? 0.01 : 0,

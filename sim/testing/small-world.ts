@@ -46,6 +46,7 @@ export function smallWorld(seed: number | string, splitChance = 0): SmallWorld {
       bytesPerSecond: 1e9,
       splitChance,
       windowBytes: 64 * 1024,
+      scribbles: true,
     }),
     newProcess,
     newDisk: (site, behaviour = {}) =>

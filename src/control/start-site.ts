@@ -5,6 +5,7 @@ import type { Config, SiteConfig } from "#config/types.ts";
 import { takeDataLock } from "#io/data-lock.ts";
 import { type Listener, listen } from "#io/listen.ts";
 import { type NbdServer, startNbdServer } from "#io/nbd-server.ts";
+import { ReceivedMemory } from "#io/received-memory.ts";
 import { createSitePorts } from "#io/site-ports.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "#site/api.ts";
 import type { Site, SiteOptions } from "#site/site.ts";
@@ -94,7 +95,9 @@ async function compose(
   });
   cleanups.push({ name: "the event log", run: () => events.close() });
 
-  const site = await createEngine(options, events, cleanups);
+  // One for all who receive and send: what a front received is sent on to peers.
+  const memory = new ReceivedMemory();
+  const site = await createEngine(options, { events, memory }, cleanups);
   const started = Promise.withResolvers<string | undefined>();
   const fronts: Fronts = { peer: undefined, nbd: undefined };
   cleanups.push({ name: "the site", run: () => stopSite(site, fronts) });
@@ -133,7 +136,7 @@ async function compose(
 /** Makes ports and engine. The ports' timers and the trace end after the engine has. */
 async function createEngine(
   options: StartOptions,
-  events: EventLog,
+  { events, memory }: { readonly events: EventLog; readonly memory: ReceivedMemory },
   cleanups: Cleanup[],
 ): Promise<Site> {
   const { config, site: name, tracePath, onTrouble } = options;
@@ -143,7 +146,7 @@ async function createEngine(
       : openTraceFile({ path: tracePath, nowMs: () => performance.now(), onTrouble });
   if (trace !== undefined) cleanups.push({ name: "the trace", run: () => trace.close() });
   const hooked = withHooks({ config, site: name, events, onTrouble });
-  const ports = await createSitePorts({ config, site: name, events: hooked, trace });
+  const ports = await createSitePorts({ config, site: name, events: hooked, trace, memory });
   return options.createSite({ config, name, version: readVersion(), ports });
 }
 

@@ -234,6 +234,7 @@ function imagesSynced(
   synced: Extract<CopyEvent, { kind: "imagesSynced" }>,
   out: CopyEffect[],
 ): void {
+  if (synced.failure !== undefined) noteLostSync(copy, out);
   if (!isCurrent(copy, synced.work)) return;
   if (synced.failure !== undefined) {
     out.push({
@@ -257,7 +258,6 @@ function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   record.role = "secondary";
   record.incarnation = told.incarnation;
   record.members = {};
-  record.failedVolumes = [];
   record.lsnReserved = Math.max(record.lsnReserved, told.lsnReserved);
   if (told.resync) record.image = "synchronizing";
   if (before !== record.image) {
@@ -287,6 +287,16 @@ function recorded(copy: Copy, ticket: number, out: CopyEffect[]): void {
   out.push({ kind: work.kind === "begin" ? "sendBegun" : "sendSynchronizedRecorded" });
 }
 
+// The kernel calls the pages clean that it could not write: from now on the image reads better than the disk is. The next
+// resync must write again what is open, and the record keeps that over a restart.
+function noteLostSync(copy: Copy, out: CopyEffect[]): void {
+  const { record } = copy;
+  if (record.failedVolumes.length > 0) return;
+  record.failedVolumes = record.volumes.map((volume) => volume.name);
+  copy.ticket += 1;
+  out.push({ kind: "record", ticket: copy.ticket });
+}
+
 /** What another member lacks: open here, so that we know it if we become the primary (decision 4). */
 function takeMemberMap(copy: Copy, work: CopyWork): void {
   const volume = volumeOf(copy, work);
@@ -314,6 +324,7 @@ function becomeSynchronized(copy: Copy, work: CopyWork, out: CopyEffect[]): bool
     }
   }
   record.image = "synchronized";
+  record.failedVolumes = [];
   record.toldOfFracture = undefined;
   const generation = record.history[record.history.length - 1]?.counter ?? 0;
   record.syncedAt = { lsn: work.lsn, generation };

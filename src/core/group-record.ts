@@ -26,7 +26,10 @@ export type GroupRecord = {
   syncedAt: { readonly lsn: number; readonly generation: number } | undefined;
   /** The primary has told us that it went on without us, from which LSN, and why. */
   toldOfFracture: { readonly lsn: number; readonly why: string } | undefined;
-  /** Volumes whose last sync failed at this site as primary: acked writes may be lost here that a copy still has. */
+  /**
+   * Volumes with a failed sync since the image was last synchronized. At a primary: acked writes may be lost here that a copy
+   * still has. At a copy: what the image reads may not be on the disk.
+   */
   failedVolumes: string[];
   /** Identities of the open map of each volume, by the volume's index. */
   openMapIds: number[];

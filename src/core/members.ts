@@ -49,6 +49,7 @@ export function sessionOpened(
   }
   member.record.splitBrain = false;
   member.record.stoppedWhy = "";
+  member.mustRewrite = hello.mustRewrite;
   if (hello.isBlank) member.record.phase = "blank";
   // A first sync that was interrupted goes on: what its dirty map no longer marks, this very disk has synced.
   const isGoingOn = wasBlank && known === hello.replicaId && member.dirty !== undefined;

@@ -174,6 +174,7 @@ export type Member = {
   readonly sendMarks: { readonly atMs: number; readonly sequence: number }[];
   /** Lost as `slow`: probes under half of `ackTimeout` still wanted before it may come back. */
   slowProbes: number;
+  mustRewrite: boolean;
   sentBytes: number;
   comparedBytes: number;
   why: string;
@@ -254,6 +255,8 @@ export type MemberHello = {
   readonly aloneTowards: readonly string[];
   /** It never held a whole image. */
   readonly isBlank: boolean;
+  /** A sync failed there: what its image reads may not be on its disk, so comparing proves nothing. */
+  readonly mustRewrite: boolean;
 };
 
 export type PrimaryEvent =
@@ -423,6 +426,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     sentLsn: 0,
     sendMarks: [],
     slowProbes: 0,
+    mustRewrite: false,
     sentBytes: 0,
     comparedBytes: 0,
     why: "",

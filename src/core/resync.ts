@@ -37,7 +37,7 @@ export function startResync(primary: Primary, member: Member, out: PrimaryEffect
   }
   if (resync.pending === undefined || isDone(member)) {
     resync.pending = dirty.map(copyOf);
-    resync.compare = member.record.phase !== "blank";
+    resync.compare = member.record.phase !== "blank" && !member.mustRewrite;
     resync.cursorVolume = 0;
     resync.cursorRegion = 0;
   }

@@ -34,9 +34,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const address = listenAddressOf(options.address);
   const connections: Connections = new Map();
   const memory = options.memory ?? new ReceivedMemory();
-  const server = net.createServer((socket) =>
-    accept(socket, { ...options, memory }, connections),
-  );
+  const server = net.createServer((socket) => accept(socket, { ...options, memory }, connections));
   const connectionsMax = options.connectionsMax ?? limits.peerConnectionsMax;
   server.maxConnections = connectionsMax;
   server.on("drop", () => {

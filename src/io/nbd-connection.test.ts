@@ -119,6 +119,7 @@ async function connected(t: TestContext, held: HeldBytes): Promise<Connected> {
     },
     poller: createPoller({ openMicrosMax: 0, restMicrosMax: 0 }),
     held,
+    memory: undefined,
   };
   const server = createServer({ allowHalfOpen: true });
   server.listen({ path });

@@ -8,6 +8,7 @@ import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder
 import { readBootId } from "./boot-id.ts";
 import { createClock } from "./clock.ts";
 import { loadCrypto } from "./crypto.ts";
+import { ReceivedMemory } from "./received-memory.ts";
 import { createSitePorts } from "./site-ports.ts";
 
 test("timers run once or often, never early, and not after they are cancelled", async () => {
@@ -61,6 +62,7 @@ test("a site's folders and images lie where the cluster file says", async (t) =>
     site: "east",
     events: { emit: () => {} },
     trace: undefined,
+    memory: new ReceivedMemory(),
   });
   const folder = ports.openFolder("bank");
   assert.ok(!("code" in folder));

@@ -130,6 +130,7 @@ function openedDocument(run: Run): SessionOpened {
     role: record.role,
     image: record.image,
     isBlank: record.syncedAt === undefined,
+    mustRewrite: record.failedVolumes.length > 0,
     aloneTowards: Object.keys(record.members).filter(
       (site) => record.members[site]?.alone === true,
     ),
@@ -287,7 +288,8 @@ function imageDone(
   const { run, work } = context;
   submit(run, { kind: "imageDone", work, failure });
   // The image was all that these bytes came for.
-  if (work.kind === "write" || work.kind === "region") run.wire?.peer.connection.giveBack(work.body);
+  if (work.kind === "write" || work.kind === "region")
+    run.wire?.peer.connection.giveBack(work.body);
   tellQuiet(context.run);
 }
 

@@ -201,12 +201,12 @@ function opened(
     slot.wire = undefined;
     sessions.submit({ kind: "sessionLost", member, epoch, why });
   };
-  const { replicaId, history, isBlank, aloneTowards } = hello.value;
+  const { replicaId, history, isBlank, mustRewrite, aloneTowards } = hello.value;
   sessions.submit({
     kind: "sessionOpened",
     member,
     epoch,
-    hello: { replicaId, history, isBlank, aloneTowards },
+    hello: { replicaId, history, isBlank, mustRewrite, aloneTowards },
   });
 }
 

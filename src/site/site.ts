@@ -96,7 +96,11 @@ export function createSite(options: SiteOptions): Site {
       version: options.version,
       groups: [...groups.values()].map(groupStatus),
     }),
-    command: (command, done) => runCommand(groups, command, done),
+    command(command, done) {
+      if (!parts.isStopped) return runCommand(groups, command, done);
+      const message = `site ${name} is stopping`;
+      done({ ok: false, code: "failed", message, hint: "start it again first", plan: [] });
+    },
     stop(done) {
       parts.isStopped = true;
       inquiries.stop();

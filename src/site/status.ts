@@ -70,7 +70,8 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
   const isWell = member.stage === "synchronized";
   const lsn = primary.nextLsn - 1;
   // While anything is dirty, how many writes that was is not remembered: all since the member last had everything, at most.
-  const heldLsn = dirtyBytes > 0 ? Math.min(member.ackedLsn, member.record.syncedLsn) : member.ackedLsn;
+  const heldLsn =
+    dirtyBytes > 0 ? Math.min(member.ackedLsn, member.record.syncedLsn) : member.ackedLsn;
   const lagWrites = isWell ? 0 : Math.max(0, lsn - heldLsn);
   const lostMsAgo = member.lostAtMs === 0 ? 0 : primary.nowMs - member.lostAtMs;
   return {

@@ -94,7 +94,10 @@ test("F5, F11: a copy killed while the host writes costs it no error; back again
     await west.kill();
     await writer.more(300);
     await cluster.copyIs("east", "west", "fractured");
-    assert.equal(east.inspect().maps.some(({ kind, counts }) => kind === "dirty" && counts), true);
+    assert.equal(
+      east.inspect().maps.some(({ kind, counts }) => kind === "dirty" && counts),
+      true,
+    );
     await west.start();
     const back = await cluster.copyIs("east", "west", "synchronized");
     assert.ok(back.resyncComparedBytes <= 8 * MiB * (round + 1), `${back.resyncComparedBytes}`);
@@ -207,7 +210,9 @@ test("F9: with the primary gone a copy answers for itself, and with the copy gon
   const cluster = await startCluster(t);
   const east = cluster.site("east");
   await east.kill();
-  const own = await cluster.site("west").until("lost its primary", ({ copies }) => copies[0]?.link !== "up");
+  const own = await cluster
+    .site("west")
+    .until("lost its primary", ({ copies }) => copies[0]?.link !== "up");
   assert.equal(own.copies[0]?.image, "consistent");
   await cluster.site("west").kill();
   await east.start();
@@ -279,7 +284,10 @@ test("I11: a copy whose disk was exchanged for a blank one is filled only after 
   await west.start();
   const stopped = await cluster.copyIs("east", "west", "stopped");
   assert.match(stopped.why, /blank|not the one/);
-  assert.ok(imageReader(west.image())(0, 8 * MiB).every((byte) => byte === 0), "it was filled");
+  assert.ok(
+    imageReader(west.image())(0, 8 * MiB).every((byte) => byte === 0),
+    "it was filled",
+  );
   assert.equal(hashFile(east.image()), before, "a blank disk was copied onto a good one");
   const filled = await cluster.cli("resync", "bank", "--copy", "west", "--full", "--wait");
   assert.equal(filled.code, 0, filled.stderr);

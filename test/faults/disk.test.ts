@@ -19,73 +19,85 @@ const needsFuse = { skip: missing("libnbd-bin", "fuse3") };
 const ioError = 5;
 const noSpace = 28;
 
-test("I35: a sync that fails at the primary fails the volume for good, and no reply says otherwise (row 38)", needsFuse, async (t) => {
-  const disk = await startLabDisk(t, 8 * MiB);
-  const cluster = await startCluster(t, { at: { bank: { data: { east: disk.path } } } });
-  const east = cluster.site("east");
-  const host = await connectHost(east.nbd, "bank/data");
-  assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
-  disk.failNext("flush", "io");
-  assert.equal(await host.flush(), ioError);
-  const { volumes } = await east.group();
-  assert.equal(volumes[0]?.state, "failed");
-  // The next sync would succeed: nobody asks for it.
-  const syncs = disk.done("flush");
-  assert.equal(await host.flush(), ioError);
-  assert.equal(await host.write(0, stampedBlock(0, 2)), ioError);
-  assert.deepEqual([disk.failed(), disk.done("flush")], [1, syncs]);
-  const events = await east.events();
-  assert.ok(events.some(({ kind, to }) => kind === "volume" && to === "failed"));
-  host.close();
-  count("row 38", { faultsInjected: 1, effectsSeen: 1 });
-});
+test(
+  "I35: a sync that fails at the primary fails the volume for good, and no reply says otherwise (row 38)",
+  needsFuse,
+  async (t) => {
+    const disk = await startLabDisk(t, 8 * MiB);
+    const cluster = await startCluster(t, { at: { bank: { data: { east: disk.path } } } });
+    const east = cluster.site("east");
+    const host = await connectHost(east.nbd, "bank/data");
+    assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+    disk.failNext("flush", "io");
+    assert.equal(await host.flush(), ioError);
+    const { volumes } = await east.group();
+    assert.equal(volumes[0]?.state, "failed");
+    // The next sync would succeed: nobody asks for it.
+    const syncs = disk.done("flush");
+    assert.equal(await host.flush(), ioError);
+    assert.equal(await host.write(0, stampedBlock(0, 2)), ioError);
+    assert.deepEqual([disk.failed(), disk.done("flush")], [1, syncs]);
+    const events = await east.events();
+    assert.ok(events.some(({ kind, to }) => kind === "volume" && to === "failed"));
+    host.close();
+    count("row 38", { faultsInjected: 1, effectsSeen: 1 });
+  },
+);
 
-test("I35: a sync that fails at the copy loses the copy, and FLUSH is answered by its durable loss record (row 38)", needsFuse, async (t) => {
-  const disk = await startLabDisk(t, 8 * MiB);
-  const cluster = await startCluster(t, { at: { bank: { data: { west: disk.path } } } });
-  const east = cluster.site("east");
-  const west = cluster.site("west");
-  const host = await connectHost(east.nbd, "bank/data");
-  assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
-  disk.failNext("flush", "io");
-  assert.equal(await host.flush(), 0);
-  assert.equal(disk.failed(), 1);
-  const { maps } = east.inspect();
-  assert.ok(maps.some(({ kind, counts, marked }) => kind === "dirty" && counts && marked > 0));
-  const { state, why } = await east.copy("west");
-  assert.notEqual(state, "synchronized");
-  assert.notEqual(why, "");
-  assert.equal(await host.write(4096, stampedBlock(1, 1)), 0);
-  // A restart opens the copy's image anew, and what it lacks is brought over.
-  await west.kill();
-  await west.start();
-  await cluster.copyIs("east", "west", "synchronized");
-  await assertEqualImages(east.image(), disk.path);
-  host.close();
-});
+test(
+  "I35: a sync that fails at the copy loses the copy, and FLUSH is answered by its durable loss record (row 38)",
+  needsFuse,
+  async (t) => {
+    const disk = await startLabDisk(t, 8 * MiB);
+    const cluster = await startCluster(t, { at: { bank: { data: { west: disk.path } } } });
+    const east = cluster.site("east");
+    const west = cluster.site("west");
+    const host = await connectHost(east.nbd, "bank/data");
+    assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+    disk.failNext("flush", "io");
+    assert.equal(await host.flush(), 0);
+    assert.equal(disk.failed(), 1);
+    const { maps } = east.inspect();
+    assert.ok(maps.some(({ kind, counts, marked }) => kind === "dirty" && counts && marked > 0));
+    const { state, why } = await east.copy("west");
+    assert.notEqual(state, "synchronized");
+    assert.notEqual(why, "");
+    assert.equal(await host.write(4096, stampedBlock(1, 1)), 0);
+    // A restart opens the copy's image anew, and what it lacks is brought over.
+    await west.kill();
+    await west.start();
+    await cluster.copyIs("east", "west", "synchronized");
+    await assertEqualImages(east.image(), disk.path);
+    host.close();
+  },
+);
 
-test("F15: a write that fails on the primary's image fails for its host; after repair what it touched is compared (row 39)", needsFuse, async (t) => {
-  const disk = await startLabDisk(t, 8 * MiB);
-  const cluster = await startCluster(t, { at: { bank: { data: { east: disk.path } } } });
-  const east = cluster.site("east");
-  const west = cluster.site("west");
-  const host = await connectHost(east.nbd, "bank/data");
-  assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
-  await east.until("nothing is open", ({ openGranules }) => openGranules === 0);
-  disk.failNext("write", "io");
-  assert.equal(await host.write(64 * KiB, stampedBlock(16, 1)), ioError);
-  assert.equal((await east.group()).volumes[0]?.state, "failed");
-  assert.equal(disk.failed(), 1);
-  const repaired = await cluster.cli("repair", "bank", "--volume", "data");
-  assert.equal(repaired.code, 0, repaired.stderr);
-  const copy = await cluster.copyIs("east", "west", "synchronized");
-  // The granule of the failed write was open, so it is what might differ.
-  assert.ok(copy.resyncComparedBytes > 0 && copy.resyncComparedBytes <= MiB);
-  assert.equal(await host.write(64 * KiB, stampedBlock(16, 2)), 0);
-  await assertEqualImages(disk.path, west.image());
-  host.close();
-  count("F15", { faultsInjected: 1, effectsSeen: 1 });
-});
+test(
+  "F15: a write that fails on the primary's image fails for its host; after repair what it touched is compared (row 39)",
+  needsFuse,
+  async (t) => {
+    const disk = await startLabDisk(t, 8 * MiB);
+    const cluster = await startCluster(t, { at: { bank: { data: { east: disk.path } } } });
+    const east = cluster.site("east");
+    const west = cluster.site("west");
+    const host = await connectHost(east.nbd, "bank/data");
+    assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+    await east.until("nothing is open", ({ openGranules }) => openGranules === 0);
+    disk.failNext("write", "io");
+    assert.equal(await host.write(64 * KiB, stampedBlock(16, 1)), ioError);
+    assert.equal((await east.group()).volumes[0]?.state, "failed");
+    assert.equal(disk.failed(), 1);
+    const repaired = await cluster.cli("repair", "bank", "--volume", "data");
+    assert.equal(repaired.code, 0, repaired.stderr);
+    const copy = await cluster.copyIs("east", "west", "synchronized");
+    // The granule of the failed write was open, so it is what might differ.
+    assert.ok(copy.resyncComparedBytes > 0 && copy.resyncComparedBytes <= MiB);
+    assert.equal(await host.write(64 * KiB, stampedBlock(16, 2)), 0);
+    await assertEqualImages(disk.path, west.image());
+    host.close();
+    count("F15", { faultsInjected: 1, effectsSeen: 1 });
+  },
+);
 
 /** A file system of this size of the test's own, gone at its end. */
 async function mountSmall(t: TestContext, size: string): Promise<string> {
@@ -103,67 +115,81 @@ const needsRoot = {
 };
 
 for (const full of ["east", "west"] as const) {
-  test(`row 41: no space for the image at ${full} costs that write alone, and the images do not diverge`, needsRoot, async (t) => {
-    const small = await mountSmall(t, "2M");
-    const place = join(small, "data.img");
-    const cluster = await startCluster(t, { at: { bank: { data: { [full]: place } } } });
-    const east = cluster.site("east");
-    const host = await connectHost(east.nbd, "bank/data");
-    let failed = -1;
-    const written: number[] = [];
-    for (let block = 0; block < 1024; block += 16) {
-      const error = await host.write(block * 4096, Buffer.alloc(64 * KiB, stampedBlock(block, 1)));
-      if (error === 0) written.push(block);
-      else assert.equal(error, noSpace);
-      if (error !== 0) failed = block;
-      if (error !== 0 || (await east.copy("west")).state !== "synchronized") break;
-    }
-    if (full === "east") {
-      assert.ok(failed > 0, "the disk never filled up");
-      // Only that write: what has its place can be written again, and read.
-      assert.equal((await east.group()).volumes[0]?.state, "ok");
-      assert.equal(await host.write(0, stampedBlock(0, 2)), 0);
-    } else {
-      assert.equal(failed, -1, "the host does not pay for the copy's disk");
-      assert.match((await cluster.copyIs("east", "west", "fractured")).why, /cannot be written|space/);
-      assert.equal(await host.write(0, stampedBlock(0, 2)), 0);
-      await runGood("mount", ["-o", "remount,size=32M", small]);
-    }
-    await cluster.copyIs("east", "west", "synchronized");
-    const images = [east.image(), cluster.site("west").image()];
-    const [one = "", other = ""] = images.map((image, index) =>
-      (index === 0 ? "east" : "west") === full ? place : image,
-    );
-    await assertEqualImages(one, other);
-    const read = imageReader(other);
-    for (const block of written.filter((each) => each > 0)) {
-      assert.ok(read(block * 4096, 4096).equals(stampedBlock(block, 1)), `block ${block}`);
-    }
-    host.close();
-    count("row 41", { faultsInjected: 1, effectsSeen: 1 });
-  });
+  test(
+    `row 41: no space for the image at ${full} costs that write alone, and the images do not diverge`,
+    needsRoot,
+    async (t) => {
+      const small = await mountSmall(t, "2M");
+      const place = join(small, "data.img");
+      const cluster = await startCluster(t, { at: { bank: { data: { [full]: place } } } });
+      const east = cluster.site("east");
+      const host = await connectHost(east.nbd, "bank/data");
+      let failed = -1;
+      const written: number[] = [];
+      for (let block = 0; block < 1024; block += 16) {
+        const error = await host.write(
+          block * 4096,
+          Buffer.alloc(64 * KiB, stampedBlock(block, 1)),
+        );
+        if (error === 0) written.push(block);
+        else assert.equal(error, noSpace);
+        if (error !== 0) failed = block;
+        if (error !== 0 || (await east.copy("west")).state !== "synchronized") break;
+      }
+      if (full === "east") {
+        assert.ok(failed > 0, "the disk never filled up");
+        // Only that write: what has its place can be written again, and read.
+        assert.equal((await east.group()).volumes[0]?.state, "ok");
+        assert.equal(await host.write(0, stampedBlock(0, 2)), 0);
+      } else {
+        assert.equal(failed, -1, "the host does not pay for the copy's disk");
+        assert.match(
+          (await cluster.copyIs("east", "west", "fractured")).why,
+          /cannot be written|space/,
+        );
+        assert.equal(await host.write(0, stampedBlock(0, 2)), 0);
+        await runGood("mount", ["-o", "remount,size=32M", small]);
+      }
+      await cluster.copyIs("east", "west", "synchronized");
+      const images = [east.image(), cluster.site("west").image()];
+      const [one = "", other = ""] = images.map((image, index) =>
+        (index === 0 ? "east" : "west") === full ? place : image,
+      );
+      await assertEqualImages(one, other);
+      const read = imageReader(other);
+      for (const block of written.filter((each) => each > 0)) {
+        assert.ok(read(block * 4096, 4096).equals(stampedBlock(block, 1)), `block ${block}`);
+      }
+      host.close();
+      count("row 41", { faultsInjected: 1, effectsSeen: 1 });
+    },
+  );
 }
 
 for (const kind of ["write", "flush"] as const) {
-  test(`row 42: a copy whose disk is slow to ${kind} is lost as slow after ackTimeout, and the host goes on`, needsFuse, async (t) => {
-    const disk = await startLabDisk(t, 8 * MiB);
-    const cluster = await startCluster(t, {
-      at: { bank: { data: { west: disk.path } } },
-      copies: { west: "probe: 100ms, timeout: 20s, ackTimeout: 1s" },
-    });
-    const east = cluster.site("east");
-    const host = await connectHost(east.nbd, "bank/data");
-    disk.hold(kind);
-    assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
-    assert.equal(await host.flush(), 0);
-    const lost = await cluster.copyIs("east", "west", "fractured");
-    assert.match(lost.why, /slow/);
-    disk.release();
-    await cluster.copyIs("east", "west", "synchronized");
-    await assertEqualImages(east.image(), disk.path);
-    host.close();
-    count("row 42", { faultsInjected: 1, effectsSeen: 1 });
-  });
+  test(
+    `row 42: a copy whose disk is slow to ${kind} is lost as slow after ackTimeout, and the host goes on`,
+    needsFuse,
+    async (t) => {
+      const disk = await startLabDisk(t, 8 * MiB);
+      const cluster = await startCluster(t, {
+        at: { bank: { data: { west: disk.path } } },
+        copies: { west: "probe: 100ms, timeout: 20s, ackTimeout: 1s" },
+      });
+      const east = cluster.site("east");
+      const host = await connectHost(east.nbd, "bank/data");
+      disk.hold(kind);
+      assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+      assert.equal(await host.flush(), 0);
+      const lost = await cluster.copyIs("east", "west", "fractured");
+      assert.match(lost.why, /slow/);
+      disk.release();
+      await cluster.copyIs("east", "west", "synchronized");
+      await assertEqualImages(east.image(), disk.path);
+      host.close();
+      count("row 42", { faultsInjected: 1, effectsSeen: 1 });
+    },
+  );
 }
 
 test("row 57: overlapping writes under way at once leave the same winner on both images", async (t) => {

@@ -96,7 +96,9 @@ for (const [place, at] of [
   ["body", 2000],
 ] as const) {
   test(`I34: a bit flipped in a frame's ${place} ends the connection and is never applied (row 32)`, async (t) => {
-    const { cluster, toWest } = await startLinkedCluster(t, { copies: { west: "probe: 100ms, resume: manual" } });
+    const { cluster, toWest } = await startLinkedCluster(t, {
+      copies: { west: "probe: 100ms, resume: manual" },
+    });
     const east = cluster.site("east");
     const west = cluster.site("west");
     const writer = await startAckedWriter({ socket: east.nbd, blocks: 200 });
@@ -157,12 +159,8 @@ test("a site with another secret, or with none, is refused, and both ends say wh
   ] as const) {
     const cluster = await createCluster(t, { secret: one, own });
     await cluster.start();
-    await cluster
-      .site("east")
-      .until("says why", ({ copies }) => words.test(copies[0]?.why ?? ""));
-    await cluster
-      .site("west")
-      .until("says why", ({ copies }) => words.test(copies[0]?.why ?? ""));
+    await cluster.site("east").until("says why", ({ copies }) => words.test(copies[0]?.why ?? ""));
+    await cluster.site("west").until("says why", ({ copies }) => words.test(copies[0]?.why ?? ""));
     const { copies } = await cluster.site("east").group();
     assert.notEqual(copies[0]?.state, "synchronized");
     assert.notEqual(copies[0]?.link, "up");

@@ -150,7 +150,9 @@ test("F7, I32: a primary killed during its recovery, again and again, ends with 
   let kills = 0;
   for (let round = 0; round < 4; round += 1) {
     // The writer is held where a granule is not resolved yet, so it may get nothing done before the next kill.
-    await Promise.race([writer.more(100), east.until("resync", isResyncing)]).catch(() => undefined);
+    await Promise.race([writer.more(100), east.until("resync", isResyncing)]).catch(
+      () => undefined,
+    );
     await east.kill();
     await writer.ended;
     kills += 1;

@@ -100,12 +100,20 @@ test("I3, I30: after a partition in which both sides served, nothing is copied a
   await east.until("gives its role up", ({ role }) => role === "demoted");
   const why = await cluster.cli("why", "bank", "--site", "west");
   assert.match(why.stdout, /split/);
-  assert.deepEqual([hashFile(east.image()), hashFile(west.image())], before, "something was copied");
+  assert.deepEqual(
+    [hashFile(east.image()), hashFile(west.image())],
+    before,
+    "something was copied",
+  );
   // Neither a restart nor a resume makes it forget.
   await east.kill();
   await east.start();
   await cluster.copyIs("west", "east", "split-brain");
-  assert.deepEqual([hashFile(east.image()), hashFile(west.image())], before, "something was copied");
+  assert.deepEqual(
+    [hashFile(east.image()), hashFile(west.image())],
+    before,
+    "something was copied",
+  );
   host.close();
   count("row 25", { faultsInjected: 1, effectsSeen: 1 });
 });

@@ -32,8 +32,10 @@ export async function mountExport(t: TestContext, uri: string): Promise<FuseMoun
         resolve();
       });
   });
+  let isOver = false;
   const unmount = async (): Promise<void> => {
-    if (!fs.existsSync(folder)) return;
+    if (isOver) return;
+    isOver = true;
     await runCommand("fusermount3", ["-u", "-z", folder]);
     // Without its mount nbdfuse ends; one that hangs on a dead server is ended.
     child.kill("SIGTERM");

@@ -35,6 +35,8 @@ export type SessionOpened = {
   readonly image: string;
   /** It never held a whole image. */
   readonly isBlank: boolean;
+  /** A sync failed there: what its image reads may not be on its disk, so comparing proves nothing. */
+  readonly mustRewrite: boolean;
   /** Sites without whom it acked writes when it was primary. */
   readonly aloneTowards: readonly string[];
   readonly receivedLsn: number;
@@ -98,7 +100,9 @@ export function parseOpen(value: unknown): Result<PeerOpen> {
 
 export function parseOpened(value: unknown): Result<SessionOpened> {
   if (!isObject(value)) return wrong("OPENED is no document");
-  const { replicaId, history, role, image, isBlank, aloneTowards, receivedLsn, appliedLsn } = value;
+  const { replicaId, history, role, image, isBlank, mustRewrite } = value;
+  const { aloneTowards, receivedLsn, appliedLsn } = value;
+  if (typeof mustRewrite !== "boolean") return wrong("OPENED is incomplete");
   if (!isText(replicaId) || !isText(role) || !isText(image) || typeof isBlank !== "boolean") {
     return wrong("OPENED is incomplete");
   }
@@ -117,6 +121,7 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
       role,
       image,
       isBlank,
+      mustRewrite,
       aloneTowards,
       receivedLsn,
       appliedLsn,
