@@ -109,6 +109,16 @@ export class Line {
     this.of(site).powerLostAt = this.oracle.next();
   }
 
+  /**
+   * The reign's site is back after a loss of power, and its content rules (decision 5): from now on it may bring the copies back
+   * to what it kept itself.
+   */
+  cameBack(site: string): void {
+    const lostAt = this.of(site).powerLostAt;
+    if (this.oracle.reign.site !== site || lostAt < 0) return;
+    for (const other of this.sites) this.of(other).powerLostAt = Math.max(this.of(other).powerLostAt, lostAt);
+  }
+
   /** What must be found at the site of the present reign when it serves again. */
   restartClaim(site: string): Claim {
     const { bit, powerLostAt } = this.of(site);

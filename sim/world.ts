@@ -311,7 +311,10 @@ export class World {
     this.troubleUs = this.scheduler.nowUs;
     this.tell(machine.name, () => (failure === undefined ? "has started" : `cannot start: ${failure}`));
     this.#stirred.add(machine);
-    if (failure === undefined) return;
+    if (failure === undefined) {
+      for (const line of this.lines.values()) if (line.sites.includes(machine.name)) line.cameBack(machine.name);
+      return;
+    }
     if (!this.expectStartFailures) this.report("I2", `${machine.name} cannot start: ${failure}`);
     machine.kill();
   }

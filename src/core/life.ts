@@ -83,9 +83,29 @@ function goOnAfterSuspension(primary: Primary, member: Member, out: PrimaryEffec
   }
 }
 
+// Whether we still are the primary will not be known: what a member was lost with may not be acked alone.
+function refuseAfterSuspension(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  for (const request of member.lostWhileSuspended.splice(0)) {
+    request.failure = "gone";
+    legDone(primary, request, out);
+  }
+  for (const round of member.roundsWhileSuspended.splice(0)) {
+    round.failure = "gone";
+    roundLegDone(primary, round, out);
+  }
+}
+
 /** See `Primary.suspended`. Requests are held, reads too, and so are the replies that are due. */
-export function suspend(primary: Primary, why: string, out: PrimaryEffect[]): void {
+export function suspend(
+  primary: Primary,
+  standstill: { readonly why: string; readonly nowMs: number },
+  out: PrimaryEffect[],
+): void {
   if (primary.stage !== "serving" || primary.members.length === 0) return;
+  const { why, nowMs } = standstill;
+  // The machine's own time is that of the last tick before the standstill: all waiting begins now.
+  primary.nowMs = nowMs;
+  primary.awakeSinceMs = nowMs;
   primary.suspended = true;
   primary.stage = "starting";
   primary.why = why;
@@ -107,7 +127,7 @@ export function beginDrain(primary: Primary, next: "demote" | "stop", out: Prima
   primary.drain = { next, phase: "requests" };
   refuseReplies(primary, out);
   primary.suspended = false;
-  for (const member of primary.members) goOnAfterSuspension(primary, member, out);
+  for (const member of primary.members) refuseAfterSuspension(primary, member, out);
   for (const request of primary.held.splice(0)) reply(primary, request, "gone", out);
   for (const member of primary.members) {
     if (!mustHave(member) || isFed(member)) continue;

@@ -10,6 +10,7 @@ import { isFed, mustHave, waitsFor } from "./member-state.ts";
 import { sendWrite } from "./members.ts";
 import { isUnresolved, openFor, roomToOpen, touch } from "./open-map.ts";
 import type { Member, Primary, PrimaryEffect, Volume } from "./primary-state.ts";
+import { overlaps } from "./ranges.ts";
 import { askRecord } from "./records.ts";
 import { allMarked, markBytes, unitOf } from "./region-map.ts";
 import { reply } from "./replies.ts";
@@ -93,15 +94,7 @@ function strictVerdict(primary: Primary): "go" | "wait" | "fail" {
 }
 
 function isLocked(primary: Primary, request: HostRequest): boolean {
-  for (const lock of primary.locks) {
-    if (
-      lock.volume === request.volume &&
-      lock.offset < request.offset + request.length &&
-      request.offset < lock.offset + lock.length
-    ) {
-      return true;
-    }
-  }
+  for (const lock of primary.locks) if (overlaps(lock, request)) return true;
   return false;
 }
 

@@ -5,6 +5,7 @@ import type { EventRecord } from "#ports/events.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import type { GroupRecord, MemberRecord } from "./group-record.ts";
 import type { MemberPolicy } from "./policy.ts";
+import type { ByteRange } from "./ranges.ts";
 import type { RegionMap } from "./region-map.ts";
 
 // The state of a group's primary, the events that move it and the effects it asks for. SPEC-primary.md beside this file
@@ -50,6 +51,8 @@ export type Primary = {
    * Nothing is answered until every member has answered a probe or is known to be lost; the replies gather here.
    */
   suspended: boolean;
+  /** When the last standstill was noticed: nobody else's silence is counted from before it. */
+  awakeSinceMs: number;
   readonly heldReplies: { readonly request: HostRequest; readonly outcome: HostOutcome }[];
   /** Something that held requests, or unresolved granules, wait for has changed; looked at when the step ends. */
   recheckHeld: boolean;
@@ -203,11 +206,7 @@ export type Resync = {
   allowanceBytes: number;
 };
 
-export type ResyncRange = {
-  readonly volume: number;
-  readonly offset: number;
-  readonly length: number;
-};
+export type ResyncRange = ByteRange;
 
 export type ResyncItem = ResyncRange & {
   readonly kind: "compare" | "region";
@@ -315,7 +314,7 @@ export type PrimaryEvent =
       readonly failure: IoFailure | undefined;
     }
   | { readonly kind: "probeAnswered"; readonly member: number; readonly roundTripMs: number }
-  | { readonly kind: "suspend"; readonly why: string }
+  | { readonly kind: "suspend"; readonly why: string; readonly nowMs: number }
   | { readonly kind: "splitBrain"; readonly member: number; readonly why: string }
   | { readonly kind: "pause"; readonly member: number }
   | { readonly kind: "resume"; readonly member: number }

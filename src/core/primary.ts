@@ -99,6 +99,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     roundAtMs: nowMs,
     inFlight: 0,
     suspended: false,
+    awakeSinceMs: nowMs,
     heldReplies: [],
     drain: undefined,
     recheckHeld: false,
@@ -186,7 +187,7 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
       regionRead(primary, event, out);
       return pumpAll(primary, out);
     case "suspend":
-      return suspend(primary, event.why, out);
+      return suspend(primary, event, out);
     case "repaired":
       must(primary.volumes[event.volume], "an unknown volume was repaired").state = "ok";
       return;

@@ -1,4 +1,5 @@
 import { allZero } from "#base/bytes.ts";
+import { at } from "#base/fifo.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { HostRequest } from "#ports/host-request.ts";
@@ -14,6 +15,7 @@ import type {
   ResyncRange,
   Volume,
 } from "./primary-state.ts";
+import { overlaps } from "./ranges.ts";
 import { copyOf, isMarked, nextMarked, runLength, unitOf, unmark } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 
@@ -111,15 +113,7 @@ function makeItem(
 
 // A device that answers later may still be writing there: what we would read is neither old nor new.
 function isBeingWritten(primary: Primary, range: ResyncRange): boolean {
-  for (const write of primary.writing) {
-    if (
-      write.volume === range.volume &&
-      write.offset < range.offset + range.length &&
-      range.offset < write.offset + write.length
-    ) {
-      return true;
-    }
-  }
+  for (const write of primary.writing) if (overlaps(write, range)) return true;
   return false;
 }
 
@@ -280,18 +274,13 @@ function isSettled(primary: Primary, member: Member, volume: Volume, granule: nu
 
 // Being read, on its way, or found different and not sent again yet.
 function isUnderWay(primary: Primary, member: Member, where: ResyncRange): boolean {
-  const overlaps = (range: ResyncRange): boolean =>
-    range.volume === where.volume &&
-    range.offset < where.offset + where.length &&
-    where.offset < range.offset + range.length;
-  for (const item of primary.locks) if (item.member === member.index && overlaps(item)) return true;
-  if (member.resync.differing.some(overlaps)) return true;
-  const { items, head, count } = member.outstanding;
-  for (let i = 0; i < count; i += 1) {
-    const item = items[(head + i) & (items.length - 1)];
-    if (item !== undefined && (item.kind === "compare" || item.kind === "region")) {
-      if (overlaps(item)) return true;
-    }
+  for (const lock of primary.locks) {
+    if (lock.member === member.index && overlaps(lock, where)) return true;
+  }
+  if (member.resync.differing.some((range) => overlaps(range, where))) return true;
+  for (let i = 0; i < member.outstanding.count; i += 1) {
+    const item = at(member.outstanding, i);
+    if ((item?.kind === "compare" || item?.kind === "region") && overlaps(item, where)) return true;
   }
   return false;
 }

@@ -16,7 +16,8 @@ export function checkSlow(primary: Primary, member: Member, out: PrimaryEffect[]
   while ((sendMarks[0]?.sequence ?? Number.POSITIVE_INFINITY) <= member.ackedSequence) {
     sendMarks.shift();
   }
-  if (primary.nowMs - oldestQuestionMs(primary, member) < member.policy.ackTimeoutMs) return;
+  const sinceMs = Math.max(oldestQuestionMs(primary, member), primary.awakeSinceMs);
+  if (primary.nowMs - sinceMs < member.policy.ackTimeoutMs) return;
   member.slowProbes = GOOD_PROBES;
   sendMarks.length = 0;
   out.push({

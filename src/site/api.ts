@@ -40,6 +40,7 @@ export type VolumeStatus = {
   readonly name: string;
   readonly bytes: number;
   readonly state: "ok" | "failed" | "readonly";
+  /** Where hosts reach it. The site knows no front: whoever runs one fills it in. */
   readonly uri: string;
 };
 

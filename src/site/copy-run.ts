@@ -4,8 +4,10 @@ import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { stepCopy } from "#core/copy.ts";
 import { createCopy } from "#core/copy-state.ts";
-import type { Copy, CopyEffect, CopyEvent, CopyWork } from "#core/copy-state.ts";
+import type { Copy, CopyEffect, CopyEvent, CopyVolume, CopyWork } from "#core/copy-state.ts";
 import { compareHistories, generationCounter } from "#core/history.ts";
+import { copyOf, orInto } from "#core/region-map.ts";
+import type { RegionMap } from "#core/region-map.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import { eraseDirtyMaps, saveRecord, syncOpenMaps, writeOpenMaps } from "#store/group-store.ts";
 import type { SessionOpen, SessionOpened } from "#wire/peer/documents.ts";
@@ -116,10 +118,21 @@ function accept(run: Run, peer: Peer, open: SessionOpen): void {
   // The primary of another generation cannot know what is uncertain here (decision 4).
   if (compareHistories(open.history, record.history) !== "same") {
     for (const volume of run.copy.volumes) {
-      sendMapPages(wire, frameType.openMap, volume.index, volume.openMap);
+      sendMapPages(wire, frameType.openMap, volume.index, uncertainOf(run, volume, peer.site));
     }
   }
   sendBare(wire, frameType.openMapEnd, {});
+}
+
+// Where this image may differ from the new primary's: what is open here, and what this site, when it was the primary, had on
+// record as lacking there (1F: "its WIL + its fracture log for us").
+function uncertainOf(run: Run, volume: CopyVolume, primary: string): RegionMap {
+  const { openMap } = volume;
+  const lacks = run.context.store.dirtyMaps.get(primary)?.[volume.index];
+  if (lacks === undefined) return openMap;
+  const uncertain = copyOf(openMap);
+  orInto(uncertain, lacks.map);
+  return uncertain;
 }
 
 function openedDocument(run: Run): SessionOpened {

@@ -51,8 +51,6 @@ export type Group = {
    * told to anybody, or a primary would give way to nobody.
    */
   recordBefore: GroupRecord | undefined;
-  /** Addresses of this site's NBD server, for the URIs that are shown. */
-  readonly nbd: readonly string[];
   readonly onDrop: (group: string) => void;
   readonly stopWaiters: (() => void)[];
 };
@@ -65,7 +63,6 @@ export type GroupOptions = {
   readonly identity: PeerIdentity;
   readonly inquiries: Inquiries;
   readonly addressOf: (site: string) => string;
-  readonly nbd: readonly string[];
   readonly onDrop: (group: string) => void;
 };
 
@@ -97,7 +94,6 @@ export function openGroup(
       failedWhy: "",
       isChangingRole: false,
       recordBefore: undefined,
-      nbd: options.nbd,
       onDrop: options.onDrop,
       stopWaiters: [],
     };

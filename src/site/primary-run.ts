@@ -192,7 +192,7 @@ function watchStandstill(run: Run): void {
   run.lastSeenMs = nowMs;
   if (gapMs < run.standstillMs || run.primary.stage !== "serving") return;
   const why = `this process stood still for ${Math.round(gapMs)} ms; asking the copies again`;
-  submit(run, { kind: "suspend", why });
+  submit(run, { kind: "suspend", why, nowMs });
 }
 
 function submit(run: Run, event: PrimaryEvent): void {

@@ -169,7 +169,6 @@ function startSite(parts: Parts, done: (failure: string | undefined) => void): v
       ports,
       identity: parts.identity,
       inquiries: parts.inquiries,
-      nbd: config.sites.get(name)?.nbd ?? [],
       addressOf: (site: string) => addressOf(config, name, site),
       onDrop: (dropped: string) => {
         for (const listener of parts.dropListeners) listener(dropped);

@@ -49,16 +49,7 @@ function volumeStatus(
 ): VolumeStatus {
   const own = group.run?.primary.volumes[index];
   const state = own === undefined ? "readonly" : own.state;
-  return { name: volume.name, bytes: volume.bytes, state, uri: uriOf(group, volume.name) };
-}
-
-/** The volume's address in the form of the NBD URI specification; "" where this site exports nothing. */
-function uriOf(group: Group, volume: string): string {
-  const address = group.nbd[0];
-  if (address === undefined) return "";
-  const name = `${group.name}/${volume}`;
-  if (!address.startsWith("unix:")) return `nbd://${address}/${name}`;
-  return `nbd+unix:///${name}?socket=${address.slice("unix:".length)}`;
+  return { name: volume.name, bytes: volume.bytes, state, uri: "" };
 }
 
 // ------------------------------------------------------------------------------ the primary's view

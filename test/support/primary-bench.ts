@@ -211,6 +211,7 @@ export function connect(bench: Bench, member: BenchMember): boolean {
     history: primary.record.history,
     aloneTowards: [],
     isBlank: false,
+      mustRewrite: false,
   };
   submit(bench, { kind: "sessionOpened", member: member.index, epoch: bench.epoch, hello });
   return true;

@@ -35,82 +35,100 @@ type Armed = { readonly bytesMin: number; readonly how: Spoil; readonly done: ()
 
 /** Starts a proxy to `host:port`; it ends with the test. */
 export async function startProxy(t: TestContext, target: string): Promise<Proxy> {
-  const pairs = new Set<Pair>();
-  const colon = target.lastIndexOf(":");
-  const host = target.slice(0, colon);
-  const port = Number(target.slice(colon + 1));
-  let forth = 0;
-  let armed: Armed | undefined;
+  const proxy = new TcpProxy(target);
+  onEnd(t, () => proxy.close());
+  await proxy.listen();
+  return proxy;
+}
 
-  const server = net.createServer((near) => {
-    if (proxy.isClosed) {
+class TcpProxy implements Proxy {
+  delayMs = 0;
+  bytesPerSecond: number | undefined;
+  isHole = false;
+  isClosed = false;
+  address = "";
+  readonly #host: string;
+  readonly #port: number;
+  readonly #pairs = new Set<Pair>();
+  readonly #server = net.createServer((near) => this.#accept(near));
+  #forth = 0;
+  #armed: Armed | undefined;
+
+  constructor(target: string) {
+    const colon = target.lastIndexOf(":");
+    this.#host = target.slice(0, colon);
+    this.#port = Number(target.slice(colon + 1));
+  }
+
+  async listen(): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+    const address = this.#server.address();
+    if (address === null || typeof address === "string") throw new Error("the proxy has no port");
+    this.address = `127.0.0.1:${address.port}`;
+  }
+
+  async close(): Promise<void> {
+    this.cut();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  cut(): number {
+    const count = this.#pairs.size;
+    for (const pair of this.#pairs) reset(pair);
+    this.#pairs.clear();
+    return count;
+  }
+
+  spoilNext(bytesMin: number, how: Spoil): Promise<void> {
+    return new Promise((done) => {
+      this.#armed = { bytesMin, how, done };
+    });
+  }
+
+  bytesForth = (): number => this.#forth;
+
+  #accept(near: net.Socket): void {
+    if (this.isClosed) {
       near.resetAndDestroy();
       return;
     }
-    const far = net.connect({ host, port });
+    const far = net.connect({ host: this.#host, port: this.#port });
     const pair = { near, far };
-    pairs.add(pair);
-    link(near, far, (chunk) => {
-      forth += chunk.length;
-      const spoil = armed;
-      if (spoil === undefined || chunk.length < spoil.bytesMin) return chunk;
-      armed = undefined;
-      spoil.done();
-      return spoiled(chunk, spoil.how, pair);
-    });
-    link(far, near, (chunk) => chunk);
+    this.#pairs.add(pair);
+    this.#link(near, far, (chunk) => this.#look(pair, chunk));
+    this.#link(far, near, (chunk) => chunk);
+    // One end's end is passed on, unless the hole swallows it: then the other end stays, and is cut later.
     const drop = (): void => {
-      if (!pairs.delete(pair)) return;
-      // An end that a hole swallowed must stay swallowed, too.
-      if (proxy.isHole) return;
+      if (this.isHole || !this.#pairs.delete(pair)) return;
       near.destroy();
       far.destroy();
     };
     for (const socket of [near, far]) socket.on("close", drop).on("error", () => undefined);
-  });
+  }
 
-  const link = (from: net.Socket, to: net.Socket, look: (chunk: Buffer) => Buffer): void => {
+  #look(pair: Pair, chunk: Buffer): Buffer {
+    this.#forth += chunk.length;
+    const armed = this.#armed;
+    if (armed === undefined || chunk.length < armed.bytesMin) return chunk;
+    this.#armed = undefined;
+    armed.done();
+    return spoiled(chunk, armed.how, pair);
+  }
+
+  #link(from: net.Socket, to: net.Socket, look: (chunk: Buffer) => Buffer): void {
     let freeAtMs = 0;
     from.on("data", (chunk: Buffer) => {
-      if (proxy.isHole) return;
+      if (this.isHole) return;
       const bytes = look(chunk);
-      const nowMs = performance.now();
-      const { bytesPerSecond } = proxy;
-      const sendMs = bytesPerSecond === undefined ? 0 : (bytes.length * 1000) / bytesPerSecond;
-      freeAtMs = Math.max(freeAtMs, nowMs + proxy.delayMs) + sendMs;
       if (bytes.length === 0) return;
+      const nowMs = performance.now();
+      const rate = this.bytesPerSecond;
+      const sendMs = rate === undefined ? 0 : (bytes.length * 1000) / rate;
+      freeAtMs = Math.max(freeAtMs, nowMs + this.delayMs) + sendMs;
       if (freeAtMs <= nowMs) to.write(bytes);
       else setTimeout(() => to.write(bytes), freeAtMs - nowMs);
     });
-  };
-
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the proxy has no port");
-  const cut = (): number => {
-    const count = pairs.size;
-    for (const pair of pairs) reset(pair);
-    pairs.clear();
-    return count;
-  };
-  onEnd(t, async () => {
-    cut();
-    await new Promise((resolve) => server.close(resolve));
-  });
-  const proxy: Proxy = {
-    address: `127.0.0.1:${address.port}`,
-    delayMs: 0,
-    bytesPerSecond: undefined,
-    isHole: false,
-    isClosed: false,
-    cut,
-    spoilNext: (bytesMin, how) =>
-      new Promise((done) => {
-        armed = { bytesMin, how, done };
-      }),
-    bytesForth: () => forth,
-  };
-  return proxy;
+  }
 }
 
 function spoiled(chunk: Buffer, how: Spoil, pair: Pair): Buffer {
