@@ -48,7 +48,8 @@ function atRest(world: World): boolean {
 function blockers(world: World): string[] {
   const found: string[] = [];
   for (const host of world.hosts) {
-    if (host.tasks.size > 0) found.push(`${host.name} waits for ${host.tasks.size} requests`);
+    // Nothing may be acked without a strict copy, and that one waits for the operator's word.
+    if (host.tasks.size > 0 && !isSplitStrict(world, world.line(host.shape.group))) found.push(`${host.name} waits for ${host.tasks.size} requests`);
   }
   for (const { command, site } of world.commands) found.push(`${site} has not answered ${command.kind}`);
   for (const line of world.lines.values()) found.push(...blockersOf(world, line));
@@ -64,7 +65,7 @@ function blockersOf(world: World, line: Line): string[] {
   // What a copy with another history may lack stays open until the operator has decided.
   const isSplit = status.copies.some((copy) => copy.state === "split-brain");
   if (status.openGranules > 0 && !isSplit) found.push(`${status.openGranules} granules are open at ${primary.name}`);
-  if (status.requestsInFlight > 0) found.push(`${status.requestsInFlight} requests are in flight at ${primary.name}`);
+  if (status.requestsInFlight > 0 && !isSplitStrict(world, line)) found.push(`${status.requestsInFlight} requests are in flight at ${primary.name}`);
   for (const volume of status.volumes) {
     if (volume.state !== "ok") found.push(`volume ${volume.name} is ${volume.state} at ${primary.name}`);
   }
@@ -78,11 +79,22 @@ function blockersOf(world: World, line: Line): string[] {
 
 /** Whether a copy has been primary, or has acked alone, in a way that the primary's history does not continue (U57). */
 function haveDiverged(world: World, line: Line, primary: string, copy: string): boolean {
-  const [mine, its] = [primary, copy].map((site) => {
-    const found = world.inspector(site, line).record("current");
-    return found.kind === "found" ? found.record.history.map(({ id }) => id) : [];
-  });
-  return line.diverged.has(copy) || its?.some((id, place) => mine?.[place] !== id) === true;
+  const mine = world.inspector(primary, line).record("current");
+  const its = world.inspector(copy, line).record("current");
+  if (mine.kind !== "found" || its.kind !== "found") return line.diverged.has(copy);
+  const hasOtherTenure = its.record.history.some(({ id }, place) => mine.record.history[place]?.id !== id);
+  // What it was about to ack alone when it went down is on record before the ack, and counts as acked.
+  const wasAlone = Object.values(its.record.members).some(({ alone }) => alone);
+  return line.diverged.has(copy) || hasOtherTenure || wasAlone;
+}
+
+/** Some site that holds itself for the primary waits for a strict copy, and that one for the operator's word. */
+function isSplitStrict(world: World, line: Line): boolean {
+  return line.sites.some((site) =>
+    world
+      .status(world.machine(site), line.group.name)
+      ?.copies.some((copy) => copy.state === "split-brain" && line.group.copies.get(copy.site)?.onLoss !== "continue"),
+  );
 }
 
 function help(world: World, line: Line): void {
@@ -90,8 +102,10 @@ function help(world: World, line: Line): void {
   const primary = primaryOf(world, line);
   if (primary === undefined) {
     // Whoever carries the line is asked first; by force only when nobody else can.
-    promote(world, line, line.oracle.reign.site, false, (promoted) => {
-      if (!promoted) promote(world, line, line.oracle.reign.site, true, () => undefined);
+    const { reign } = line.oracle;
+    const heir = reign.number === 0 ? line.group.primary : reign.site;
+    promote(world, line, heir, false, (promoted) => {
+      if (!promoted) promote(world, line, heir, true, () => undefined);
     });
     return;
   }

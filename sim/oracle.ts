@@ -222,17 +222,20 @@ export class Oracle {
     const held = image.held(volume, sector);
     const lost = this.#lost.get(keyOf(volume, sector));
     let finding: Finding | undefined;
+    const legal: (WriteRecord | undefined)[] = [];
     for (const candidate of this.candidates(volume, sector, held)) {
-      const missing = this.#firstNewer(candidate, volume, sector, (write) => write.ackedTick < Infinity);
       const required = this.#firstNewer(candidate, volume, sector, (write) => isRequired(write, claim));
       const cameBack = candidate !== undefined && lost?.has(candidate.id) === true && !claim.mayHoldLost;
-      if (required === undefined && !cameBack) return { held: candidate, missing };
+      if (required === undefined && !cameBack) legal.push(candidate);
       finding ??= cameBack
         ? { id: "N2", message: `${at(image, volume, sector)} holds ${describe(candidate)} again, which was lost` }
         : { id: "lost", message: `${at(image, volume, sector)} holds ${describe(candidate)} and lacks ${describe(required)}` };
     }
     // A sector that no write explains was reported as a phantom already.
-    return finding ?? { held: undefined, missing: undefined };
+    if (legal.length === 0) return finding ?? { held: undefined, missing: undefined };
+    // Of several zeroings it holds the first for certain, and lacks only what is newer than the last.
+    const missing = this.#firstNewer(legal.at(-1), volume, sector, (write) => write.ackedTick < Infinity);
+    return { held: legal[0], missing };
   }
 
   /** The write of a sector with the earliest ack among those surely newer than what is held, and wanted. */

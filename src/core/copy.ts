@@ -217,8 +217,9 @@ function compared(
   result: Extract<CopyEvent, { kind: "compared" }>,
   out: CopyEffect[],
 ): void {
-  if (copy.blocked?.on === "read") copy.blocked = undefined;
+  // A read of a lost session says nothing of the one that this session waits for.
   if (!isCurrent(copy, result.work)) return;
+  if (copy.blocked?.on === "read") copy.blocked = undefined;
   if (result.failure !== undefined) {
     out.push({
       kind: "failSession",

@@ -84,11 +84,12 @@ function addMemberLeg(
     askFlush(member, round.volume.index, flush, out);
     if (participates) return;
   }
-  if (member.fracturing !== undefined) {
+  // No record replaces a strict member's answer (I4), not even one that is under way.
+  if (mustHave(member)) {
+    addStrictLeg(primary, member, round);
+  } else if (member.fracturing !== undefined) {
     round.legs += 1;
     member.fracturing.rounds.push(round);
-  } else if (mustHave(member)) {
-    addStrictLeg(primary, member, round);
   }
 }
 
@@ -100,6 +101,10 @@ function addStrictLeg(primary: Primary, member: Member, round: FlushRound): void
     member.flushWaits.push(round);
   } else if (primary.drain.phase === "requests") {
     round.failure = "gone";
+  } else if (member.fracturing !== undefined) {
+    // The open map forgets after this round: what the member lacks must be on record by then (I16).
+    round.legs += 1;
+    member.fracturing.rounds.push(round);
   }
 }
 

@@ -28,10 +28,14 @@ export function startPrimary(primary: Primary, out: PrimaryEffect[]): void {
   const generation = generationCounter(record.history);
   record.syncedAt ??= { lsn: primary.nextLsn - 1, generation };
   const toResolve = primary.members.filter((member) => member.record.phase !== "blank");
+  // A first sync that was interrupted goes on from its dirty map, which must mark these granules too.
+  const toMark = primary.members.filter(
+    (member) => member.record.phase !== "blank" || member.dirty !== undefined,
+  );
   for (const volume of primary.volumes) {
     primary.openGranules += volume.open.size;
     if (volume.open.size === 0) continue;
-    for (const member of toResolve) {
+    for (const member of toMark) {
       // The old writes count as issued just before our first, so that the first round may close them.
       orOpenInto(mapOf(primary, member, volume.index, out), volume);
       if (member.record.phase === "synchronized") member.record.phase = "dirty";

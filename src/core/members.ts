@@ -97,8 +97,9 @@ export function stopMember(
     member.record.stoppedWhy !== refusal.why || member.record.splitBrain !== refusal.splitBrain;
   member.record.stoppedWhy = refusal.why;
   member.record.splitBrain = refusal.splitBrain;
+  // Whatever still waited for the member is settled as at any loss.
+  if (member.stage !== "none") loseMember(primary, member, refusal.why, out);
   member.contact = "down";
-  member.stage = "none";
   out.push({ kind: "closeSession", member: member.index, why: refusal.why });
   if (!changed) return;
   askRecord(primary, { kind: "none" }, out);
@@ -269,7 +270,8 @@ export function loseMember(
   out: PrimaryEffect[],
 ): void {
   const { stage } = member;
-  member.contact = "down";
+  // After a standstill a closed session tells nothing: the member may have closed it to be promoted.
+  if (!primary.suspended) member.contact = "down";
   if (stage === "none") {
     primary.recheckHeld = true;
     return;

@@ -106,7 +106,7 @@ for (const onLoss of policies) {
           bench.judge.allAnswered(bench);
           bench.judge.converged(bench);
         }),
-        { numRuns: RUNS },
+        { numRuns: RUNS, interruptAfterTimeLimit: 20_000 },
       );
     });
   }

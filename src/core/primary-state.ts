@@ -277,7 +277,13 @@ export type PrimaryEvent =
     }
   | { readonly kind: "recorded"; readonly ticket: number }
   | { readonly kind: "storeFailed"; readonly what: string }
-  | { readonly kind: "memberDown"; readonly member: number; readonly why: string }
+  /** There is no session. `mayLive`: that proves nothing of the member's site, which may even have answered. */
+  | {
+      readonly kind: "memberDown";
+      readonly member: number;
+      readonly why: string;
+      readonly mayLive?: true;
+    }
   | {
       readonly kind: "sessionOpened";
       readonly member: number;

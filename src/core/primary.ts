@@ -215,7 +215,7 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
       loseMember(primary, member, event.why, out);
       return maybeServe(primary, out);
     case "memberDown":
-      if (member.stage === "none") member.contact = "down";
+      if (member.stage === "none" && event.mayLive !== true) member.contact = "down";
       // The latest reason helps most; that it was lost as slow must stay to be read while it is kept away for that.
       if (member.slowProbes === 0) member.why = event.why;
       return maybeServe(primary, out);

@@ -135,7 +135,7 @@ function dialIfDue(sessions: Sessions, slot: Slot): void {
       case "refused":
         return refused(sessions, slot, outcome.document);
       case "failed":
-        sessions.submit({ kind: "memberDown", member: slot.member.index, why: outcome.why });
+        return noSession(sessions, slot, outcome.why, outcome.isAbsent);
     }
   });
 }
@@ -177,7 +177,13 @@ function refused(sessions: Sessions, slot: Slot, document: unknown): void {
   if (refusal.ok && refusal.value.code === "diverged") {
     return sessions.submit({ kind: "splitBrain", member: slot.member.index, why });
   }
-  sessions.submit({ kind: "memberDown", member: slot.member.index, why });
+  // A refusal proves that the site lives; it may be about to be promoted.
+  noSession(sessions, slot, why, false);
+}
+
+function noSession(sessions: Sessions, slot: Slot, why: string, isAbsent: boolean): void {
+  const member = slot.member.index;
+  sessions.submit({ kind: "memberDown", member, why, ...(isAbsent ? {} : { mayLive: true }) });
 }
 
 function opened(
@@ -190,7 +196,7 @@ function opened(
   const member = slot.member.index;
   if (!hello.ok || !mayConnect(sessions.primary, slot.member)) {
     peer.connection.close(hello.ok ? "not wanted any more" : hello.error);
-    if (!hello.ok) sessions.submit({ kind: "memberDown", member, why: hello.error });
+    if (!hello.ok) noSession(sessions, slot, hello.error, false);
     return;
   }
   const generation = generationCounter(sessions.primary.record.history);

@@ -91,7 +91,8 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
     isRunning: false,
     lastSeenMs: clock.nowMs(),
     pressed: [],
-    standstillMs: Math.min(...options.policies.map((policy) => policy.timeoutMs), 60_000),
+    // The others count from our last answer, up to a probe before we stood still: half of their patience is safe.
+    standstillMs: Math.min(...options.policies.map((policy) => policy.timeoutMs), 60_000) / 2,
   };
   const timer = clock.every(limits.tickMs, () => {
     watchStandstill(run);

@@ -307,7 +307,7 @@ function perform(bench: Bench, effect: PrimaryEffect): void {
       });
     case "syncImage": {
       const covered = copied(bench.image, effect.volume);
-      return void bench.pending.set(`imageSync ${effect.volume}`, () => {
+      return void bench.pending.set(`sync ${effect.volume}`, () => {
         bench.imageSynced[effect.volume] = covered;
         submit(bench, { ...effect, kind: "imageSynced", failure: undefined });
       });

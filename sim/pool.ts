@@ -1,0 +1,94 @@
+import { Worker } from "node:worker_threads";
+import { addCounters } from "./counters.ts";
+import type { Counters } from "./counters.ts";
+
+/** What one thread is asked to do: some seeds, one after the other. */
+export type WorkerTask = {
+  readonly seeds: readonly number[];
+  /** Stop at the first seed that fails. */
+  readonly untilFailure: boolean;
+};
+
+/** One seed, as a thread reports it. */
+export type SeedReport = {
+  readonly seed: number;
+  readonly hash: number;
+  readonly events: number;
+  readonly findings: readonly { readonly id: string; readonly message: string }[];
+};
+
+export type WorkerAnswer = {
+  readonly reports: readonly SeedReport[];
+  readonly counters: readonly (readonly [string, number])[];
+};
+
+export type PoolOptions = {
+  readonly jobs: number;
+  /** Bug planted in every thread's engine. */
+  readonly mutant: string | undefined;
+};
+
+const seedsPerTask = 25;
+
+/**
+ * Runs seeds on several threads, each with an engine of its own. Seeds come from `next`, which says `undefined` when there are
+ * no more; every report goes to `onReport`, whose `false` ends the run.
+ */
+export async function runPool(
+  options: PoolOptions,
+  next: () => number | undefined,
+  onReport: (report: SeedReport) => boolean,
+): Promise<Counters> {
+  const counters: Counters = new Map();
+  const state = { isOver: false };
+  const threads = Array.from({ length: options.jobs }, () => runThread(options, { next, onReport, counters, state }));
+  await Promise.all(threads);
+  return counters;
+}
+
+async function runThread(
+  options: PoolOptions,
+  shared: {
+    readonly next: () => number | undefined;
+    readonly onReport: (report: SeedReport) => boolean;
+    readonly counters: Counters;
+    readonly state: { isOver: boolean };
+  },
+): Promise<void> {
+  const worker = new Worker(new URL("./worker.ts", import.meta.url), {
+    workerData: { mutant: options.mutant },
+  });
+  try {
+    for (;;) {
+      const seeds = takeSeeds(shared);
+      if (seeds.length === 0) return;
+      const answer = await ask(worker, { seeds, untilFailure: options.mutant !== undefined });
+      addCounters(shared.counters, answer.counters);
+      for (const report of answer.reports) if (!shared.onReport(report)) shared.state.isOver = true;
+    }
+  } finally {
+    await worker.terminate();
+  }
+}
+
+function takeSeeds(shared: { next: () => number | undefined; state: { isOver: boolean } }): number[] {
+  const seeds: number[] = [];
+  while (seeds.length < seedsPerTask && !shared.state.isOver) {
+    const seed = shared.next();
+    if (seed === undefined) break;
+    seeds.push(seed);
+  }
+  return seeds;
+}
+
+function ask(worker: Worker, task: WorkerTask): Promise<WorkerAnswer> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: unknown): void => reject(error instanceof Error ? error : new Error(String(error)));
+    worker.once("error", fail);
+    worker.once("message", (answer: WorkerAnswer) => {
+      worker.off("error", fail);
+      resolve(answer);
+    });
+    worker.postMessage(task);
+  });
+}

@@ -1,0 +1,32 @@
+import { parentPort, workerData } from "node:worker_threads";
+import { loadEngine } from "./engine.ts";
+import type { Engine } from "./engine.ts";
+import type { SeedReport, WorkerAnswer, WorkerTask } from "./pool.ts";
+
+// A thread of `pool.ts`: loads the engine once, with the bug that it was told to plant, and runs the seeds it is given.
+
+const { mutant } = workerData as { readonly mutant: string | undefined };
+const engine = loadEngine(mutant);
+
+parentPort?.on("message", (task: WorkerTask) => {
+  engine.then(
+    (run) => parentPort?.postMessage(runSeeds(run, task)),
+    (error: unknown) => {
+      // Thrown where nobody catches it, it ends the thread, and the pool says why.
+      queueMicrotask(() => {
+        throw error;
+      });
+    },
+  );
+});
+
+function runSeeds(run: Engine, task: WorkerTask): WorkerAnswer {
+  const counters = new Map<string, number>();
+  const reports: SeedReport[] = [];
+  for (const seed of task.seeds) {
+    const { hash, events, findings } = run(seed, { told: false, counters });
+    reports.push({ seed, hash, events, findings });
+    if (task.untilFailure && findings.length > 0) break;
+  }
+  return { reports, counters: [...counters] };
+}
