@@ -48,9 +48,12 @@ export async function runBatch(seeds: Seeds, jobs: number): Promise<BatchResult>
     return failures.length < failuresMax;
   });
   const elapsedMs = performance.now() - began;
-  console.log(`${ran} seeds from ${seeds.from} on, ${failures.length} failed, ${speed(ran, elapsedMs)}`);
+  console.log(
+    `${ran} seeds from ${seeds.from} on, ${failures.length} failed, ${speed(ran, elapsedMs)}`,
+  );
   for (const line of formatCounters(counters)) console.log(`  ${line}`);
-  for (const failure of failures.slice(0, storiesShown)) await tellStory(failure.seed, storyLinesShown);
+  for (const failure of failures.slice(0, storiesShown))
+    await tellStory(failure.seed, storyLinesShown);
   return { ran, failures, counters };
 }
 
@@ -58,7 +61,7 @@ export async function runBatch(seeds: Seeds, jobs: number): Promise<BatchResult>
 export async function replay(seed: number, isVerbose: boolean): Promise<boolean> {
   const counters: Counters = new Map();
   const engine = await loadEngine(undefined);
-  const result = engine(seed, { told: true, counters });
+  const result = engine.seed(seed, { told: true, counters });
   for (const line of result.story) console.log(line);
   if (isVerbose) for (const line of formatCounters(counters)) console.log(line);
   console.log(`seed ${seed}: ${result.events} events, hash ${result.hash.toString(16)}`);
@@ -73,7 +76,7 @@ export function describeFailure({ seed, findings }: SeedReport): string {
 
 async function tellStory(seed: number, lines: number): Promise<void> {
   const engine = await loadEngine(undefined);
-  const { story } = engine(seed, { told: true, counters: new Map() });
+  const { story } = engine.seed(seed, { told: true, counters: new Map() });
   console.log(`the end of seed ${seed}'s story:`);
   for (const line of story.slice(-lines)) console.log(`  ${line}`);
 }

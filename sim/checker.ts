@@ -6,7 +6,11 @@ import type { WriteRecord } from "./oracle.ts";
 import type { World } from "./world.ts";
 
 /** A host's FLUSH: it covers what was acked on its volume before it was invoked. */
-export type FlushRecord = { readonly volume: number; readonly invokedTick: number; readonly site: string };
+export type FlushRecord = {
+  readonly volume: number;
+  readonly invokedTick: number;
+  readonly site: string;
+};
 
 /**
  * Something that watches a world and knows what must hold. A checker sees what a host, an operator or a disk would see,

@@ -47,7 +47,9 @@ async function runRegressions(jobs: number): Promise<{ passed: number; failed: n
     ({ seed, findings }) => {
       if (findings.length > 0) {
         failed += 1;
-        console.log(`FAILED seed ${seed}, which had found a bug before: ${findings[0]?.id}: ${findings[0]?.message}`);
+        console.log(
+          `FAILED seed ${seed}, which had found a bug before: ${findings[0]?.id}: ${findings[0]?.message}`,
+        );
       }
       return true;
     },

@@ -24,7 +24,11 @@ const rowsOfFault: Readonly<Record<FaultKind, readonly string[]>> = {
   flip: ["row 32"],
 };
 
-export type ClaimCount = { readonly id: string; readonly faultsInjected: number; readonly effectsSeen: number };
+export type ClaimCount = {
+  readonly id: string;
+  readonly faultsInjected: number;
+  readonly effectsSeen: number;
+};
 
 /**
  * What a run proves, by claim: for an invariant, how often its checker was asked in worlds with how many faults; for a row of the

@@ -17,10 +17,15 @@ export function createSimClock(scheduler: Scheduler, owner: Owner, skew: ClockSk
   const startUs = scheduler.nowUs;
   function arm(delayMs: number, run: () => void): Timer {
     owner.timers += 1;
-    const event: Scheduled = scheduler.after((delayMs * 1000) / skew.rate, owner, eventKind.timer, () => {
-      owner.timers -= 1;
-      run();
-    });
+    const event: Scheduled = scheduler.after(
+      (delayMs * 1000) / skew.rate,
+      owner,
+      eventKind.timer,
+      () => {
+        owner.timers -= 1;
+        run();
+      },
+    );
     return {
       cancel: () => {
         if (event.run === undefined) return;

@@ -89,7 +89,8 @@ export class Cloner {
     const everyonesCrash = rng.pick(["kill", "power", "mixed"] as const);
     const crashes = new Map<string, "kill" | Keep>();
     for (const site of this.#world.swarm.sites) {
-      const powerLost = everyonesCrash === "power" || (everyonesCrash === "mixed" && rng.chance(0.5));
+      const powerLost =
+        everyonesCrash === "power" || (everyonesCrash === "mixed" && rng.chance(0.5));
       crashes.set(site, powerLost ? rng.pick(keeps) : "kill");
     }
     const clone = crashedClone(this.#world, snapshot, crashes, rng);
@@ -99,9 +100,13 @@ export class Cloner {
     else judgeTakeover(clone, promises, crashes, rng);
     for (const { id, message } of clone.findings) {
       const kinds = [...crashes].map(([site, crash]) => `${site} ${crash}`).join(", ");
-      this.#world.report(id, `clone ${snapshot.number}, ${snapshot.where} (crashes: ${kinds}): ${message}`);
+      this.#world.report(
+        id,
+        `clone ${snapshot.number}, ${snapshot.where} (crashes: ${kinds}): ${message}`,
+      );
     }
-    if (clone.failed()) for (const line of clone.story.tail()) this.#world.tell("clone", () => line);
+    if (clone.failed())
+      for (const line of clone.story.tail()) this.#world.tell("clone", () => line);
   }
 }
 
@@ -154,7 +159,9 @@ function crashedClone(world: World, snapshot: Snapshot, crashes: Crashes, rng: P
 
 function crashedClaim(claim: Claim, crash: "kill" | Keep, tick: number): Claim {
   const allAckedBefore = Math.min(claim.allAckedBefore, tick);
-  return crash === "kill" ? { ...claim, allAckedBefore } : { ...claim, allAckedBefore, powerLostAt: tick, cut: false };
+  return crash === "kill"
+    ? { ...claim, allAckedBefore }
+    : { ...claim, allAckedBefore, powerLostAt: tick, cut: false };
 }
 
 /** Everybody comes back: the primary must have kept what was promised, and, when asked, everything must converge. */
@@ -172,11 +179,18 @@ function judgeRestart(clone: World, promises: Promises, crashes: Crashes, toTheE
   if (!serves()) {
     // A site that had lost its role before the crash, or whose disk is broken, need not serve.
     const status = clone.status(clone.machine(primary), line.group.name);
-    if (status?.role === "primary") clone.report("I31", `${primary} does not serve after a restart: ${status.why}`);
+    if (status?.role === "primary")
+      clone.report("I31", `${primary} does not serve after a restart: ${status.why}`);
     return;
   }
   clone.count("clones:restart judged");
-  judge(clone, line, primary, crashedClaim(promises.restart, crash, promises.tick), crash === "kill" ? "I2" : "N1");
+  judge(
+    clone,
+    line,
+    primary,
+    crashedClaim(promises.restart, crash, promises.tick),
+    crash === "kill" ? "I2" : "N1",
+  );
   if (clone.failed() || !toTheEnd) return;
   clone.runFor(recoverUsMax, () => allSynchronized(clone));
   compareWholeCopies(clone, line);
@@ -201,12 +215,19 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   if (promoted !== true) {
     // Refused for good reason where somebody holds a later generation, though it may never have served in it.
     const outdated = line.sites.some((other) => generationAt(clone, line, other) > line.generation);
-    if (copy.participant && !outdated) clone.report("I30", `${site} took part in every ack and cannot be promoted without force`);
+    if (copy.participant && !outdated)
+      clone.report("I30", `${site} took part in every ack and cannot be promoted without force`);
     else clone.count("clones:takeover refused");
     return;
   }
   clone.count("clones:takeover judged");
-  judge(clone, line, site, crashedClaim(copy.claim, crash, promises.tick), crash === "kill" ? "I3" : "N1");
+  judge(
+    clone,
+    line,
+    site,
+    crashedClaim(copy.claim, crash, promises.tick),
+    crash === "kill" ? "I3" : "N1",
+  );
 }
 
 function generationAt(clone: World, line: Line, site: string): number {
@@ -227,11 +248,17 @@ function compareWholeCopies(clone: World, line: Line): void {
   const { site: primary } = cloned.oracle.reign;
   for (const site of cloned.sites) {
     if (site === primary || !cloned.of(site).participant) continue;
-    const [first, second] = [primary, site].map((name) => ({ disk: clone.machine(name).disk.state, view: "current" as const }));
+    const [first, second] = [primary, site].map((name) => ({
+      disk: clone.machine(name).disk.state,
+      view: "current" as const,
+    }));
     if (first === undefined || second === undefined) continue;
     clone.count("clones:copies compared");
     for (const { volume, sector } of differences(first, second, line.group, 1)) {
-      clone.report("I16", `after recovery ${primary} and ${site} differ in volume ${volume} sector ${sector}, and no map said so`);
+      clone.report(
+        "I16",
+        `after recovery ${primary} and ${site} differ in volume ${volume} sector ${sector}, and no map said so`,
+      );
     }
   }
 }

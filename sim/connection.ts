@@ -126,6 +126,8 @@ export class SimConnection implements Connection {
   }
 
   #flush(): void {
+    // The other end has gone, and what it sent before is still unread: sending finds it out.
+    if (this.#closeWhy !== undefined) return this.#closeNow(this.#closeWhy);
     const had = this.#queuedBytes;
     const room = this.#network.shape.windowBytes - this.#unreadBytes;
     const segment = this.#take(Math.min(room, had));
@@ -189,7 +191,9 @@ export class SimConnection implements Connection {
   /** The other end's last word has arrived, behind all its bytes. */
   receiveEnd(why: string): void {
     this.#closeWhy = why;
-    this.#armDelivery();
+    // Whoever has something to send finds out by that, though he reads nothing at the moment.
+    if (this.#queuedBytes > 0 || this.#state === "ending") this.#closeNow(why);
+    else this.#armDelivery();
   }
 
   #armDelivery(): void {

@@ -69,7 +69,8 @@ function openSimFile(disk: SimDisk, process: Process, inode: Inode, path: string
  */
 export function viewFolder(disk: DiskState, path: string, view: View): Folder {
   const state = disk.folders.get(path);
-  const names = (view === "current" ? state?.names : state?.durableNames) ?? new Map<string, number>();
+  const names =
+    (view === "current" ? state?.names : state?.durableNames) ?? new Map<string, number>();
   const refuse = failure("EROFS", `${path} is only looked at`);
   return {
     path,
@@ -95,6 +96,10 @@ export function viewFolder(disk: DiskState, path: string, view: View): Folder {
   };
 }
 
-function emptyFolder(): { names: Map<string, number>; durableNames: Map<string, number>; unsynced: [] } {
+function emptyFolder(): {
+  names: Map<string, number>;
+  durableNames: Map<string, number>;
+  unsynced: [];
+} {
   return { names: new Map(), durableNames: new Map(), unsynced: [] };
 }

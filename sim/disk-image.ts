@@ -78,8 +78,13 @@ export function openSimImage(options: {
       else writeInode(disk.state, inode, range.offset, chunks);
     };
     perform(range, effect, () => {
-      const refused = broken ?? disk.writeFailure(chunks === undefined ? 0 : missingPages(inode.current, range.offset, range.length));
-      if (refused === undefined) disk.step(process, chunks === undefined ? "zero" : "write", effect);
+      const refused =
+        broken ??
+        disk.writeFailure(
+          chunks === undefined ? 0 : missingPages(inode.current, range.offset, range.length),
+        );
+      if (refused === undefined)
+        disk.step(process, chunks === undefined ? "zero" : "write", effect);
       if (process.alive) done(context, refused);
       writeBack();
     });
@@ -98,18 +103,28 @@ export function openSimImage(options: {
   return {
     bytes,
     read<C>(offset: number, length: number, context: C, done: ReadDone<C>): void {
-      perform({ offset, length, writes: false }, () => undefined, () => {
-        const into = new Uint8Array(length);
-        const refused = broken ?? disk.readFailure();
-        if (refused === undefined) readInode(inode, "current", offset, into);
-        if (process.alive) done(context, refused, into);
-      });
+      perform(
+        { offset, length, writes: false },
+        () => undefined,
+        () => {
+          const into = new Uint8Array(length);
+          const refused = broken ?? disk.readFailure();
+          if (refused === undefined) readInode(inode, "current", offset, into);
+          if (process.alive) done(context, refused, into);
+        },
+      );
     },
     write<C>(offset: number, chunks: readonly Uint8Array[], context: C, done: WriteDone<C>): void {
       const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
       change({ offset, length, writes: true }, chunks, context, done);
     },
-    zero<C>(offset: number, length: number, _mayPunch: boolean, context: C, done: WriteDone<C>): void {
+    zero<C>(
+      offset: number,
+      length: number,
+      _mayPunch: boolean,
+      context: C,
+      done: WriteDone<C>,
+    ): void {
       change({ offset, length, writes: true }, undefined, context, done);
     },
     sync: (done) =>
@@ -159,7 +174,7 @@ function abandon(disk: SimDisk, pending: readonly Operation[]): void {
 
 function extentsOf(inode: Inode, offset: number, length: number): readonly Extent[] {
   const extents: Extent[] = [];
-  for (let at = offset; at < offset + length; ) {
+  for (let at = offset; at < offset + length;) {
     const end = Math.min(offset + length, (Math.floor(at / pageBytes) + 1) * pageBytes);
     const hole = pageAt(inode.current, Math.floor(at / pageBytes)) === undefined;
     const last = extents.at(-1);

@@ -33,7 +33,11 @@ export type Inode = {
   durableVersion: number;
 };
 
-type NameChange = { readonly seq: number; readonly name: string; readonly inode: number | undefined };
+type NameChange = {
+  readonly seq: number;
+  readonly name: string;
+  readonly inode: number | undefined;
+};
 
 export type FolderState = {
   names: Map<string, number>;
@@ -122,7 +126,12 @@ export function changeName(
   applyName(folder.names, name, inode);
 }
 
-export function inodeAt(disk: DiskState, path: string, name: string, view: View): Inode | undefined {
+export function inodeAt(
+  disk: DiskState,
+  path: string,
+  name: string,
+  view: View,
+): Inode | undefined {
   const folder = disk.folders.get(path);
   const names = view === "current" ? folder?.names : folder?.durableNames;
   const id = names?.get(name);
@@ -234,7 +243,8 @@ function survivors(disk: DiskState, keep: Keep, rng: Prng): (seq: number) => boo
 
 function firstUnsynced(disk: DiskState): number {
   let first = disk.seq;
-  for (const inode of disk.inodes.values()) first = Math.min(first, inode.unsynced[0]?.seq ?? first);
+  for (const inode of disk.inodes.values())
+    first = Math.min(first, inode.unsynced[0]?.seq ?? first);
   for (const folder of disk.folders.values()) {
     first = Math.min(first, folder.unsynced[0]?.seq ?? first);
   }
@@ -246,7 +256,7 @@ function tearWrite(inode: Inode, write: UnsyncedWrite, rng: Prng): void {
   let kept = rng.chance(0.5);
   let from = write.offset;
   const end = write.offset + write.length;
-  for (let at = from; at < end; ) {
+  for (let at = from; at < end;) {
     const next = Math.min(end, (Math.floor(at / sectorBytes) + 1) * sectorBytes);
     at = next;
     if (at < end && !rng.chance(0.3)) continue;

@@ -130,7 +130,11 @@ export class SimDisk {
     });
   }
 
-  syncNames(process: Process, folder: FolderState, done: (failure: IoFailure | undefined) => void): void {
+  syncNames(
+    process: Process,
+    folder: FolderState,
+    done: (failure: IoFailure | undefined) => void,
+  ): void {
     this.#sync(process, "folderSync", done, {
       apply: (seq) => syncFolder(folder, seq),
       drop: () => undefined,

@@ -2,11 +2,15 @@ import { loadTimeLimits, setLimits } from "./knobs.ts";
 import { mutants } from "./mutants/list.ts";
 import { plant } from "./mutants/load.ts";
 import type { RunResult } from "./run.ts";
+import type { ScriptReport } from "./scripts.ts";
 import type { Counters } from "./counters.ts";
 import type { Swarm } from "./swarm.ts";
 
-/** Runs seeds on the engine that was loaded. */
-export type Engine = (seed: number, options: { told: boolean; counters: Counters; swarm?: Swarm }) => RunResult;
+/** Runs seeds, and scripts with all their crashes, on the engine that was loaded. */
+export type Engine = {
+  seed(seed: number, options: { told: boolean; counters: Counters; swarm?: Swarm }): RunResult;
+  script(index: number, counters: Counters): ScriptReport;
+};
 
 /**
  * Loads the production engine into this thread, with a bug planted when one is named. Only once per thread: modules are
@@ -22,5 +26,9 @@ export async function loadEngine(mutantName: string | undefined): Promise<Engine
   // Not before the limits are set and the bug is planted.
   const { createSite } = await import("#site/site.ts");
   const { runSeed } = await import("./run.ts");
-  return (seed, options) => runSeed({ seed, createSite, ...options });
+  const { runScript } = await import("./scripts.ts");
+  return {
+    seed: (seed, options) => runSeed({ seed, createSite, ...options }),
+    script: (index, counters) => runScript(index, createSite, counters),
+  };
 }

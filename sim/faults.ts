@@ -119,7 +119,10 @@ export class Faults {
     const watch: StepWatcher = (step, kind, phase) => {
       if (step !== at || phase !== when) return;
       machine.disk.stepWatchers.delete(watch);
-      this.#world.tell(machine.name, () => `crash point: ${phase} persistent step ${step} (${kind})`);
+      this.#world.tell(
+        machine.name,
+        () => `crash point: ${phase} persistent step ${step} (${kind})`,
+      );
       this.#world.count(`crash points:${phase} ${kind}`);
       machine.crash(crash);
       this.#restartLater(machine);
@@ -171,14 +174,19 @@ export class Faults {
     const downUs = this.#rng.logUniform(50e3, rounds > 1 ? 500e3 : 4e6);
     this.#later(downUs, () => {
       for (const link of links) network.setDown(link, false);
-      if (rounds > 1 && this.#active) this.#later(downUs, () => this.#holeAndBack(links, rounds - 1));
+      if (rounds > 1 && this.#active)
+        this.#later(downUs, () => this.#holeAndBack(links, rounds - 1));
     });
   }
 
-  #breakDisk(kind: "diskStall" | "writeStall" | "syncError" | "writeError" | "readError" | "noSpace"): boolean {
+  #breakDisk(
+    kind: "diskStall" | "writeStall" | "syncError" | "writeError" | "readError" | "noSpace",
+  ): boolean {
     const world = this.#world;
     const stalls = kind === "diskStall" || kind === "writeStall";
-    const { disk, name } = stalls ? world.machine(this.#rng.pick(world.swarm.sites)) : world.machine(this.#badSite);
+    const { disk, name } = stalls
+      ? world.machine(this.#rng.pick(world.swarm.sites))
+      : world.machine(this.#badSite);
     world.tell(name, () => `disk: ${kind}`);
     switch (kind) {
       case "diskStall":

@@ -37,7 +37,10 @@ export function converge(world: World): void {
   for (const machine of world.machines.values()) {
     world.tell(machine.name, () => `status: ${JSON.stringify(machine.site?.status().groups)}`);
   }
-  world.report("I31", `not at rest ${convergeUsMax / 1e6} s after all faults ended: ${blockers(world).join("; ")}`);
+  world.report(
+    "I31",
+    `not at rest ${convergeUsMax / 1e6} s after all faults ended: ${blockers(world).join("; ")}`,
+  );
 }
 
 function atRest(world: World): boolean {
@@ -49,9 +52,11 @@ function blockers(world: World): string[] {
   const found: string[] = [];
   for (const host of world.hosts) {
     // Nothing may be acked without a strict copy, and that one waits for the operator's word.
-    if (host.tasks.size > 0 && !isSplitStrict(world, world.line(host.shape.group))) found.push(`${host.name} waits for ${host.tasks.size} requests`);
+    if (host.tasks.size > 0 && !isSplitStrict(world, world.line(host.shape.group)))
+      found.push(`${host.name} waits for ${host.tasks.size} requests`);
   }
-  for (const { command, site } of world.commands) found.push(`${site} has not answered ${command.kind}`);
+  for (const { command, site } of world.commands)
+    found.push(`${site} has not answered ${command.kind}`);
   for (const line of world.lines.values()) found.push(...blockersOf(world, line));
   return found;
 }
@@ -59,20 +64,27 @@ function blockers(world: World): string[] {
 function blockersOf(world: World, line: Line): string[] {
   const primary = primaryOf(world, line);
   const status = primary === undefined ? undefined : world.status(primary, line.group.name);
-  if (primary === undefined || status === undefined) return [`group ${line.group.name} has no primary`];
+  if (primary === undefined || status === undefined)
+    return [`group ${line.group.name} has no primary`];
   if (!status.serving) return [`${primary.name} does not serve: ${status.why}`];
   const found: string[] = [];
   // What a copy with another history may lack stays open until the operator has decided.
   const isSplit = status.copies.some((copy) => copy.state === "split-brain");
-  if (status.openGranules > 0 && !isSplit) found.push(`${status.openGranules} granules are open at ${primary.name}`);
-  if (status.requestsInFlight > 0 && !isSplitStrict(world, line)) found.push(`${status.requestsInFlight} requests are in flight at ${primary.name}`);
+  if (status.openGranules > 0 && !isSplit)
+    found.push(`${status.openGranules} granules are open at ${primary.name}`);
+  if (status.requestsInFlight > 0 && !isSplitStrict(world, line))
+    found.push(`${status.requestsInFlight} requests are in flight at ${primary.name}`);
   for (const volume of status.volumes) {
-    if (volume.state !== "ok") found.push(`volume ${volume.name} is ${volume.state} at ${primary.name}`);
+    if (volume.state !== "ok")
+      found.push(`volume ${volume.name} is ${volume.state} at ${primary.name}`);
   }
   for (const copy of status.copies) {
-    if (copy.state === "split-brain" && haveDiverged(world, line, primary.name, copy.site)) continue;
-    if (copy.state !== "synchronized") found.push(`copy ${copy.site} is ${copy.state} (${copy.why})`);
-    else if (copy.dirtyBytes > 0) found.push(`copy ${copy.site} is synchronized with ${copy.dirtyBytes} dirty bytes`);
+    if (copy.state === "split-brain" && haveDiverged(world, line, primary.name, copy.site))
+      continue;
+    if (copy.state !== "synchronized")
+      found.push(`copy ${copy.site} is ${copy.state} (${copy.why})`);
+    else if (copy.dirtyBytes > 0)
+      found.push(`copy ${copy.site} is synchronized with ${copy.dirtyBytes} dirty bytes`);
   }
   return found;
 }
@@ -82,7 +94,9 @@ function haveDiverged(world: World, line: Line, primary: string, copy: string): 
   const mine = world.inspector(primary, line).record("current");
   const its = world.inspector(copy, line).record("current");
   if (mine.kind !== "found" || its.kind !== "found") return line.diverged.has(copy);
-  const hasOtherTenure = its.record.history.some(({ id }, place) => mine.record.history[place]?.id !== id);
+  const hasOtherTenure = its.record.history.some(
+    ({ id }, place) => mine.record.history[place]?.id !== id,
+  );
   // What it was about to ack alone when it went down is on record before the ack, and counts as acked.
   const wasAlone = Object.values(its.record.members).some(({ alone }) => alone);
   return line.diverged.has(copy) || hasOtherTenure || wasAlone;
@@ -93,7 +107,10 @@ function isSplitStrict(world: World, line: Line): boolean {
   return line.sites.some((site) =>
     world
       .status(world.machine(site), line.group.name)
-      ?.copies.some((copy) => copy.state === "split-brain" && line.group.copies.get(copy.site)?.onLoss !== "continue"),
+      ?.copies.some(
+        (copy) =>
+          copy.state === "split-brain" && line.group.copies.get(copy.site)?.onLoss !== "continue",
+      ),
   );
 }
 
@@ -114,11 +131,13 @@ function help(world: World, line: Line): void {
     if (volume.state !== "failed") continue;
     world.command(primary.name, { kind: "repair", group, volume: volume.name }, (outcome) => {
       // A disk that forgot acked writes: the hint says to let a copy take over.
-      if (outcome?.ok === false && outcome.code === "unsafe") replacePrimary(world, line, primary.name);
+      if (outcome?.ok === false && outcome.code === "unsafe")
+        replacePrimary(world, line, primary.name);
     });
   }
   for (const copy of status?.copies ?? []) {
-    if (copy.state === "synchronized" || copy.state === "resync" || copy.state === "split-brain") continue;
+    if (copy.state === "synchronized" || copy.state === "resync" || copy.state === "split-brain")
+      continue;
     world.command(primary.name, { kind: "resume", group, copy: copy.site }, () => undefined);
   }
 }
@@ -144,7 +163,8 @@ export function stopAll(world: World): void {
   for (const machine of sites) machine.site?.stop(() => (stopped += 1));
   world.runFor(30e6, () => stopped === sites.length);
   if (world.failed()) return;
-  if (stopped < sites.length) world.report("N7", `${sites.length - stopped} sites did not finish a clean stop`);
+  if (stopped < sites.length)
+    world.report("N7", `${sites.length - stopped} sites did not finish a clean stop`);
   // What the kernel is still at, a stalled sync for one, may end; nothing else may come.
   world.runFor(15e6);
   for (const checker of world.checkers) checker.onStopped?.();
@@ -155,11 +175,17 @@ function compareImages(world: World): void {
     const { reign } = line.oracle;
     for (const site of line.sites) {
       if (site === reign.site || !line.of(site).participant) continue;
-      const [first, second] = [reign.site, site].map((name) => ({ disk: world.machine(name).disk.state, view: "current" as const }));
+      const [first, second] = [reign.site, site].map((name) => ({
+        disk: world.machine(name).disk.state,
+        view: "current" as const,
+      }));
       if (first === undefined || second === undefined) continue;
       world.count("checks:I31");
       for (const { volume, sector } of differences(first, second, line.group, 1)) {
-        world.report("I31", `at rest, ${reign.site} and ${site} differ in volume ${volume} sector ${sector}`);
+        world.report(
+          "I31",
+          `at rest, ${reign.site} and ${site} differ in volume ${volume} sector ${sector}`,
+        );
       }
     }
   }

@@ -40,6 +40,9 @@ type Sent = {
   readonly process: Process;
 };
 
+/** One thing that a script tells a host to do. */
+export type HostScriptStep = Place & { readonly act: HostAct };
+
 const hotPlaces = 4;
 
 /**
@@ -76,7 +79,8 @@ export class Host {
 
   /** Keeps as many requests under way as the host's shape says. */
   begin(): void {
-    for (let i = this.tasks.size + this.#thinking; i < this.shape.inFlightMax; i += 1) this.#think();
+    for (let i = this.tasks.size + this.#thinking; i < this.shape.inFlightMax; i += 1)
+      this.#think();
   }
 
   /** The process on the other end is gone: nobody will ever answer what it had. */
@@ -87,6 +91,19 @@ export class Host {
   /** Sends the host to another site, as an operator's hook that moves an address would. */
   moveTo(site: string): void {
     this.#site = site;
+  }
+
+  /** Does one thing now, as a script says; the host does nothing of its own accord then. */
+  perform(step: HostScriptStep): void {
+    this.active = false;
+    const machine = this.#server();
+    if (machine?.process === undefined) return;
+    const kind = step.act === "fua" || step.act === "chain" ? "write" : step.act;
+    this.requests += 1;
+    this.#submit(machine, machine.process, kind, step, {
+      fua: step.act === "fua",
+      then: undefined,
+    });
   }
 
   #think(): void {
@@ -147,7 +164,9 @@ export class Host {
     const changes = kind === "write" || kind === "zero";
     const record = changes
       ? oracle.invoke({
-          ...place,
+          volume: place.volume,
+          sector: place.sector,
+          sectors: place.sectors,
           zero: kind === "zero",
           site: machine.name,
           request,
@@ -168,7 +187,8 @@ export class Host {
     this.tasks.add(task);
     count(this.#world.counters, `host:${kind}${more.fua ? " fua" : ""}`);
     const name = `${this.#line.group.name}/${this.#line.group.volumes[place.volume]?.name}`;
-    if (request.offset + request.length > volumeBytes) throw new RangeError("a host wrote past its volume");
+    if (request.offset + request.length > volumeBytes)
+      throw new RangeError("a host wrote past its volume");
     this.#send({ task, request, name, machine, process });
   }
 
@@ -179,7 +199,9 @@ export class Host {
     if (isArmed) return;
     this.#world.scheduler.after(this.#rng.below(2_000), sent.process, eventKind.hostSubmit, () => {
       const arrived = this.#underway.filter((one) => one.process === sent.process);
-      this.#underway = this.#underway.filter((one) => one.process.alive && one.process !== sent.process);
+      this.#underway = this.#underway.filter(
+        (one) => one.process.alive && one.process !== sent.process,
+      );
       for (const { machine, name, request, task } of arrived) {
         const found = machine.site?.exports.find(name);
         if (found?.kind === "served") found.volume.submit(request);
@@ -188,7 +210,12 @@ export class Host {
     });
   }
 
-  #onReply(task: Task, request: HostRequest, outcome: HostOutcome, bytes: Uint8Array | undefined): void {
+  #onReply(
+    task: Task,
+    request: HostRequest,
+    outcome: HostOutcome,
+    bytes: Uint8Array | undefined,
+  ): void {
     if (task.process?.alive !== true) return;
     const world = this.#world;
     if (!this.tasks.delete(task)) {
@@ -220,10 +247,13 @@ export class Host {
     const { record, process } = task;
     const status = this.#world.status(machine, group.name);
     if (status === undefined || process === undefined) return;
-    if (outcome === "ok" && oracle.reign.life !== process.life) this.#world.noteServing(machine, process, this.#line, status);
+    if (outcome === "ok" && oracle.reign.life !== process.life)
+      this.#world.noteServing(machine, process, this.#line, status);
     const onLine = oracle.reign.life === process.life;
     if (onLine) this.#line.observe(machine.name, status);
-    const participants = onLine ? this.#line.participants(machine.name) : this.#line.of(machine.name).bit;
+    const participants = onLine
+      ? this.#line.participants(machine.name)
+      : this.#line.of(machine.name).bit;
     const forced = task.fua || oracle.durability === "write";
     const ack = { line: this.#line, machine, status, participants, forced, onLine };
     if (record !== undefined) {
@@ -235,7 +265,11 @@ export class Host {
       else this.#line.diverged.add(machine.name);
       for (const checker of this.#world.checkers) checker.onWriteAcked?.(record, ack);
     } else if (outcome === "ok" && onLine) {
-      const flush = { volume: task.place.volume, invokedTick: task.invokedTick, site: machine.name };
+      const flush = {
+        volume: task.place.volume,
+        invokedTick: task.invokedTick,
+        site: machine.name,
+      };
       const covered = oracle.coveredBy(flush.volume, flush.invokedTick);
       for (const checker of this.#world.checkers) checker.onFlushAcked?.(flush, covered, ack);
       oracle.flushed(flush.volume, flush.invokedTick, participants);
@@ -247,7 +281,10 @@ export class Host {
     if (task.process?.life !== this.#line.oracle.reign.life) return;
     const { volume, sector, sectors } = task.place;
     if (bytes?.length !== sectors * sectorBytes) {
-      return world.report("I32", `a read of ${sectors} sectors was answered with ${bytes?.length} bytes`);
+      return world.report(
+        "I32",
+        `a read of ${sectors} sectors was answered with ${bytes?.length} bytes`,
+      );
     }
     const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
     world.count("checks:I32");
@@ -289,7 +326,10 @@ export class Host {
   }
 
   #place(act: HostAct, second: boolean): Place {
-    const place = !second && this.#rng.chance(this.shape.hotShare) ? this.#rng.pick(this.#hot) : this.#anyPlace(this.#rng);
+    const place =
+      !second && this.#rng.chance(this.shape.hotShare)
+        ? this.#rng.pick(this.#hot)
+        : this.#anyPlace(this.#rng);
     if (act !== "zero" || !this.#rng.chance(0.2)) return place;
     // Now and then a trim of a long range, over many granules.
     const sectors = this.#volumeSectors(place.volume);

@@ -54,7 +54,8 @@ export class Inspector {
   dirty(view: View, site: string, volume: number): RegionMap | undefined {
     const found = this.record(view);
     const config = this.#group.volumes[volume];
-    const mapId = found.kind === "found" ? found.record.members[site]?.dirtyMapIds[volume] : undefined;
+    const mapId =
+      found.kind === "found" ? found.record.members[site]?.dirtyMapIds[volume] : undefined;
     if (found.kind !== "found" || config === undefined || mapId === undefined) return undefined;
     return this.#map(view, `dirty-${site}-${config.name}.map`, {
       kind: mapKind.dirty,
@@ -91,12 +92,15 @@ function readRecord(file: File | undefined): FoundRecord {
   const opened = openRecordFile(file);
   if (!opened.ok) return { kind: "refused", why: opened.error };
   const { record, store } = opened.value;
-  return record === undefined ? { kind: "none" } : { kind: "found", revision: store.revision, record };
+  return record === undefined
+    ? { kind: "none" }
+    : { kind: "found", revision: store.revision, record };
 }
 
 // A map that the record names and that cannot be read counts as marked throughout, as it does for the engine.
 function readMap(file: File | undefined, identity: MapIdentity): RegionMap {
   const loaded = file === undefined ? undefined : readMapFile(file, identity);
-  if (loaded === undefined || "code" in loaded) return createFullMap(identity.volumeBytes, identity.unitBytes);
+  if (loaded === undefined || "code" in loaded)
+    return createFullMap(identity.volumeBytes, identity.unitBytes);
   return loaded.map;
 }

@@ -82,7 +82,8 @@ export class Line {
   /** Bits of the sites that take part in an ack of this primary now. */
   participants(primary: string): number {
     let bits = this.of(primary).bit;
-    for (const site of this.sites) if (site !== primary && this.of(site).participant) bits |= this.of(site).bit;
+    for (const site of this.sites)
+      if (site !== primary && this.of(site).participant) bits |= this.of(site).bit;
     return bits;
   }
 
@@ -94,7 +95,12 @@ export class Line {
    * A write was acked while these sites took part. Any other that lacks it lacks it from now on, and so does one that answered
    * and then lost its power.
    */
-  acked(primary: string, write: WriteRecord, participants: number, lacks: (site: string) => boolean): void {
+  acked(
+    primary: string,
+    write: WriteRecord,
+    participants: number,
+    lacks: (site: string) => boolean,
+  ): void {
     for (const site of this.sites) {
       const known = this.of(site);
       const isAlone = (known.bit & participants) === 0 && lacks(site);
@@ -116,13 +122,20 @@ export class Line {
   cameBack(site: string): void {
     const lostAt = this.of(site).powerLostAt;
     if (this.oracle.reign.site !== site || lostAt < 0) return;
-    for (const other of this.sites) this.of(other).powerLostAt = Math.max(this.of(other).powerLostAt, lostAt);
+    for (const other of this.sites)
+      this.of(other).powerLostAt = Math.max(this.of(other).powerLostAt, lostAt);
   }
 
   /** What must be found at the site of the present reign when it serves again. */
   restartClaim(site: string): Claim {
     const { bit, powerLostAt } = this.of(site);
-    return { site: bit, allAckedBefore: Infinity, powerLostAt, mayHoldLost: false, cut: powerLostAt < 0 };
+    return {
+      site: bit,
+      allAckedBefore: Infinity,
+      powerLostAt,
+      mayHoldLost: false,
+      cut: powerLostAt < 0,
+    };
   }
 
   /** What must be found at a site that takes over. `torn`: its own status said that its image is being filled. */

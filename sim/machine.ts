@@ -123,7 +123,9 @@ export class Machine {
   kill(): void {
     const ended = this.#endProcess(false);
     if (ended === undefined) return;
-    const crash: CrashKind = evictStale(this.disk.state) ? { kind: "power", keep: "none" } : { kind: "kill" };
+    const crash: CrashKind = evictStale(this.disk.state)
+      ? { kind: "power", keep: "none" }
+      : { kind: "kill" };
     this.#options.observer.onDown(this, ended, crash);
   }
 

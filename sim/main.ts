@@ -24,7 +24,9 @@ async function main(argv: string[]): Promise<number> {
   const options = readOptions(argv);
   if (typeof options === "string") {
     console.error(`error: ${options}`);
-    console.error("hint: npm run sim -- --seed N | --seeds FROM..TO | --soak 10m | --exhaustive | --mutants | --ci");
+    console.error(
+      "hint: npm run sim -- --seed N | --seeds FROM..TO | --soak 10m | --exhaustive | --mutants | --ci",
+    );
     return 2;
   }
   const { values, jobs } = options;
@@ -70,7 +72,8 @@ function readOptions(argv: string[]) {
     });
     const jobs = Number(values.jobs ?? 2);
     if (!Number.isInteger(jobs) || jobs < 1) return `--jobs ${values.jobs} is no number of threads`;
-    if (values.seed !== undefined && !/^\d+$/.test(values.seed)) return `--seed ${values.seed} is no seed`;
+    if (values.seed !== undefined && !/^\d+$/.test(values.seed))
+      return `--seed ${values.seed} is no seed`;
     const seeds = seedsOf(values.seeds, values.soak);
     return typeof seeds === "string" ? seeds : { values, jobs, seeds };
   } catch (error) {

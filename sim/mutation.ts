@@ -6,7 +6,9 @@ import storedSeeds from "./seeds.json" with { type: "json" };
 export type MutantResult = {
   readonly mutant: Mutant;
   /** How many seeds it took, and which one caught it; undefined when none did. */
-  readonly caught: { readonly seeds: number; readonly seed: number; readonly ids: readonly string[] } | undefined;
+  readonly caught:
+    | { readonly seeds: number; readonly seed: number; readonly ids: readonly string[] }
+    | undefined;
 };
 
 /** Seeds that a bug may survive before it counts as missed. */
@@ -51,7 +53,9 @@ export async function runMutants(
       console.log(`MISSED ${mutant.name}: no seed of ${seedsMax} shows it (${mutant.note})`);
     } else {
       for (const id of caught.ids) tripped.add(id);
-      console.log(`caught ${mutant.name} by ${caught.ids.join(", ")}: ${caught.seeds} seeds, the last ${caught.seed}`);
+      console.log(
+        `caught ${mutant.name} by ${caught.ids.join(", ")}: ${caught.seeds} seeds, the last ${caught.seed}`,
+      );
     }
   }
   console.log(`invariants tripped: ${[...tripped].sort().join(" ")}`);

@@ -72,7 +72,16 @@ export class Network {
     let link = this.#links.get(key);
     if (link === undefined) {
       const { delayUs, bytesPerSecond } = this.shape;
-      link = { source, target, down: false, changedUs: 0, delayUs, bytesPerSecond, flips: 0, waiting: [] };
+      link = {
+        source,
+        target,
+        down: false,
+        changedUs: 0,
+        delayUs,
+        bytesPerSecond,
+        flips: 0,
+        waiting: [],
+      };
       this.#links.set(key, link);
     }
     return link;
@@ -155,7 +164,10 @@ export class Network {
     scheduler.after(timeoutMs * 1000, process, eventKind.netDial, () => {
       if (answered) return;
       answered = true;
-      handlers.onFail({ kind: "unreachable", message: `${target} did not answer in ${timeoutMs} ms` });
+      handlers.onFail({
+        kind: "unreachable",
+        message: `${target} did not answer in ${timeoutMs} ms`,
+      });
     });
     this.travel(out, 64, 0, () => {
       const listener = this.#listeners.get(target);

@@ -48,12 +48,17 @@ export class Operator {
         this.#world.command(primary.name, { kind: "pause", group, copy }, () => undefined);
         this.#later(this.#rng.logUniform(50e3, 2e6), () => {
           const now = primaryOf(this.#world, line);
-          if (now !== undefined) this.#world.command(now.name, { kind: "resume", group, copy }, () => undefined);
+          if (now !== undefined)
+            this.#world.command(now.name, { kind: "resume", group, copy }, () => undefined);
         });
         return;
       case "resyncFull":
         if (primary === undefined) return;
-        this.#world.command(primary.name, { kind: "resync", group, copy, full: true }, () => undefined);
+        this.#world.command(
+          primary.name,
+          { kind: "resync", group, copy, full: true },
+          () => undefined,
+        );
         return;
       case "demote":
         if (primary !== undefined) this.#demoteFor(line, primary, undefined);
@@ -112,7 +117,8 @@ export function promote(
   const group = line.group.name;
   const machine = world.machine(site);
   const before = world.status(machine, group);
-  const image = before === undefined || before.role === "primary" ? undefined : ownImage(before, site);
+  const image =
+    before === undefined || before.role === "primary" ? undefined : ownImage(before, site);
   if (image !== undefined) world.claimedImage.set(`${group}@${site}`, image);
   if (force) world.forced.set(group, site);
   world.command(site, { kind: "promote", group, force, dryRun: false }, (outcome) => {
@@ -120,9 +126,11 @@ export function promote(
       world.report("I30", `${site} was promoted without force though its image was ${image}`);
     }
     if (outcome?.ok === false && force) world.forced.delete(group);
-    const lossless = outcome?.ok === true && outcome.plan.some((line) => /(^|; )nothing is lost/.test(line));
+    const lossless =
+      outcome?.ok === true && outcome.plan.some((line) => /(^|; )nothing is lost/.test(line));
     if (lossless) world.lossless.add(`${group}@${site}`);
-    if (outcome?.ok === true) for (const host of world.hosts) if (host.shape.group === group) host.moveTo(site);
+    if (outcome?.ok === true)
+      for (const host of world.hosts) if (host.shape.group === group) host.moveTo(site);
     done(outcome?.ok === true);
   });
 }
@@ -136,7 +144,10 @@ export function ownImage(status: GroupStatus, site: string): string | undefined 
 export function primaryOf(world: World, line: Line): Machine | undefined {
   const group = line.group.name;
   const primaries = line.sites
-    .map((site) => ({ machine: world.machine(site), status: world.status(world.machine(site), group) }))
+    .map((site) => ({
+      machine: world.machine(site),
+      status: world.status(world.machine(site), group),
+    }))
     .filter(({ status }) => status?.role === "primary");
   primaries.sort((a, b) => (b.status?.generation ?? 0) - (a.status?.generation ?? 0));
   return primaries[0]?.machine;

@@ -78,7 +78,10 @@ export class Oracle {
   }
 
   invoke(
-    write: Pick<WriteRecord, "volume" | "sector" | "sectors" | "zero" | "site" | "life" | "request">,
+    write: Pick<
+      WriteRecord,
+      "volume" | "sector" | "sectors" | "zero" | "site" | "life" | "request"
+    >,
   ): WriteRecord {
     const reign = write.life === this.reign.life ? this.reign.number : -1;
     const { volume, sector, sectors, zero, site, life, request } = write;
@@ -114,7 +117,7 @@ export class Oracle {
     if (outcome !== "ok") return;
     write.ackedTick = this.next();
     if (forced || this.durability === "write") this.#makeDurable(write, participants);
-    else (this.#volatile[write.volume] ??= []).push(write);
+    else if (write.reign === this.reign.number) (this.#volatile[write.volume] ??= []).push(write);
   }
 
   /** Writes that a FLUSH invoked at a tick covers and that no other covered before, at any site of `participants`. */
@@ -186,7 +189,10 @@ export class Oracle {
   /** Whether an image keeps what was promised. At most a few findings, the most telling first. */
   judge(image: ImageView, claim: Claim): Finding[] {
     const findings = phantoms(this, image);
-    let newestHeld: { invoked: number; write: WriteRecord | undefined } = { invoked: -1, write: undefined };
+    let newestHeld: { invoked: number; write: WriteRecord | undefined } = {
+      invoked: -1,
+      write: undefined,
+    };
     let firstMissing: WriteRecord | undefined;
     for (const key of this.#histories.keys()) {
       const [volume, sector] = placeOf(key);
@@ -200,7 +206,8 @@ export class Oracle {
       if (held !== undefined && held.invokedTick > newestHeld.invoked) {
         newestHeld = { invoked: held.invokedTick, write: held };
       }
-      if (missing !== undefined && (firstMissing?.ackedTick ?? Infinity) > missing.ackedTick) firstMissing = missing;
+      if (missing !== undefined && (firstMissing?.ackedTick ?? Infinity) > missing.ackedTick)
+        firstMissing = missing;
     }
     if (claim.cut && firstMissing !== undefined && firstMissing.ackedTick < newestHeld.invoked) {
       findings.push({
@@ -224,17 +231,31 @@ export class Oracle {
     let finding: Finding | undefined;
     const legal: (WriteRecord | undefined)[] = [];
     for (const candidate of this.candidates(volume, sector, held)) {
-      const required = this.#firstNewer(candidate, volume, sector, (write) => isRequired(write, claim));
-      const cameBack = candidate !== undefined && lost?.has(candidate.id) === true && !claim.mayHoldLost;
+      const required = this.#firstNewer(candidate, volume, sector, (write) =>
+        isRequired(write, claim),
+      );
+      const cameBack =
+        candidate !== undefined && lost?.has(candidate.id) === true && !claim.mayHoldLost;
       if (required === undefined && !cameBack) legal.push(candidate);
       finding ??= cameBack
-        ? { id: "N2", message: `${at(image, volume, sector)} holds ${describe(candidate)} again, which was lost` }
-        : { id: "lost", message: `${at(image, volume, sector)} holds ${describe(candidate)} and lacks ${describe(required)}` };
+        ? {
+            id: "N2",
+            message: `${at(image, volume, sector)} holds ${describe(candidate)} again, which was lost`,
+          }
+        : {
+            id: "lost",
+            message: `${at(image, volume, sector)} holds ${describe(candidate)} and lacks ${describe(required)}`,
+          };
     }
     // A sector that no write explains was reported as a phantom already.
     if (legal.length === 0) return finding ?? { held: undefined, missing: undefined };
     // Of several zeroings it holds the first for certain, and lacks only what is newer than the last.
-    const missing = this.#firstNewer(legal.at(-1), volume, sector, (write) => write.ackedTick < Infinity);
+    const missing = this.#firstNewer(
+      legal.at(-1),
+      volume,
+      sector,
+      (write) => write.ackedTick < Infinity,
+    );
     return { held: legal[0], missing };
   }
 
@@ -250,7 +271,8 @@ export class Oracle {
     for (const id of this.history(volume, sector)) {
       const write = this.writes[id];
       if (write === undefined || lost?.has(id) === true || !wanted(write)) continue;
-      if (this.isSurelyOlder(held, write) && write.ackedTick < (first?.ackedTick ?? Infinity)) first = write;
+      if (this.isSurelyOlder(held, write) && write.ackedTick < (first?.ackedTick ?? Infinity))
+        first = write;
     }
     return first;
   }
@@ -268,7 +290,8 @@ export class Oracle {
       const candidates = this.candidates(volume, sector, image.held(volume, sector));
       const held = candidates[candidates.length - 1];
       // Where the operator chose an image from before a loss, what it holds is not lost any more.
-      for (const candidate of candidates) if (candidate !== undefined) this.#lost.get(key)?.delete(candidate.id);
+      for (const candidate of candidates)
+        if (candidate !== undefined) this.#lost.get(key)?.delete(candidate.id);
       for (const id of history) {
         const write = this.writes[id];
         if (write === undefined || candidates.includes(write)) continue;
@@ -310,16 +333,28 @@ export class Oracle {
     const place = `a read of volume ${volume} sector ${sector}`;
     if (held.kind === "alien") return { id: "I8", message: `${place} shows ${held.what}` };
     const candidates = this.candidates(volume, sector, held);
-    if (candidates.length === 0) return { id: "I8", message: `${place} shows write ${held.id}, never made there` };
+    if (candidates.length === 0)
+      return { id: "I8", message: `${place} shows write ${held.id}, never made there` };
     const lost = this.#lost.get(keyOf(volume, sector));
     let finding: Finding | undefined;
     for (const candidate of candidates) {
-      const newer = this.#firstNewer(candidate, volume, sector, (write) => write.ackedTick < invokedTick);
+      const newer = this.#firstNewer(
+        candidate,
+        volume,
+        sector,
+        (write) => write.ackedTick < invokedTick,
+      );
       const cameBack = candidate !== undefined && lost?.has(candidate.id) === true;
       if (newer === undefined && !cameBack) return undefined;
       finding ??= cameBack
-        ? { id: "N2", message: `${place} shows ${describe(candidate)}, which earlier reads did not` }
-        : { id: "I32", message: `${place} shows ${describe(candidate)} and not the acked ${describe(newer)}` };
+        ? {
+            id: "N2",
+            message: `${place} shows ${describe(candidate)}, which earlier reads did not`,
+          }
+        : {
+            id: "I32",
+            message: `${place} shows ${describe(candidate)} and not the acked ${describe(newer)}`,
+          };
     }
     return finding;
   }
@@ -375,8 +410,12 @@ function phantoms(oracle: Oracle, image: ImageView): Finding[] {
       findings.push({ id: "I8", message: `${at(image, volume, sector)} holds ${held.what}` });
     } else if (oracle.candidates(volume, sector, held).length === 0) {
       const write = oracle.writes[held.id];
-      const why = write === undefined ? "which nobody made" : "which is of a branch that was given up";
-      findings.push({ id: write === undefined ? "I8" : "N4", message: `${at(image, volume, sector)} holds write ${held.id}, ${why}` });
+      const why =
+        write === undefined ? "which nobody made" : "which is of a branch that was given up";
+      findings.push({
+        id: write === undefined ? "I8" : "N4",
+        message: `${at(image, volume, sector)} holds write ${held.id}, ${why}`,
+      });
     }
   });
   return findings;

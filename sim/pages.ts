@@ -22,7 +22,7 @@ export function clonePages(pages: Pages): Pages {
 }
 
 export function readPages(pages: Pages, offset: number, into: Uint8Array): void {
-  for (let done = 0; done < into.length; ) {
+  for (let done = 0; done < into.length;) {
     const at = offset + done;
     const within = at % pageBytes;
     const take = Math.min(pageBytes - within, into.length - done);
@@ -34,7 +34,7 @@ export function readPages(pages: Pages, offset: number, into: Uint8Array): void 
 }
 
 export function writePages(pages: Pages, offset: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) {
+  for (let done = 0; done < bytes.length;) {
     const at = offset + done;
     const within = at % pageBytes;
     const take = Math.min(pageBytes - within, bytes.length - done);
@@ -45,7 +45,7 @@ export function writePages(pages: Pages, offset: number, bytes: Uint8Array): voi
 
 /** Whole pages are dropped; what is left at both ends is filled. */
 export function zeroPages(pages: Pages, offset: number, length: number): void {
-  for (let at = offset; at < offset + length; ) {
+  for (let at = offset; at < offset + length;) {
     const within = at % pageBytes;
     const take = Math.min(pageBytes - within, offset + length - at);
     const index = (at - within) / pageBytes;

@@ -13,7 +13,9 @@ function lonely(seed: number): Swarm {
   const swarm = drawSwarm(createPrng(seed).fork("swarm"));
   const [group] = swarm.config.groups.values();
   assert.ok(group);
-  const faults = swarm.faults.filter((kind) => kind === "kill" || kind === "power" || kind === "crashPoint" || kind === "pause");
+  const faults = swarm.faults.filter(
+    (kind) => kind === "kill" || kind === "power" || kind === "crashPoint" || kind === "pause",
+  );
   return {
     ...swarm,
     sites: ["east"],
@@ -26,7 +28,13 @@ function lonely(seed: number): Swarm {
 }
 
 function run(seed: number, lie: Lie): RunResult {
-  return runSeed({ seed, createSite: plainSites(lie), counters: new Map(), told: false, swarm: lonely(seed) });
+  return runSeed({
+    seed,
+    createSite: plainSites(lie),
+    counters: new Map(),
+    told: false,
+    swarm: lonely(seed),
+  });
 }
 
 test("a plain disk keeps a disk's promises: no checker complains of it over 60 seeds", () => {
@@ -44,8 +52,12 @@ for (const [lie, ids] of [
 ] as const) {
   test(`a disk that lies is caught: ${lie}`, () => {
     const caught = new Set<string>();
-    for (let seed = 1; seed <= 60; seed += 1) for (const { id } of run(seed, lie).findings) caught.add(id);
-    assert.ok(ids.some((id) => caught.has(id)), `caught by ${[...caught].join(", ") || "nobody"}`);
+    for (let seed = 1; seed <= 60; seed += 1)
+      for (const { id } of run(seed, lie).findings) caught.add(id);
+    assert.ok(
+      ids.some((id) => caught.has(id)),
+      `caught by ${[...caught].join(", ") || "nobody"}`,
+    );
   });
 }
 

@@ -1,13 +1,17 @@
 import { Worker } from "node:worker_threads";
 import { addCounters } from "./counters.ts";
 import type { Counters } from "./counters.ts";
+import type { ScriptReport } from "./scripts.ts";
 
-/** What one thread is asked to do: some seeds, one after the other. */
-export type WorkerTask = {
-  readonly seeds: readonly number[];
-  /** Stop at the first seed that fails. */
-  readonly untilFailure: boolean;
-};
+/** What one thread is asked to do: some seeds, one after the other, or one script with all its crashes. */
+export type WorkerTask =
+  | {
+      readonly kind: "seeds";
+      readonly seeds: readonly number[];
+      /** Stop at the first seed that fails. */
+      readonly untilFailure: boolean;
+    }
+  | { readonly kind: "script"; readonly index: number };
 
 /** One seed, as a thread reports it. */
 export type SeedReport = {
@@ -19,6 +23,7 @@ export type SeedReport = {
 
 export type WorkerAnswer = {
   readonly reports: readonly SeedReport[];
+  readonly script: ScriptReport | undefined;
   readonly counters: readonly (readonly [string, number])[];
 };
 
@@ -29,6 +34,9 @@ export type PoolOptions = {
 };
 
 const seedsPerTask = 25;
+
+/** Scripts of one and of two of five steps. (The scripts themselves import the engine, and so only the threads do.) */
+export const scriptCount = 5 + 5 * 5;
 
 /**
  * Runs seeds on several threads, each with an engine of its own. Seeds come from `next`, which says `undefined` when there are
@@ -41,9 +49,36 @@ export async function runPool(
 ): Promise<Counters> {
   const counters: Counters = new Map();
   const state = { isOver: false };
-  const threads = Array.from({ length: options.jobs }, () => runThread(options, { next, onReport, counters, state }));
+  const threads = Array.from({ length: options.jobs }, () =>
+    runThread(options, { next, onReport, counters, state }),
+  );
   await Promise.all(threads);
   return counters;
+}
+
+/** Runs every script (`scripts.ts`), each whole on one thread. */
+export async function runScripts(
+  jobs: number,
+  onReport: (report: ScriptReport) => void,
+): Promise<void> {
+  let nextScript = 0;
+  const thread = async (): Promise<void> => {
+    const worker = startWorker(undefined);
+    try {
+      while (nextScript < scriptCount) {
+        nextScript += 1;
+        const { script } = await ask(worker, { kind: "script", index: nextScript - 1 });
+        if (script !== undefined) onReport(script);
+      }
+    } finally {
+      await worker.terminate();
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, thread));
+}
+
+function startWorker(mutant: string | undefined): Worker {
+  return new Worker(new URL("./worker.ts", import.meta.url), { workerData: { mutant } });
 }
 
 async function runThread(
@@ -55,14 +90,16 @@ async function runThread(
     readonly state: { isOver: boolean };
   },
 ): Promise<void> {
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), {
-    workerData: { mutant: options.mutant },
-  });
+  const worker = startWorker(options.mutant);
   try {
     for (;;) {
       const seeds = takeSeeds(shared);
       if (seeds.length === 0) return;
-      const answer = await ask(worker, { seeds, untilFailure: options.mutant !== undefined });
+      const answer = await ask(worker, {
+        kind: "seeds",
+        seeds,
+        untilFailure: options.mutant !== undefined,
+      });
       addCounters(shared.counters, answer.counters);
       for (const report of answer.reports) if (!shared.onReport(report)) shared.state.isOver = true;
     }
@@ -71,7 +108,10 @@ async function runThread(
   }
 }
 
-function takeSeeds(shared: { next: () => number | undefined; state: { isOver: boolean } }): number[] {
+function takeSeeds(shared: {
+  next: () => number | undefined;
+  state: { isOver: boolean };
+}): number[] {
   const seeds: number[] = [];
   while (seeds.length < seedsPerTask && !shared.state.isOver) {
     const seed = shared.next();
@@ -83,7 +123,8 @@ function takeSeeds(shared: { next: () => number | undefined; state: { isOver: bo
 
 function ask(worker: Worker, task: WorkerTask): Promise<WorkerAnswer> {
   return new Promise((resolve, reject) => {
-    const fail = (error: unknown): void => reject(error instanceof Error ? error : new Error(String(error)));
+    const fail = (error: unknown): void =>
+      reject(error instanceof Error ? error : new Error(String(error)));
     worker.once("error", fail);
     worker.once("message", (answer: WorkerAnswer) => {
       worker.off("error", fail);

@@ -14,7 +14,14 @@ for (const imageUs of [0, 400]) {
     const disk = world.newDisk("east", { imageUs });
     const process = world.newProcess("east");
     const open = (name: string): BlockDevice => {
-      const image = openSimImage({ disk, process, name, volume: name, bytes: DEVICE_BYTES, watch: undefined });
+      const image = openSimImage({
+        disk,
+        process,
+        name,
+        volume: name,
+        bytes: DEVICE_BYTES,
+        watch: undefined,
+      });
       if ("code" in image) throw new Error(image.message);
       return image;
     };
@@ -69,7 +76,11 @@ for (const splitChance of [0, 0.3]) {
     const world = smallWorld("net", splitChance);
     const east = world.newProcess("east");
     const west = world.newProcess("west");
-    world.network.listen("west", { process: () => west, powered: () => true, accept: onConnection });
+    world.network.listen("west", {
+      process: () => west,
+      powered: () => true,
+      accept: onConnection,
+    });
     world.network.listen("vacant", {
       process: () => undefined,
       powered: () => true,

@@ -58,7 +58,8 @@ export function runSeed(options: RunOptions): RunResult {
   // The first sync is let through most of the time: a world that never gets beyond it shows little.
   const rng = world.rng.fork("phases");
   const firstRequestsMax = swarm.requestsMax / 4;
-  if (rng.chance(0.85)) world.runFor(5e6, () => allSynchronized(world) || requests(world) >= firstRequestsMax);
+  if (rng.chance(0.85))
+    world.runFor(5e6, () => allSynchronized(world) || requests(world) >= firstRequestsMax);
   faults.begin();
   operator.begin();
   cloner.begin();

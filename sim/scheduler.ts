@@ -167,7 +167,8 @@ export class Scheduler {
     for (;;) {
       let child = 2 * at + 1;
       if (child >= size) break;
-      if (child + 1 < size && isBefore(heap[child + 1] as Scheduled, heap[child] as Scheduled)) child += 1;
+      if (child + 1 < size && isBefore(heap[child + 1] as Scheduled, heap[child] as Scheduled))
+        child += 1;
       const candidate = heap[child] as Scheduled;
       if (!isBefore(candidate, last)) break;
       heap[at] = candidate;

@@ -12,7 +12,9 @@ const END_WORDS = 4;
 const sectorWords = sectorBytes / 4;
 
 /** What a sector holds: the write it is of (0: it reads as zeros), or nothing that any write ever put there. */
-export type Held = { readonly kind: "write"; readonly id: number } | { readonly kind: "alien"; readonly what: string };
+export type Held =
+  | { readonly kind: "write"; readonly id: number }
+  | { readonly kind: "alien"; readonly what: string };
 
 const zeros: Held = { kind: "write", id: 0 };
 
@@ -40,13 +42,18 @@ export function readStamp(
   const tail = sectorWords - END_WORDS;
   const id = words[1] as number;
   if (words[0] === 0 && words[tail] === 0) {
-    return isEmpty(words, 0, deep ? sectorWords : END_WORDS) ? zeros : alien("a sector that is neither zeros nor a write");
+    return isEmpty(words, 0, deep ? sectorWords : END_WORDS)
+      ? zeros
+      : alien("a sector that is neither zeros nor a write");
   }
-  if (words[0] !== MAGIC || words[tail] !== MAGIC) return alien("a torn sector, or bytes that no host wrote");
-  if (words[tail + 1] !== id) return alien(`one end of write ${id} and another of write ${words[tail + 1]}`);
+  if (words[0] !== MAGIC || words[tail] !== MAGIC)
+    return alien("a torn sector, or bytes that no host wrote");
+  if (words[tail + 1] !== id)
+    return alien(`one end of write ${id} and another of write ${words[tail + 1]}`);
   const misplaced = words[2] !== place.sector || words[3] !== place.volume;
   if (misplaced) return alien(`sector ${words[2]} of volume ${words[3]} (write ${id}), misplaced`);
-  if (words[tail + 2] !== place.sector || words[tail + 3] !== place.volume) return alien("a damaged stamp");
+  if (words[tail + 2] !== place.sector || words[tail + 3] !== place.volume)
+    return alien("a damaged stamp");
   if (deep && !isEmpty(words, END_WORDS, tail)) return alien(`write ${id} with damaged bytes`);
   return { kind: "write", id };
 }

@@ -22,6 +22,9 @@ export class Story {
   tail(): string[] {
     return this.#lines
       .slice(-this.#linesMax)
-      .map(({ atUs, who, what }) => `${(atUs / 1000).toFixed(3).padStart(12)} ms  ${who.padEnd(8)} ${what}`);
+      .map(
+        ({ atUs, who, what }) =>
+          `${(atUs / 1000).toFixed(3).padStart(12)} ms  ${who.padEnd(8)} ${what}`,
+      );
   }
 }

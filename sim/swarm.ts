@@ -115,7 +115,14 @@ export function drawSwarm(rng: Prng): Swarm {
 function drawFaults(rng: Prng): readonly FaultKind[] {
   if (rng.chance(0.04)) return [];
   // Errors of the disk are rare guests: a world in which every disk fails shows little else.
-  const rare: readonly FaultKind[] = ["syncError", "writeError", "readError", "noSpace", "flip", "clockJump"];
+  const rare: readonly FaultKind[] = [
+    "syncError",
+    "writeError",
+    "readError",
+    "noSpace",
+    "flip",
+    "clockJump",
+  ];
   const common = faultKinds.filter((kind) => !rare.includes(kind));
   const chosen = [...drawSome(rng, common, rng.between(1, 5))];
   if (rng.chance(0.2)) chosen.push(rng.pick(rare));
@@ -145,7 +152,7 @@ function drawConfig(rng: Prng, sites: readonly string[], groups: readonly string
         preserveBytesMax: rng.pick([undefined, 0]),
         rpoMs: undefined,
         probeMs,
-        timeoutMs: probeMs * rng.between(4, 8),
+        timeoutMs: Math.max(400, probeMs * rng.between(4, 8)),
         rateBytesPerSecond: rng.chance(0.1) ? 512 * KiB : undefined,
       });
     }
@@ -166,7 +173,10 @@ function drawConfig(rng: Prng, sites: readonly string[], groups: readonly string
 }
 
 /** A cluster of the simulator: addresses are `SITE:PORT`, and nothing on a real machine. */
-export function makeConfig(sites: readonly string[], groups: ReadonlyMap<string, GroupConfig>): Config {
+export function makeConfig(
+  sites: readonly string[],
+  groups: ReadonlyMap<string, GroupConfig>,
+): Config {
   const bySite = new Map<string, SiteConfig>();
   for (const name of sites) {
     bySite.set(name, {
@@ -183,7 +193,11 @@ export function makeConfig(sites: readonly string[], groups: ReadonlyMap<string,
 }
 
 /** The hosts' pace is drawn so that their requests last about as long as the faults do. */
-function drawHosts(rng: Prng, groups: readonly string[], requestGapUs: number): readonly HostShape[] {
+function drawHosts(
+  rng: Prng,
+  groups: readonly string[],
+  requestGapUs: number,
+): readonly HostShape[] {
   const hosts: HostShape[] = [];
   for (const group of groups) {
     for (let i = rng.between(1, 3); i > 0; i -= 1) {

@@ -10,7 +10,7 @@ const engine = loadEngine(mutant);
 
 parentPort?.on("message", (task: WorkerTask) => {
   engine.then(
-    (run) => parentPort?.postMessage(runSeeds(run, task)),
+    (run) => parentPort?.postMessage(perform(run, task)),
     (error: unknown) => {
       // Thrown where nobody catches it, it ends the thread, and the pool says why.
       queueMicrotask(() => {
@@ -20,13 +20,17 @@ parentPort?.on("message", (task: WorkerTask) => {
   );
 });
 
-function runSeeds(run: Engine, task: WorkerTask): WorkerAnswer {
+function perform(run: Engine, task: WorkerTask): WorkerAnswer {
   const counters = new Map<string, number>();
+  if (task.kind === "script") {
+    const script = run.script(task.index, counters);
+    return { reports: [], script, counters: [...counters] };
+  }
   const reports: SeedReport[] = [];
   for (const seed of task.seeds) {
-    const { hash, events, findings } = run(seed, { told: false, counters });
+    const { hash, events, findings } = run.seed(seed, { told: false, counters });
     reports.push({ seed, hash, events, findings });
     if (task.untilFailure && findings.length > 0) break;
   }
-  return { reports, counters: [...counters] };
+  return { reports, script: undefined, counters: [...counters] };
 }

@@ -39,7 +39,11 @@ export type WorldClone = {
 };
 
 /** A command that an operator gave, until it is answered (N7). */
-export type PendingCommand = { readonly command: SiteCommand; readonly site: string; readonly life: number };
+export type PendingCommand = {
+  readonly command: SiteCommand;
+  readonly site: string;
+  readonly life: number;
+};
 
 /** A whole simulated world: sites on their machines, the network between them, hosts, and the oracles of its groups. */
 export class World {
@@ -91,9 +95,12 @@ export class World {
       options.swarm.sites.map((site) => [site, this.#createMachine(site, options)]),
     );
     this.checkers = options.checkers.map((create) => create(this));
-    this.hosts = this.#cloned ? [] : options.swarm.hosts.map((shape, place) => new Host(this, shape, place));
+    this.hosts = this.#cloned
+      ? []
+      : options.swarm.hosts.map((shape, place) => new Host(this, shape, place));
     this.scheduler.afterEvent = () => this.#afterEvent();
-    this.network.onClose = (site, remote, why) => this.tell(site, () => `closes its connection to ${remote}: ${why}`);
+    this.network.onClose = (site, remote, why) =>
+      this.tell(site, () => `closes its connection to ${remote}: ${why}`);
   }
 
   line(group: string): Line {
@@ -138,7 +145,11 @@ export class World {
   }
 
   /** Gives a command to a site, as its operator would. */
-  command(site: string, command: SiteCommand, done: (outcome: CommandOutcome | undefined) => void): void {
+  command(
+    site: string,
+    command: SiteCommand,
+    done: (outcome: CommandOutcome | undefined) => void,
+  ): void {
     const machine = this.machine(site);
     const { process } = machine;
     if (machine.site === undefined || process === undefined) return done(undefined);
@@ -162,7 +173,8 @@ export class World {
     for (const line of this.lines.values()) {
       const status = this.status(machine, line.group.name);
       if (status === undefined || machine.process === undefined) continue;
-      if (status.serving && status.role === "primary") this.noteServing(machine, machine.process, line, status);
+      if (status.serving && status.role === "primary")
+        this.noteServing(machine, machine.process, line, status);
       for (const checker of this.checkers) checker.onStatus?.(machine, line, status);
     }
   }
@@ -179,7 +191,10 @@ export class World {
       // A primary that has not heard of its successor: what it acks is a branch.
       if (line.formerTenures.has(tenure) || status.generation < line.generation) return;
     } else if (reign.number > 0 && reign.site !== machine.name) {
-      this.report("I28", `${machine.name} and ${reign.site} are both primary in generation ${status.generation}, ${tenure}`);
+      this.report(
+        "I28",
+        `${machine.name} and ${reign.site} are both primary in generation ${status.generation}, ${tenure}`,
+      );
       return;
     }
     this.#judgeServing(machine, line, status, tenure === line.tenure);
@@ -200,25 +215,46 @@ export class World {
     const name = machine.name;
     const key = `${line.group.name}@${name}`;
     const forced = this.forced.get(line.group.name) === name;
-    this.tell(name, () => `serves group ${line.group.name} in generation ${status.generation}${forced ? ", by force" : ""}`);
+    this.tell(
+      name,
+      () =>
+        `serves group ${line.group.name} in generation ${status.generation}${forced ? ", by force" : ""}`,
+    );
     // A cloned world's oracle knows nothing: whoever made the clone judges it.
     if (reign.number === 0 || this.#cloned) return;
-    const torn = this.claimedImage.get(key) === "synchronizing" || this.claimedImage.get(key) === "out-of-sync";
+    const torn =
+      this.claimedImage.get(key) === "synchronizing" ||
+      this.claimedImage.get(key) === "out-of-sync";
     if (!restart && line.diverged.delete(name)) this.count("situations:branch chosen");
     // Where the operator has chosen a branch, what it acked by itself is the line from now on.
     if (!restart) line.oracle.adoptBranch(name, machine.process?.life ?? -1);
     const claim = restart ? line.restartClaim(name) : line.takeoverClaim(name, torn && forced);
-    this.count(restart ? "situations:restart judged" : forced ? "situations:forced takeover judged" : "situations:takeover judged");
+    this.count(
+      restart
+        ? "situations:restart judged"
+        : forced
+          ? "situations:forced takeover judged"
+          : "situations:takeover judged",
+    );
     const findings = line.oracle.judge(this.imagesOf(name, line), claim);
     const lostId = claim.powerLostAt >= 0 ? "N1" : restart ? "I2" : "I3";
     for (const finding of findings) {
-      this.report(finding.id === "lost" ? lostId : finding.id, `at the start of a reign: ${finding.message}`);
+      this.report(
+        finding.id === "lost" ? lostId : finding.id,
+        `at the start of a reign: ${finding.message}`,
+      );
     }
     if (!restart && this.lossless.delete(key)) this.#judgeLossless(line, name, claim);
     // Both sides have acked what the other lacks.
-    if (!restart && line.of(name).missedAck && reign.site !== name) line.diverged.add(reign.site);
+    const isSurplus = !restart && line.of(name).missedAck && reign.site !== name;
+    if (isSurplus && this.#lacksAcked(line, name, claim)) line.diverged.add(reign.site);
     this.forced.delete(line.group.name);
     this.claimedImage.delete(key);
+  }
+
+  #lacksAcked(line: Line, site: string, claim: Claim): boolean {
+    const all: Claim = { ...claim, allAckedBefore: Infinity, mayHoldLost: true, cut: false };
+    return line.oracle.judge(this.imagesOf(site, line), all).some(({ id }) => id === "lost");
   }
 
   /** The plan of the promotion said that nothing is lost: then every ack must be kept (I33). */
@@ -226,7 +262,11 @@ export class World {
     this.count("checks:I33");
     const all: Claim = { ...claim, allAckedBefore: Infinity, mayHoldLost: true, cut: false };
     for (const finding of line.oracle.judge(this.imagesOf(site, line), all)) {
-      if (finding.id === "lost") this.report("I33", `the plan of the promotion said that nothing is lost: ${finding.message}`);
+      if (finding.id === "lost")
+        this.report(
+          "I33",
+          `the plan of the promotion said that nothing is lost: ${finding.message}`,
+        );
     }
   }
 
@@ -272,7 +312,10 @@ export class World {
       network: this.network,
       rng: this.rng,
       behaviour: { ...swarm.disk },
-      skew: { wallOffsetMs: rng.between(-120_000, 120_000), rate: 1 + spread * (rng.below(2001) / 1000 - 1) },
+      skew: {
+        wallOffsetMs: rng.between(-120_000, 120_000),
+        rate: 1 + spread * (rng.below(2001) / 1000 - 1),
+      },
       createSite: options.createSite,
       nextLife: () => {
         this.#lives += 1;
@@ -285,7 +328,9 @@ export class World {
         onDown: (machine, process, crash) => this.#onDown(machine, process, crash),
         onImageWrite: (process, volume, offset, lengthBytes, chunks) =>
           this.#onImageWrite(process, { volume, offset, lengthBytes, chunks }),
-        trace: options.story.told ? (machine) => ({ line: (fields) => this.#onTrace(machine, fields) }) : undefined,
+        trace: options.story.told
+          ? (machine) => ({ line: (fields) => this.#onTrace(machine, fields) })
+          : undefined,
       },
       ...(disk === undefined ? {} : { disk }),
       ...(bootId === undefined ? {} : { bootId }),
@@ -309,10 +354,13 @@ export class World {
 
   #onStarted(machine: Machine, failure: string | undefined): void {
     this.troubleUs = this.scheduler.nowUs;
-    this.tell(machine.name, () => (failure === undefined ? "has started" : `cannot start: ${failure}`));
+    this.tell(machine.name, () =>
+      failure === undefined ? "has started" : `cannot start: ${failure}`,
+    );
     this.#stirred.add(machine);
     if (failure === undefined) {
-      for (const line of this.lines.values()) if (line.sites.includes(machine.name)) line.cameBack(machine.name);
+      for (const line of this.lines.values())
+        if (line.sites.includes(machine.name)) line.cameBack(machine.name);
       return;
     }
     if (!this.expectStartFailures) this.report("I2", `${machine.name} cannot start: ${failure}`);
@@ -321,12 +369,16 @@ export class World {
 
   #onDown(machine: Machine, process: Process | undefined, crash: CrashKind): void {
     this.troubleUs = this.scheduler.nowUs;
-    this.tell(machine.name, () => `goes down: ${crash.kind} ${crash.kind === "power" ? crash.keep : ""}`);
+    this.tell(
+      machine.name,
+      () => `goes down: ${crash.kind} ${crash.kind === "power" ? crash.keep : ""}`,
+    );
     for (const pending of this.commands) {
       if (pending.life === process?.life) this.commands.delete(pending);
     }
     if (crash.kind === "power") {
-      for (const line of this.lines.values()) if (line.sites.includes(machine.name)) line.powerLost(machine.name);
+      for (const line of this.lines.values())
+        if (line.sites.includes(machine.name)) line.powerLost(machine.name);
     }
     if (process !== undefined) for (const host of this.hosts) host.connectionLost(process);
     for (const checker of this.checkers) checker.onDown?.(machine, crash);
@@ -334,11 +386,18 @@ export class World {
 
   #onImageWrite(
     process: Process,
-    write: { volume: string; offset: number; lengthBytes: number; chunks: readonly Uint8Array[] | undefined },
+    write: {
+      volume: string;
+      offset: number;
+      lengthBytes: number;
+      chunks: readonly Uint8Array[] | undefined;
+    },
   ): void {
     const machine = this.machine(process.site);
     for (const line of this.lines.values()) {
-      const volume = line.group.volumes.findIndex(({ name }) => `${line.group.name}/${name}` === write.volume);
+      const volume = line.group.volumes.findIndex(
+        ({ name }) => `${line.group.name}/${name}` === write.volume,
+      );
       if (volume === -1) continue;
       if (line.oracle.reign.life !== process.life) this.look(machine);
       for (const checker of this.checkers) {

@@ -38,14 +38,24 @@ export function ackChecker(world: World): Checker {
       const isStrict = config !== undefined && config.onLoss !== "continue";
       // Paused and stopped copies are the operator's doing; the plan of a promotion says that the old primary has
       // nothing.
-      if (!isStrict || copy.state === "paused" || copy.state === "stopped" || copy.state === "split-brain") continue;
+      if (
+        !isStrict ||
+        copy.state === "paused" ||
+        copy.state === "stopped" ||
+        copy.state === "split-brain"
+      )
+        continue;
       // It may have lost its power between its answer and the reply.
       if (ack.line.of(copy.site).powerLostAt >= 0) continue;
-      if ((pausedUntil.get(`${ack.line.group.name} ${copy.site}`) ?? -1) > write.invokedTick) continue;
+      if ((pausedUntil.get(`${ack.line.group.name} ${copy.site}`) ?? -1) > write.invokedTick)
+        continue;
       world.count("checks:I4");
       const missing = ack.line.oracle.lacks(world.imagesOf(copy.site, ack.line), write);
       if (missing === undefined) continue;
-      world.report("I4", `${describe(write)} was acked while ${copy.site} (${config.onLoss}, ${copy.state}) lacks it`);
+      world.report(
+        "I4",
+        `${describe(write)} was acked while ${copy.site} (${config.onLoss}, ${copy.state}) lacks it`,
+      );
     }
   }
 
@@ -59,7 +69,11 @@ export function ackChecker(world: World): Checker {
     onWriteAcked(write, ack) {
       if (!ack.onLine) return;
       world.count("checks:I1");
-      world.count(ack.participants === ack.line.of(ack.machine.name).bit ? "situations:acked alone" : "checks:I3");
+      world.count(
+        ack.participants === ack.line.of(ack.machine.name).bit
+          ? "situations:acked alone"
+          : "checks:I3",
+      );
       mustHold(ack, write, "current", "was acked");
       if (ack.forced) mustHold(ack, write, "durable", "was acked as durable");
       strictMustHold(ack, write);

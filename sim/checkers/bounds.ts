@@ -15,7 +15,8 @@ export function boundsChecker(world: World): Checker {
         const { process } = machine;
         if (process === undefined) continue;
         world.count("checks:N6");
-        if (process.timers > timersMax) world.report("N6", `${machine.name} has ${process.timers} timers`);
+        if (process.timers > timersMax)
+          world.report("N6", `${machine.name} has ${process.timers} timers`);
         const connections = world.network.connectionsOf(process);
         if (connections.length > 4 * world.swarm.sites.length) {
           world.report("N6", `${machine.name} has ${connections.length} connections`);
@@ -23,19 +24,27 @@ export function boundsChecker(world: World): Checker {
         for (const connection of connections) {
           const queued = connection.queuedBytes();
           const most = limits.sessionOutstandingBytesMax + limits.resyncWindowBytes + slackBytes;
-          if (queued > most) world.report("N6", `${machine.name} has ${queued} bytes waiting for ${connection.remote}`);
+          if (queued > most)
+            world.report(
+              "N6",
+              `${machine.name} has ${queued} bytes waiting for ${connection.remote}`,
+            );
         }
         for (const line of world.lines.values()) {
           const files = machine.disk.folder(line.group.name).names.size;
           const most = filesPerMemberMax * line.sites.length * line.group.volumes.length;
-          if (files > most) world.report("N6", `${machine.name} keeps ${files} files for group ${line.group.name}`);
+          if (files > most)
+            world.report("N6", `${machine.name} keeps ${files} files for group ${line.group.name}`);
         }
       }
     },
     onStatus(machine, line, status) {
       world.count("checks:I36");
       if (status.openGranules > limits.openGranulesMax + granulesOfOneWrite) {
-        world.report("I36", `${machine.name} has ${status.openGranules} granules of ${line.group.name} open, ${limits.openGranulesMax} are allowed`);
+        world.report(
+          "I36",
+          `${machine.name} has ${status.openGranules} granules of ${line.group.name} open, ${limits.openGranulesMax} are allowed`,
+        );
       }
     },
   };

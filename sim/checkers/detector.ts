@@ -14,21 +14,34 @@ const fastLinkBytesPerSecond = 1e8;
 export function detectorChecker(world: World): Checker {
   function timing(line: Line, copy: string): { quietMs: number; noticeMs: number } {
     const config = line.group.copies.get(copy);
-    const { timeoutMs, probeMs, ackTimeoutMs } = config ?? { timeoutMs: 3000, probeMs: 500, ackTimeoutMs: 10_000 };
-    return { quietMs: 2 * timeoutMs + ackTimeoutMs + 2000, noticeMs: timeoutMs + 2 * probeMs + slackMs };
+    const { timeoutMs, probeMs, ackTimeoutMs } = config ?? {
+      timeoutMs: 3000,
+      probeMs: 500,
+      ackTimeoutMs: 10_000,
+    };
+    return {
+      quietMs: 2 * timeoutMs + ackTimeoutMs + 2000,
+      noticeMs: timeoutMs + 2 * probeMs + slackMs,
+    };
   }
 
   function judgeSilence(line: Line, primary: string, copy: string): void {
     const { scheduler, network } = world;
     const { noticeMs } = timing(line, copy);
     const links = [network.link(primary, copy), network.link(copy, primary)];
-    const downSinceUs = Math.max(0, ...links.filter((link) => link.down).map((link) => link.changedUs));
+    const downSinceUs = Math.max(
+      0,
+      ...links.filter((link) => link.down).map((link) => link.changedUs),
+    );
     if (!links.some((link) => link.down)) return;
     const awakeSinceUs = world.machine(primary).process?.releasedUs ?? 0;
     const silentMs = (scheduler.nowUs - Math.max(downSinceUs, awakeSinceUs)) / 1000;
     if (silentMs <= noticeMs * 1.05) return;
     world.count("checks:I35");
-    world.report("I35", `nothing has passed between ${primary} and ${copy} for ${Math.round(silentMs)} ms, and it still counts as synchronized`);
+    world.report(
+      "I35",
+      `nothing has passed between ${primary} and ${copy} for ${Math.round(silentMs)} ms, and it still counts as synchronized`,
+    );
   }
 
   return {
@@ -40,7 +53,10 @@ export function detectorChecker(world: World): Checker {
       if (world.swarm.network.bytesPerSecond < fastLinkBytesPerSecond) return;
       const quietMs = (world.scheduler.nowUs - world.troubleUs) / 1000;
       if (quietMs <= timing(line, event.copy).quietMs) return;
-      world.report("I35", `${machine.name} lost ${event.copy} (${event.why}) though nothing had gone wrong for ${Math.round(quietMs)} ms`);
+      world.report(
+        "I35",
+        `${machine.name} lost ${event.copy} (${event.why}) though nothing had gone wrong for ${Math.round(quietMs)} ms`,
+      );
     },
     onSample() {
       for (const line of world.lines.values()) {

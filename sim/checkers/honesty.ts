@@ -27,7 +27,10 @@ export function honestyChecker(world: World): Checker {
       const candidates = oracle.candidates(volume, sector, image.held(volume, sector));
       if (candidates.some((held) => !oracle.isSurelyOlder(held, newest))) continue;
       if (copy.state === "synchronized") {
-        world.report("I33", `status calls ${copy.site} synchronized, and it lacks write ${newest.id} in volume ${volume} sector ${sector}`);
+        world.report(
+          "I33",
+          `status calls ${copy.site} synchronized, and it lacks write ${newest.id} in volume ${volume} sector ${sector}`,
+        );
         return;
       }
       lacked.add(`${volume}/${sector}`);
@@ -35,7 +38,11 @@ export function honestyChecker(world: World): Checker {
     world.count("checks:I33");
     if (copy.image === "none" || copy.state === "init-sync") return;
     const lackedBytes = lacked.size * sectorBytes;
-    if (copy.dirtyBytes < lackedBytes || copy.lagBytes < lackedBytes || (lackedBytes > 0 && copy.lagWrites === 0)) {
+    if (
+      copy.dirtyBytes < lackedBytes ||
+      copy.lagBytes < lackedBytes ||
+      (lackedBytes > 0 && copy.lagWrites === 0)
+    ) {
       world.report(
         "N8",
         `status says that ${copy.site} (${copy.state}) may lack ${copy.dirtyBytes} bytes and lags by ${copy.lagBytes} bytes ` +

@@ -20,7 +20,10 @@ export function integrityChecker(world: World): Checker {
         const sector = (write.offset + at) / sectorBytes;
         const held = readStamp(aligned, at, { volume: write.volume, sector }, true);
         if (held.kind === "write") continue;
-        world.report("I34", `${write.machine.name} puts into volume ${write.volume} sector ${sector}: ${held.what}`);
+        world.report(
+          "I34",
+          `${write.machine.name} puts into volume ${write.volume} sector ${sector}: ${held.what}`,
+        );
         return;
       }
     },

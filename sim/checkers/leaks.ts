@@ -10,12 +10,19 @@ export function leakChecker(world: World): Checker {
         const { process } = machine;
         if (process === undefined) continue;
         world.count("checks:N7");
-        if (process.timers > 0) world.report("N7", `${machine.name} has stopped, and ${process.timers} of its timers run on`);
+        if (process.timers > 0)
+          world.report(
+            "N7",
+            `${machine.name} has stopped, and ${process.timers} of its timers run on`,
+          );
         const open = world.network.connectionsOf(process).length;
-        if (open > 0) world.report("N7", `${machine.name} has stopped with ${open} connections open`);
-        if (machine.disk.syncsInFlight > 0) world.report("N7", `${machine.name} has stopped with a sync under way`);
+        if (open > 0)
+          world.report("N7", `${machine.name} has stopped with ${open} connections open`);
+        if (machine.disk.syncsInFlight > 0)
+          world.report("N7", `${machine.name} has stopped with a sync under way`);
       }
-      if (world.commands.size > 0) world.report("N7", `${world.commands.size} commands were never answered`);
+      if (world.commands.size > 0)
+        world.report("N7", `${world.commands.size} commands were never answered`);
     },
   };
 }

@@ -35,13 +35,17 @@ export function mapChecker(world: World): Checker {
     const here = world.inspector(ack.machine.name, ack.line);
     const member = recordOf(ack.machine.name, ack.line, "durable")?.members[copy];
     // A copy that was lost after it had synced the write lacks nothing of it.
-    const isThere = ack.line.oracle.lacks(world.imagesOf(copy, ack.line, "durable"), write) === undefined;
+    const isThere =
+      ack.line.oracle.lacks(world.imagesOf(copy, ack.line, "durable"), write) === undefined;
     if (member === undefined || isThere) return;
     world.count("checks:I19");
     if (member.phase === "synchronized") {
       // On its way back, a copy is on record as whole a moment before status says so, and writes wait for it already.
       if (ack.line.oracle.lacks(world.imagesOf(copy, ack.line), write) === undefined) return;
-      world.report("I19", `${describe(write)} was acked without ${copy}, and no record on the disk of ${ack.machine.name} says that it is lost`);
+      world.report(
+        "I19",
+        `${describe(write)} was acked without ${copy}, and no record on the disk of ${ack.machine.name} says that it is lost`,
+      );
       return;
     }
     if (member.phase === "blank") return;
@@ -50,12 +54,20 @@ export function mapChecker(world: World): Checker {
       const sector = write.sector + i;
       if (isCovered(here.dirty("durable", copy, write.volume), sector)) continue;
       if (isCovered(here.open("durable", write.volume), sector)) continue;
-      world.report("I16", `${describe(write)} was acked without ${copy}, and no map on the disk of ${ack.machine.name} marks sector ${sector}`);
+      world.report(
+        "I16",
+        `${describe(write)} was acked without ${copy}, and no map on the disk of ${ack.machine.name} marks sector ${sector}`,
+      );
       return;
     }
   }
 
-  function compareLegs(line: Line, primary: string, copy: string, views: (typeof findings)[number]): void {
+  function compareLegs(
+    line: Line,
+    primary: string,
+    copy: string,
+    views: (typeof findings)[number],
+  ): void {
     const here = world.inspector(primary, line);
     const there = world.inspector(copy, line);
     const member = recordOf(primary, line, views.primary)?.members[copy];
@@ -99,7 +111,10 @@ export function mapChecker(world: World): Checker {
       const last = Math.floor((write.offset + write.lengthBytes - 1) / limits.openGranuleBytes);
       for (let granule = first; granule <= last; granule += 1) {
         if (isMarked(map, granule)) continue;
-        world.report("I18", `${write.machine.name} writes into granule ${granule} of volume ${write.volume}, whose bit is not on its disk`);
+        world.report(
+          "I18",
+          `${write.machine.name} writes into granule ${granule} of volume ${write.volume}, whose bit is not on its disk`,
+        );
         return;
       }
     },
@@ -108,13 +123,16 @@ export function mapChecker(world: World): Checker {
         const { site: primary } = line.oracle.reign;
         if (line.oracle.reign.number === 0) continue;
         const views = rng.pick(findings);
-        for (const copy of line.sites) if (copy !== primary) compareLegs(line, primary, copy, views);
+        for (const copy of line.sites)
+          if (copy !== primary) compareLegs(line, primary, copy, views);
       }
     },
     onRest() {
       for (const line of world.lines.values()) {
         const { site: primary } = line.oracle.reign;
-        for (const [copy, member] of Object.entries(recordOf(primary, line, "durable")?.members ?? {})) {
+        for (const [copy, member] of Object.entries(
+          recordOf(primary, line, "durable")?.members ?? {},
+        )) {
           if (member.phase === "synchronized" && member.dirtyMapIds.length > 0) {
             world.report("I19", `${copy} is synchronized, and ${primary} keeps a dirty map for it`);
           }
@@ -122,7 +140,8 @@ export function mapChecker(world: World): Checker {
         for (const volume of line.group.volumes.keys()) {
           const map = world.inspector(primary, line).open("current", volume);
           const isOpen = map !== undefined && anyMarked(map, 0, map.units - 1);
-          if (isOpen && isWhole(line)) world.report("I31", `at rest, ${primary} keeps granules of volume ${volume} open`);
+          if (isOpen && isWhole(line))
+            world.report("I31", `at rest, ${primary} keeps granules of volume ${volume} open`);
         }
       }
     },

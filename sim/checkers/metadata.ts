@@ -23,7 +23,10 @@ export function metadataChecker(world: World): Checker {
     const revision = found.kind === "found" ? found.revision : 0;
     const before = durable.get(key) ?? 0;
     if (revision < before) {
-      world.report("N5", `${machine.name} had revision ${before} of its record on disk, and now finds ${revision}`);
+      world.report(
+        "N5",
+        `${machine.name} had revision ${before} of its record on disk, and now finds ${revision}`,
+      );
     }
     if (view === "durable") durable.set(key, Math.max(before, revision));
   }

@@ -11,24 +11,42 @@ export function orderChecker(world: World): Checker {
   /** Highest LSN acked so far, per group and reign: whoever is invoked later must be above. */
   const newestAcked = new Map<string, WriteRecord>();
   const byLsn = new Map<string, WriteRecord>();
-  const watermarks = new Map<string, { readonly applied: number; readonly received: number; readonly reign: number; readonly life: number }>();
+  const watermarks = new Map<
+    string,
+    {
+      readonly applied: number;
+      readonly received: number;
+      readonly reign: number;
+      readonly life: number;
+    }
+  >();
   return {
     ids: ["I8", "I14"],
     onWriteAcked(write, ack) {
       const lsn = write.request?.lsn ?? 0;
       const group = ack.line.group.name;
       world.count("checks:I8");
-      if (lsn === 0) world.report("I8", `${describe(write)} was acked without a place in the order`);
+      if (lsn === 0)
+        world.report("I8", `${describe(write)} was acked without a place in the order`);
       const key = `${group} ${ack.status.generation} ${ack.machine.name} ${lsn}`;
       const twin = byLsn.get(key);
-      if (twin !== undefined) world.report("I8", `${describe(write)} and ${describe(twin)} share an LSN`);
+      if (twin !== undefined)
+        world.report("I8", `${describe(write)} and ${describe(twin)} share an LSN`);
       byLsn.set(key, write);
       const reignKey = `${group} ${write.reign}`;
       const newest = newestAcked.get(reignKey);
-      if (newest !== undefined && newest.ackedTick < write.invokedTick && (newest.request?.lsn ?? 0) > lsn) {
-        world.report("I8", `${describe(write)} was made after ${describe(newest)} was acked, and ordered before it`);
+      if (
+        newest !== undefined &&
+        newest.ackedTick < write.invokedTick &&
+        (newest.request?.lsn ?? 0) > lsn
+      ) {
+        world.report(
+          "I8",
+          `${describe(write)} was made after ${describe(newest)} was acked, and ordered before it`,
+        );
       }
-      if (newest === undefined || (newest.request?.lsn ?? 0) < lsn) newestAcked.set(reignKey, write);
+      if (newest === undefined || (newest.request?.lsn ?? 0) < lsn)
+        newestAcked.set(reignKey, write);
     },
     onStatus(machine, line, status) {
       const { reign } = line.oracle;
@@ -43,8 +61,15 @@ export function orderChecker(world: World): Checker {
           continue;
         }
         world.count("checks:I14");
-        if (last !== undefined && last.reign === reign.number && (applied < last.applied || received < last.received)) {
-          world.report("I14", `${copy.site} went back from lsn ${last.received}/${last.applied} to ${received}/${applied} while synchronized`);
+        if (
+          last !== undefined &&
+          last.reign === reign.number &&
+          (applied < last.applied || received < last.received)
+        ) {
+          world.report(
+            "I14",
+            `${copy.site} went back from lsn ${last.received}/${last.applied} to ${received}/${applied} while synchronized`,
+          );
         }
         watermarks.set(key, { applied, received, reign: reign.number, life: reign.life });
       }

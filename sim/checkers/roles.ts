@@ -35,8 +35,17 @@ export function roleChecker(world: World): Checker {
       const madeIn = made.reign < 0 ? 0 : (oracle.generations[made.reign] ?? 0);
       const givenUp = made.reign < 0 || oracle.isLost(made, sector);
       world.count("checks:N4");
-      if (!givenUp || !knowsBetter || madeIn >= write.line.generation || write.machine.name === made.site) continue;
-      world.report("N4", `${write.machine.name} knows of generation ${write.line.generation} and applies ${describe(made)}, which was given up`);
+      if (
+        !givenUp ||
+        !knowsBetter ||
+        madeIn >= write.line.generation ||
+        write.machine.name === made.site
+      )
+        continue;
+      world.report(
+        "N4",
+        `${write.machine.name} knows of generation ${write.line.generation} and applies ${describe(made)}, which was given up`,
+      );
       return;
     }
   }
@@ -46,21 +55,28 @@ export function roleChecker(world: World): Checker {
     onWriteAcked(write, ack) {
       const serving = `${ack.line.group.name} ${write.life} ${ack.status.generation}`;
       let tenure = tenures.get(serving);
-      if (tenure === undefined) tenures.set(serving, (tenure = world.tenureOf(ack.machine, ack.line, ack.status)));
+      if (tenure === undefined)
+        tenures.set(serving, (tenure = world.tenureOf(ack.machine, ack.line, ack.status)));
       const key = `${ack.line.group.name} ${tenure}`;
       const other = ackers.get(key);
       world.count("checks:I28");
       ackers.set(key, ack.machine.name);
       if (!ack.onLine) world.count("situations:acked off the line");
       if (other === undefined || other === ack.machine.name) return;
-      world.report("I28", `${describe(write)} was acked at ${ack.machine.name} in generation ${ack.status.generation}, in which ${other} acks too`);
+      world.report(
+        "I28",
+        `${describe(write)} was acked at ${ack.machine.name} in generation ${ack.status.generation}, in which ${other} acks too`,
+      );
     },
     onStatus(machine, line, status) {
       const key = `${line.group.name} ${machine.name}`;
       const before = generations.get(key) ?? 0;
       // A site whose record could not be written says so, and what it then says of its generation is of no account.
       if (status.generation < before && !world.expectStartFailures) {
-        world.report("I28", `${machine.name} went back from generation ${before} to ${status.generation}`);
+        world.report(
+          "I28",
+          `${machine.name} went back from generation ${before} to ${status.generation}`,
+        );
       }
       generations.set(key, status.generation);
     },
@@ -71,7 +87,10 @@ export function roleChecker(world: World): Checker {
         const status = world.status(machine, line.group.name);
         world.count("checks:I29");
         if (status !== undefined && status.role !== "primary") {
-          world.report("I29", `${machine.name} has acked writes that the line lacks, and is overwritten without a word of the operator`);
+          world.report(
+            "I29",
+            `${machine.name} has acked writes that the line lacks, and is overwritten without a word of the operator`,
+          );
         }
       }
       judgeContent(write);

@@ -18,7 +18,9 @@ export function plant(mutant: Mutant): void {
     load(address, context, nextLoad) {
       const loaded = nextLoad(address, context);
       if (address !== url) return loaded;
-      const text = String(loaded.source instanceof Uint8Array ? Buffer.from(loaded.source) : loaded.source);
+      const text = String(
+        loaded.source instanceof Uint8Array ? Buffer.from(loaded.source) : loaded.source,
+      );
       return { ...loaded, source: patched(mutant, text) };
     },
   });

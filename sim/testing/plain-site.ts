@@ -4,7 +4,12 @@ import type { GroupStatus } from "#site/api.ts";
 import type { Site, SiteOptions } from "#site/site.ts";
 
 /** Ways in which a plain site can break its promises, for tests of the checkers. */
-export type Lie = "none" | "flush without sync" | "ack before write" | "stale reads" | "lose a write";
+export type Lie =
+  | "none"
+  | "flush without sync"
+  | "ack before write"
+  | "stale reads"
+  | "lose a write";
 
 /**
  * A site without any replication: an image behind a volume, the dumbest thing that keeps a disk's promises. The
@@ -45,8 +50,21 @@ function plainSite({ config, name, ports }: SiteOptions, lie: Lie, order: { lsn:
         request.lsn = order.lsn;
         if (lie === "ack before write") ok();
         if (lie === "lose a write" && order.lsn % 50 === 0) return ok();
-        if (request.kind === "zero") image.zero(offset, length, true, undefined, lie === "ack before write" ? () => undefined : acked);
-        else image.write(offset, payload, undefined, lie === "ack before write" ? () => undefined : acked);
+        if (request.kind === "zero")
+          image.zero(
+            offset,
+            length,
+            true,
+            undefined,
+            lie === "ack before write" ? () => undefined : acked,
+          );
+        else
+          image.write(
+            offset,
+            payload,
+            undefined,
+            lie === "ack before write" ? () => undefined : acked,
+          );
     }
   }
 
@@ -84,7 +102,9 @@ function plainSite({ config, name, ports }: SiteOptions, lie: Lie, order: { lsn:
     exports: {
       list: () => [],
       find(exportName) {
-        const index = group.volumes.findIndex((volume) => `${group.name}/${volume.name}` === exportName);
+        const index = group.volumes.findIndex(
+          (volume) => `${group.name}/${volume.name}` === exportName,
+        );
         const image = images[index];
         if (!isPrimary || image === undefined) return { kind: "unknown" };
         const volume: HostVolume = {
@@ -100,7 +120,14 @@ function plainSite({ config, name, ports }: SiteOptions, lie: Lie, order: { lsn:
       onDrop: () => undefined,
     },
     status: () => ({ site: name, version: "plain", groups: [status()] }),
-    command: (_command, done) => done({ ok: false, code: "usage", message: "a plain site takes no commands", hint: undefined, plan: [] }),
+    command: (_command, done) =>
+      done({
+        ok: false,
+        code: "usage",
+        message: "a plain site takes no commands",
+        hint: undefined,
+        plan: [],
+      }),
     stop: (done) => done(),
   };
 }

@@ -82,7 +82,7 @@ const starts = fc.record({
   openGranules: fc.constantFrom<readonly number[]>([], [0, 1, 7]),
 });
 
-const RUNS = Number(process.env["RUNS"] ?? 100);
+const RUNS = 100;
 
 const policies: readonly (readonly OnLoss[])[] = [
   ["continue"],

@@ -273,7 +273,7 @@ test("row 36, row 37: after a standstill nothing is answered until every member 
   const write = ask(bench, "write");
   run(bench, "turnEnd");
   run(bench, "openMap");
-  submit(bench, { kind: "suspend", why: "this process stood still" });
+  submit(bench, { kind: "suspend", why: "this process stood still", nowMs: 6_000 });
   run(bench, "image");
   take(bench, memberOf(bench, 0));
   const read = ask(bench, "read", { region: 20 });
@@ -289,7 +289,7 @@ test("row 36: who was succeeded during a standstill answers what it held back wi
   const write = ask(bench, "write");
   run(bench, "turnEnd");
   run(bench, "openMap");
-  submit(bench, { kind: "suspend", why: "this process stood still" });
+  submit(bench, { kind: "suspend", why: "this process stood still", nowMs: 6_000 });
   run(bench, "image");
   take(bench, memberOf(bench, 0));
   submit(bench, { kind: "outranked", by: "west holds generation 2" });

@@ -18,7 +18,7 @@ const mapHashOfVersion: Readonly<Record<number, string>> = {
   1: "a83b9b6ea06961dd75027b8108cc251ec31ab5e0f33bdc76bb3f5e94a41b57e4",
 };
 const recordHashOfVersion: Readonly<Record<number, string>> = {
-  1: "cd914e49d64888ee201b0a8ce604d1beb1767b58bd7f9b7ca47c8b9593fbb526",
+  1: "8d1b052ff75f93e424120dc855d2550f5be766ad784c367c46c4652d4243c413",
 };
 
 function advice(version: string): string {

@@ -42,6 +42,7 @@ export const sampleDocuments = {
     role: "secondary",
     image: "synchronized",
     isBlank: false,
+    mustRewrite: false,
     aloneTowards: ["vault"],
     receivedLsn: 12,
     appliedLsn: 11,

@@ -211,7 +211,7 @@ export function connect(bench: Bench, member: BenchMember): boolean {
     history: primary.record.history,
     aloneTowards: [],
     isBlank: false,
-      mustRewrite: false,
+    mustRewrite: false,
   };
   submit(bench, { kind: "sessionOpened", member: member.index, epoch: bench.epoch, hello });
   return true;
@@ -327,8 +327,10 @@ function perform(bench: Bench, effect: PrimaryEffect): void {
       const { item } = effect;
       return void bench.pending.set(
         `read ${item.member} ${item.volume} ${item.offset} ${item.epoch}`,
-        () =>
-          submit(bench, { kind: "regionRead", item, bytes: new Uint8Array(1), failure: undefined }),
+        () => {
+          bench.judge.readDone(item);
+          submit(bench, { kind: "regionRead", item, bytes: new Uint8Array(1), failure: undefined });
+        },
       );
     }
     case "ended":

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mustHave } from "#core/member-state.ts";
 import { firstGranule, lastGranule } from "#core/open-map.ts";
-import type { Member, Primary, PrimaryEffect } from "#core/primary-state.ts";
+import type { Member, Primary, PrimaryEffect, ResyncItem } from "#core/primary-state.ts";
 import { allMarked, copyOf, isMarked, unitOf } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import type { MemberPhase } from "#core/group-record.ts";
@@ -17,6 +17,8 @@ export type Judge = {
   /** A member's ACK of a write was heard. */
   memberAcked(member: number, request: HostRequest): void;
   openMapsDurable(): void;
+  /** A region's read was answered. */
+  readDone(item: ResyncItem): void;
   recordDurable(ticket: number): void;
   /** Every request that was asked has had its one answer. */
   allAnswered(bench: Bench): void;
@@ -35,6 +37,8 @@ type State = {
   readonly requests: Map<HostRequest, { answers: number; readonly ackedBefore: HostRequest[] }>;
   readonly acked: HostRequest[];
   readonly ackedBy: readonly Set<HostRequest>[];
+  /** Regions that are being read for a member, and writes that are under way to the image. */
+  readonly reading: Set<ResyncItem>;
   readonly lastSentLsn: number[];
   lastImageLsn: number;
   /** Bits of the open maps that are surely on disk; of those being synced, and the record's states by ticket. */
@@ -50,6 +54,7 @@ export function createJudge(primary: Primary): Judge {
     requests: new Map(),
     acked: [],
     ackedBy: primary.members.map(() => new Set()),
+    reading: new Set(),
     lastSentLsn: primary.members.map(() => 0),
     lastImageLsn: 0,
     durableOpen: openMaps(primary),
@@ -62,6 +67,7 @@ export function createJudge(primary: Primary): Judge {
       void state.requests.set(request, { answers: 0, ackedBefore: [...state.acked] }),
     memberAcked: (member, request) => void state.ackedBy[member]?.add(request),
     saw: (effect, bench) => saw(state, effect, bench),
+    readDone: (item) => void state.reading.delete(item),
     openMapsDurable() {
       state.durableOpen = state.syncingOpen;
     },
@@ -112,6 +118,12 @@ function saw(state: State, effect: PrimaryEffect, bench: Bench): void {
       return;
     case "image":
       return judgeImage(state, effect.request);
+    case "readRegion":
+      for (const write of primary.writing) judgeApart(effect.item, write);
+      state.reading.add(effect.item);
+      return;
+    case "sendSynchronized":
+      return judgeJoined(state, effect.member, bench);
     case "sendWrite": {
       const last = state.lastSentLsn[effect.member] ?? 0;
       const isAgain = primary.members[effect.member]?.stage === "resync";
@@ -148,10 +160,40 @@ function answered(state: State, request: HostRequest): void {
 function judgeImage(state: State, request: HostRequest): void {
   assert.ok(request.lsn > state.lastImageLsn, "image order is LSN order");
   state.lastImageLsn = request.lsn;
+  for (const item of state.reading) {
+    // A read for a session that is gone comes to nothing.
+    if (state.primary.members[item.member]?.epoch === item.epoch && isFedNow(state, item)) {
+      judgeApart(item, request);
+    }
+  }
   const map = state.durableOpen[request.volume] ?? assert.fail();
   const last = lastGranule(request.offset, request.length);
   for (let granule = firstGranule(request.offset); granule <= last; granule += 1) {
     assert.ok(isMarked(map, granule), `I18: granule ${granule} is not durably open`);
+  }
+}
+
+function isFedNow(state: State, item: ResyncItem): boolean {
+  return state.primary.members[item.member]?.stage === "resync";
+}
+
+/** F5, decision 10: a region's read excludes writes to it. */
+function judgeApart(item: ResyncItem, write: HostRequest): void {
+  const isApart =
+    item.volume !== write.volume ||
+    item.offset + item.length <= write.offset ||
+    write.offset + write.length <= item.offset;
+  assert.ok(isApart, `F5: region ${item.offset} is read while write ${write.lsn} is under way`);
+}
+
+/** F6: who is told that it has everything has synced everything that was ever acked. */
+function judgeJoined(state: State, index: number, bench: Bench): void {
+  const member = bench.members[index] ?? assert.fail();
+  for (const write of state.acked) {
+    assert.ok(
+      hasIt(member.synced, write),
+      `F6: write ${write.lsn} is not synced at ${member.site}`,
+    );
   }
 }
 
