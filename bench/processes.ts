@@ -28,7 +28,7 @@ export type ServerOptions = {
   readonly signal: AbortSignal;
 };
 
-/** Starts a program that serves until it is stopped, and waits until it is ready. Rejects with its own words if it ends before. */
+/** Starts a program that serves until stopped, and waits until it is ready; rejects with its own words if it ends before. */
 export async function startServer(options: ServerOptions): Promise<Server> {
   const { name, isReady, signal } = options;
   const [program, ...argv] = options.command;

@@ -31,8 +31,8 @@ export type ClaimCount = {
 };
 
 /**
- * What a run proves, by claim: for an invariant, how often its checker was asked in worlds with how many faults; for a row of the
- * fault matrix, how often the fault was made, and the worlds came to rest afterwards.
+ * What a run proves, by claim: for an invariant, how often its checker was asked in worlds with how many faults; for a row of
+ * the fault matrix, how often the fault was made, and the worlds came to rest afterwards.
  */
 export function claimCounts(counters: Counters): ClaimCount[] {
   const counts = new Map<string, { faultsInjected: number; effectsSeen: number }>();

@@ -116,8 +116,8 @@ export class Line {
   }
 
   /**
-   * The reign's site is back after a loss of power, and its content rules (decision 5): from now on it may bring the copies back
-   * to what it kept itself.
+   * The reign's site is back after a loss of power, and its content rules (decision 5): from now on it may bring the copies
+   * back to what it kept itself.
    */
   cameBack(site: string): void {
     const lostAt = this.of(site).powerLostAt;

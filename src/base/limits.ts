@@ -89,6 +89,8 @@ export const limits = {
   // Images in files and devices
   /** A longer read goes to the thread pool even when it is cached: copying it would hold up the loop. */
   cachedReadBytesMax: 1 * MiB,
+  /** Longer writes go to the page cache in pieces between multiples of this (io/file-device.ts says why). */
+  imageWriteBytesMax: 64 * KiB,
   /** Memory of zeros that is written again and again where ranges cannot be zeroed otherwise. */
   zeroChunkBytes: 1 * MiB,
   /** Runs of data and holes that one question answers; what lies behind counts as stored. */

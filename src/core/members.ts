@@ -190,6 +190,11 @@ export function acked(
   out: PrimaryEffect[],
 ): void {
   if (!isFed(member)) return;
+  if (sequence > member.sequence) {
+    const why = "it acked a frame that was never sent";
+    out.push({ kind: "closeSession", member: member.index, why });
+    return;
+  }
   // Requests that this member's backlog held up are looked at again once it is short enough.
   if (member.outstandingBytes > limits.sessionOutstandingBytesMax) primary.recheckHeld = true;
   while (member.ackedSequence < sequence) {

@@ -22,6 +22,10 @@ const entryPoints = [
   "tools/claims.ts",
   "tools/print-limits.ts",
   "tools/test.ts",
+  // Programs that tests start.
+  "test/support/fake-antipode.ts",
+  "test/support/file-writer.ts",
+  "test/support/full-disk.ts",
 ];
 
 /** This file names what it forbids. */
