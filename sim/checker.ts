@@ -21,6 +21,8 @@ export type Checker = {
   readonly ids: readonly string[];
   onWriteAcked?(write: WriteRecord, ack: Ack): void;
   onFlushAcked?(flush: FlushRecord, covered: readonly WriteRecord[], ack: Ack): void;
+  /** A read has shown a write that an earlier process of the primary took and never answered. */
+  onUnansweredSeen?(write: WriteRecord, sector: number, status: GroupStatus, line: Line): void;
   /** A write to an image is about to be made by a process. */
   onImageWrite?(write: ImageWrite): void;
   onEvent?(machine: Machine, event: EventRecord): void;

@@ -159,9 +159,8 @@ function crashedClone(world: World, snapshot: Snapshot, crashes: Crashes, rng: P
 
 function crashedClaim(claim: Claim, crash: "kill" | Keep, tick: number): Claim {
   const allAckedBefore = Math.min(claim.allAckedBefore, tick);
-  return crash === "kill"
-    ? { ...claim, allAckedBefore }
-    : { ...claim, allAckedBefore, powerLostAt: tick, cut: false };
+  const then: Claim = { ...claim, allAckedBefore, asOf: tick };
+  return crash === "kill" ? then : { ...then, powerLostAt: tick, cut: false };
 }
 
 /** Everybody comes back: the primary must have kept what was promised, and, when asked, everything must converge. */

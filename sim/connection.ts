@@ -3,6 +3,8 @@ import type { Link, Network } from "./network.ts";
 import type { Process } from "./process.ts";
 import { eventKind } from "./scheduler.ts";
 
+const retransmitUs = 1_000_000;
+
 /**
  * One end of a simulated TCP connection.
  *
@@ -179,13 +181,23 @@ export class SimConnection implements Connection {
 
   /** Bytes from the other end have arrived at this machine. */
   receive(segment: Uint8Array): void {
-    if (this.#state === "closed") {
-      // A machine that lost power and is back knows nothing of the connection and says so; one without power is silent.
-      if (this.#network.isPowered(this.link.source)) this.#sendReset("reset by peer");
-      return;
-    }
+    if (this.#state === "closed") return this.#answerForTheDead(segment);
     this.#inbox.push(segment);
     this.#armDelivery();
+  }
+
+  // A machine that lost power and is back knows nothing of the connection and says so. One without power is silent, and the
+  // sender's TCP tries again.
+  #answerForTheDead(segment: Uint8Array): void {
+    if (this.#network.isPowered(this.link.source)) return this.#sendReset("reset by peer");
+    if (this.peer?.isGone() !== false) return;
+    this.#network.scheduler.after(retransmitUs, undefined, eventKind.netArrive, () =>
+      this.receive(segment),
+    );
+  }
+
+  isGone(): boolean {
+    return this.#state === "closed";
   }
 
   /** The other end's last word has arrived, behind all its bytes. */

@@ -212,6 +212,7 @@ export class Faults {
     }
     // A site that met an error may refuse to start, and says why. It is tried again until its disk is sound.
     world.expectStartFailures = true;
+    world.hadDiskErrors = true;
     return true;
   }
 

@@ -1,3 +1,4 @@
+import type { GroupStatus } from "#site/api.ts";
 import type { Line } from "./line.ts";
 import { primaryOf, promote } from "./operator.ts";
 import { differences } from "./image-view.ts";
@@ -67,6 +68,7 @@ function blockersOf(world: World, line: Line): string[] {
   if (primary === undefined || status === undefined)
     return [`group ${line.group.name} has no primary`];
   if (!status.serving) return [`${primary.name} does not serve: ${status.why}`];
+  if (isBeyondRepair(world, line, status)) return [];
   const found: string[] = [];
   // What a copy with another history may lack stays open until the operator has decided.
   const isSplit = status.copies.some((copy) => copy.state === "split-brain");
@@ -100,6 +102,12 @@ function haveDiverged(world: World, line: Line, primary: string, copy: string): 
   // What it was about to ack alone when it went down is on record before the ack, and counts as acked.
   const wasAlone = Object.values(its.record.members).some(({ alone }) => alone);
   return line.diverged.has(copy) || hasOtherTenure || wasAlone;
+}
+
+/** The disk forgot acked writes, and no copy ever had a whole image: nobody can help but by starting anew. */
+function isBeyondRepair(world: World, line: Line, status: GroupStatus): boolean {
+  const isFailed = status.volumes.some((volume) => volume.state === "failed");
+  return world.hadDiskErrors && isFailed && status.copies.every((copy) => copy.image !== "synchronized" && !line.of(copy.site).participant);
 }
 
 /** Some site that holds itself for the primary waits for a strict copy, and that one for the operator's word. */

@@ -8,6 +8,7 @@ import type { Process } from "./process.ts";
 import type { Prng } from "./prng.ts";
 import { eventKind } from "./scheduler.ts";
 import { readStamp, stamp } from "./stamp.ts";
+import type { Held } from "./stamp.ts";
 import { hostActs } from "./swarm.ts";
 import type { HostAct, HostShape } from "./swarm.ts";
 import type { World } from "./world.ts";
@@ -293,6 +294,20 @@ export class Host {
       const held = readStamp(aligned, i * sectorBytes, place, false);
       const finding = this.#line.oracle.judgeRead(volume, sector + i, held, task.invokedTick);
       if (finding !== undefined) return world.report(finding.id, finding.message);
+      this.#noteSeen(held, sector + i, task.process.site);
+    }
+  }
+
+  // What an earlier process took and never answered may be shown, but then it must last.
+  #noteSeen(held: Held, sector: number, site: string): void {
+    const world = this.#world;
+    const { oracle, group } = this.#line;
+    const write = held.kind === "write" ? oracle.writes[held.id] : undefined;
+    if (write === undefined || write.ackedTick < Infinity || write.life === oracle.reign.life) return;
+    const status = world.status(world.machine(site), group.name);
+    if (status === undefined) return;
+    for (const checker of world.checkers) {
+      checker.onUnansweredSeen?.(write, sector, status, this.#line);
     }
   }
 

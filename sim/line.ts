@@ -29,8 +29,8 @@ export class Line {
   /** Counter and random id of the present reign's generation: two blind promotions share a counter, never an id (U56). */
   generation = 0;
   tenure = "";
-  /** Ids of generations that the line has left behind. */
-  readonly formerTenures = new Set<string>();
+  /** Generations by their ids, numbered in the order in which operators were told of their promotion, or they first served. */
+  readonly #promotions = new Map<string, number>();
   /** Sites that acked writes which the line lacks: their histories have diverged from it (U57). */
   readonly diverged = new Set<string>();
   readonly #knowledge: ReadonlyMap<string, SiteKnowledge>;
@@ -116,14 +116,17 @@ export class Line {
   }
 
   /**
-   * The reign's site is back after a loss of power, and its content rules (decision 5): from now on it may bring the copies
-   * back to what it kept itself.
+   * The reign's site has started again and resolves what was open: no copy is known to be whole until its status says so.
+   * After a loss of power its content rules (decision 5), so that it may bring the copies back to what it kept itself.
    */
   cameBack(site: string): void {
     const lostAt = this.of(site).powerLostAt;
-    if (this.oracle.reign.site !== site || lostAt < 0) return;
-    for (const other of this.sites)
-      this.of(other).powerLostAt = Math.max(this.of(other).powerLostAt, lostAt);
+    if (this.oracle.reign.site !== site) return;
+    for (const other of this.sites) {
+      const known = this.of(other);
+      known.participant = false;
+      if (lostAt >= 0) known.powerLostAt = Math.max(known.powerLostAt, lostAt);
+    }
   }
 
   /** What must be found at the site of the present reign when it serves again. */
@@ -135,6 +138,7 @@ export class Line {
       powerLostAt,
       mayHoldLost: false,
       cut: powerLostAt < 0,
+      asOf: Infinity,
     };
   }
 
@@ -147,12 +151,23 @@ export class Line {
       powerLostAt,
       mayHoldLost: mayHoldLost || torn || missedFrom < Infinity,
       cut: !torn && (powerLostAt < 0 || this.group.durability === "write"),
+      asOf: Infinity,
     };
+  }
+
+  /** An operator was told of a promotion, or its generation serves: it comes after all that came before. */
+  notePromotion(tenure: string): void {
+    if (!this.#promotions.has(tenure)) this.#promotions.set(tenure, this.#promotions.size + 1);
+  }
+
+  /** A generation that another promotion has followed: what it acks is a branch. */
+  isFormer(tenure: string): boolean {
+    return (this.#promotions.get(tenure) ?? Infinity) < (this.#promotions.get(this.tenure) ?? 0);
   }
 
   /** A process serves at a site, and its image was judged: the line goes on from there. */
   beginReign(site: string, generation: number, tenure: string): void {
-    if (tenure !== this.tenure) this.formerTenures.add(this.tenure);
+    this.notePromotion(tenure);
     this.generation = generation;
     this.tenure = tenure;
     const mine = this.of(site);

@@ -70,6 +70,8 @@ export class Operator {
         return this.#takeOver(line, copy, primary, false);
       case "takeoverForced":
         return this.#takeOver(line, copy, primary, true);
+      case "partitionTakeover":
+        return this.#takeOverInPartition(line, copy, primary);
       default:
         return kind satisfies never;
     }
@@ -99,6 +101,24 @@ export class Operator {
     );
   }
 
+  /** The primary is cut off, not dead: what it has on its way arrives when the link is back, after the promotion. */
+  #takeOverInPartition(line: Line, copy: string, primary: Machine | undefined): void {
+    const { network } = this.#world;
+    if (primary === undefined || primary.name === copy) return;
+    const links = [network.link(primary.name, copy), network.link(copy, primary.name)];
+    for (const link of links) network.setDown(link, true);
+    this.#world.count("faults:blackHole");
+    const timeoutMs = line.group.copies.get(copy)?.timeoutMs ?? 3_000;
+    this.#later(timeoutMs * 1000 * this.#rng.logUniform(0.2, 2), () =>
+      promote(this.#world, line, copy, false, () => undefined),
+    );
+    const backUs = timeoutMs * 1000 * this.#rng.logUniform(0.5, 8);
+    this.#world.scheduler.after(backUs, undefined, eventKind.operator, () => {
+      this.#world.troubleUs = this.#world.scheduler.nowUs;
+      for (const link of links) network.setDown(link, false);
+    });
+  }
+
   #later(delayUs: number, run: () => void): void {
     this.#world.scheduler.after(delayUs, undefined, eventKind.operator, () => {
       if (this.#active) run();
@@ -121,6 +141,7 @@ export function promote(
     before === undefined || before.role === "primary" ? undefined : ownImage(before, site);
   if (image !== undefined) world.claimedImage.set(`${group}@${site}`, image);
   if (force) world.forced.set(group, site);
+  world.lossless.delete(`${group}@${site}`);
   world.command(site, { kind: "promote", group, force, dryRun: false }, (outcome) => {
     if (outcome?.ok === true && !force && (image === "synchronizing" || image === "out-of-sync")) {
       world.report("I30", `${site} was promoted without force though its image was ${image}`);
@@ -129,8 +150,11 @@ export function promote(
     const lossless =
       outcome?.ok === true && outcome.plan.some((line) => /(^|; )nothing is lost/.test(line));
     if (lossless) world.lossless.add(`${group}@${site}`);
-    if (outcome?.ok === true)
+    if (outcome?.ok === true) {
+      const after = world.status(machine, group);
+      if (after?.role === "primary") line.notePromotion(world.tenureOf(machine, line, after));
       for (const host of world.hosts) if (host.shape.group === group) host.moveTo(site);
+    }
     done(outcome?.ok === true);
   });
 }

@@ -43,6 +43,8 @@ export type Claim = {
   readonly mayHoldLost: boolean;
   /** No write may be there while one is missing that was acked before the first was made. */
   readonly cut: boolean;
+  /** What was settled as lost after this tick does not count yet. */
+  readonly asOf: number;
 };
 
 /** A broken promise, by the id of the invariant. */
@@ -228,49 +230,37 @@ export class Oracle {
   ): Finding | { held: WriteRecord | undefined; missing: WriteRecord | undefined } {
     const held = image.held(volume, sector);
     const lost = this.#lost.get(keyOf(volume, sector));
+    const place = { volume, sector, asOf: claim.asOf };
     let finding: Finding | undefined;
     const legal: (WriteRecord | undefined)[] = [];
     for (const candidate of this.candidates(volume, sector, held)) {
-      const required = this.#firstNewer(candidate, volume, sector, (write) =>
-        isRequired(write, claim),
-      );
-      const cameBack =
-        candidate !== undefined && lost?.has(candidate.id) === true && !claim.mayHoldLost;
+      const required = this.#firstNewer(candidate, place, (write) => isRequired(write, claim));
+      const isLost = candidate !== undefined && wasLost(lost, candidate.id, claim.asOf);
+      const cameBack = isLost && !claim.mayHoldLost;
       if (required === undefined && !cameBack) legal.push(candidate);
+      const holds = `${at(image, volume, sector)} holds ${describe(candidate)}`;
       finding ??= cameBack
-        ? {
-            id: "N2",
-            message: `${at(image, volume, sector)} holds ${describe(candidate)} again, which was lost`,
-          }
-        : {
-            id: "lost",
-            message: `${at(image, volume, sector)} holds ${describe(candidate)} and lacks ${describe(required)}`,
-          };
+        ? { id: "N2", message: `${holds} again, which was lost` }
+        : { id: "lost", message: `${holds} and lacks ${describe(required)}` };
     }
     // A sector that no write explains was reported as a phantom already.
     if (legal.length === 0) return finding ?? { held: undefined, missing: undefined };
     // Of several zeroings it holds the first for certain, and lacks only what is newer than the last.
-    const missing = this.#firstNewer(
-      legal.at(-1),
-      volume,
-      sector,
-      (write) => write.ackedTick < Infinity,
-    );
+    const missing = this.#firstNewer(legal.at(-1), place, (write) => write.ackedTick < Infinity);
     return { held: legal[0], missing };
   }
 
   /** The write of a sector with the earliest ack among those surely newer than what is held, and wanted. */
   #firstNewer(
     held: WriteRecord | undefined,
-    volume: number,
-    sector: number,
+    place: { readonly volume: number; readonly sector: number; readonly asOf: number },
     wanted: (write: WriteRecord) => boolean,
   ): WriteRecord | undefined {
-    const lost = this.#lost.get(keyOf(volume, sector));
+    const lost = this.#lost.get(keyOf(place.volume, place.sector));
     let first: WriteRecord | undefined;
-    for (const id of this.history(volume, sector)) {
+    for (const id of this.history(place.volume, place.sector)) {
       const write = this.writes[id];
-      if (write === undefined || lost?.has(id) === true || !wanted(write)) continue;
+      if (write === undefined || wasLost(lost, id, place.asOf) || !wanted(write)) continue;
       if (this.isSurelyOlder(held, write) && write.ackedTick < (first?.ackedTick ?? Infinity))
         first = write;
     }
@@ -333,28 +323,20 @@ export class Oracle {
     const place = `a read of volume ${volume} sector ${sector}`;
     if (held.kind === "alien") return { id: "I8", message: `${place} shows ${held.what}` };
     const candidates = this.candidates(volume, sector, held);
-    if (candidates.length === 0)
+    if (candidates.length === 0) {
       return { id: "I8", message: `${place} shows write ${held.id}, never made there` };
+    }
     const lost = this.#lost.get(keyOf(volume, sector));
+    const now = { volume, sector, asOf: Infinity };
     let finding: Finding | undefined;
     for (const candidate of candidates) {
-      const newer = this.#firstNewer(
-        candidate,
-        volume,
-        sector,
-        (write) => write.ackedTick < invokedTick,
-      );
+      const newer = this.#firstNewer(candidate, now, (write) => write.ackedTick < invokedTick);
       const cameBack = candidate !== undefined && lost?.has(candidate.id) === true;
       if (newer === undefined && !cameBack) return undefined;
+      const shows = `${place} shows ${describe(candidate)}`;
       finding ??= cameBack
-        ? {
-            id: "N2",
-            message: `${place} shows ${describe(candidate)}, which earlier reads did not`,
-          }
-        : {
-            id: "I32",
-            message: `${place} shows ${describe(candidate)} and not the acked ${describe(newer)}`,
-          };
+        ? { id: "N2", message: `${shows}, which earlier reads did not` }
+        : { id: "I32", message: `${shows} and not the acked ${describe(newer)}` };
     }
     return finding;
   }
@@ -394,6 +376,11 @@ export class Oracle {
     }
     return newest;
   }
+}
+
+function wasLost(lost: ReadonlyMap<number, number> | undefined, id: number, asOf: number): boolean {
+  const tick = lost?.get(id);
+  return tick !== undefined && tick <= asOf;
 }
 
 function isRequired(write: WriteRecord, claim: Claim): boolean {

@@ -87,7 +87,7 @@ function requests(world: World): number {
 
 /** Looks at every site's status at random instants, and lets the checkers take samples. */
 function sampleAtRandom(world: World): void {
-  const rng = world.rng.fork("samples");
+  const rng = world.rng.fork("sample times");
   const again = (): void => {
     world.scheduler.after(rng.exponential(250e3), undefined, eventKind.watch, () => {
       for (const machine of world.machines.values()) world.look(machine);

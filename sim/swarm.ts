@@ -34,6 +34,7 @@ export const operatorKinds = [
   "resyncFull",
   "takeover",
   "takeoverForced",
+  "partitionTakeover",
   "switchover",
   "demote",
 ] as const;
@@ -102,7 +103,7 @@ export function drawSwarm(rng: Prng): Swarm {
       delayUs: rng.logUniform(50, 8000),
       bytesPerSecond: rng.chance(0.8) ? 1e9 : rng.logUniform(2e5, 1e8),
       splitChance: rng.chance(0.5) ? 0 : 0.2,
-      windowBytes: rng.chance(0.7) ? 256 * KiB : rng.between(600, 20_000),
+      windowBytes: rng.chance(0.7) ? 256 * KiB : rng.between(16_000, 60_000),
       scribbles: rng.chance(0.5),
     },
     disk: drawDisk(rng),
@@ -239,7 +240,7 @@ function drawDisk(rng: Prng): DiskBehaviour {
 
 function drawLimits(rng: Prng): Readonly<Record<string, number>> {
   return {
-    openGranulesMax: rng.pick([64, 64, 1024]),
+    openGranulesMax: rng.pick([4, 16, 1024]),
     openIdleMs: rng.pick([100, 1000]),
     openRoundMsMax: rng.pick([500, 3000]),
     lsnReserve: rng.pick([32, 1 << 20]),
@@ -248,6 +249,6 @@ function drawLimits(rng: Prng): Readonly<Record<string, number>> {
     resyncChunkBytes: rng.pick([16, 32]) * KiB,
     unsyncedBytesSoft: rng.pick([64, 1024]) * KiB,
     unsyncedBytesHard: 2048 * KiB,
-    sessionOutstandingBytesMax: rng.pick([32, 1024]) * KiB,
+    sessionOutstandingBytesMax: rng.pick([8, 32, 1024]) * KiB,
   };
 }

@@ -70,18 +70,22 @@ export class World {
   readonly lossless = new Set<string>();
   /** Site starts that failed while their disk was misbehaving may fail; all others are findings. */
   expectStartFailures = false;
+  /** A disk has failed some operation: what a site then said of itself may not have been on its disk. */
+  hadDiskErrors = false;
   /** When anything was last done to this world that could make a site lose sight of another (I35). */
   troubleUs = 0;
   readonly #inspectors = new Map<string, Inspector>();
   /** Machines whose status must be looked at when the event is over. */
   readonly #stirred = new Set<Machine>();
   #lives = 0;
+  readonly #checkRng: Prng;
   #cloned: boolean;
 
   constructor(options: WorldOptions) {
     this.label = options.label;
     this.swarm = options.swarm;
     this.rng = createPrng(options.label);
+    this.#checkRng = this.rng.fork("samples");
     this.createSite = options.createSite;
     this.counters = options.counters;
     this.story = new Story(options.story);
@@ -144,6 +148,14 @@ export class World {
     this.scheduler.run(this.scheduler.nowUs + durationUs, () => this.failed() || stop());
   }
 
+  /** Lets the checkers take a sample within the next few milliseconds. */
+  sampleSoon(): void {
+    const delayUs = this.#checkRng.logUniform(100, 50_000);
+    this.scheduler.after(delayUs, undefined, eventKind.watch, () => {
+      for (const checker of this.checkers) checker.onSample?.();
+    });
+  }
+
   /** Gives a command to a site, as its operator would. */
   command(
     site: string,
@@ -189,7 +201,7 @@ export class World {
     const tenure = this.tenureOf(machine, line, status);
     if (reign.number > 0 && tenure !== line.tenure) {
       // A primary that has not heard of its successor: what it acks is a branch.
-      if (line.formerTenures.has(tenure) || status.generation < line.generation) return;
+      if (line.isFormer(tenure) || status.generation < line.generation) return;
     } else if (reign.number > 0 && reign.site !== machine.name) {
       this.report(
         "I28",
@@ -345,6 +357,8 @@ export class World {
     this.count(`events:${event.kind}${event.to === undefined ? "" : ` ${event.to}`}`);
     this.#stirred.add(machine);
     for (const checker of this.checkers) checker.onEvent?.(machine, event);
+    // A change of state opens short windows in which much can go wrong: samples by the clock alone would miss them.
+    if (event.copy !== undefined && this.#checkRng.chance(0.5)) this.sampleSoon();
   }
 
   #onThrow(machine: Machine, error: unknown): void {

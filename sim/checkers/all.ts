@@ -8,11 +8,13 @@ import { leakChecker } from "./leaks.ts";
 import { mapChecker } from "./maps.ts";
 import { metadataChecker } from "./metadata.ts";
 import { orderChecker } from "./order.ts";
+import { readChecker } from "./reads.ts";
 import { roleChecker } from "./roles.ts";
 
 export const allCheckers: readonly CheckerFactory[] = [
   ackChecker,
   orderChecker,
+  readChecker,
   mapChecker,
   roleChecker,
   honestyChecker,

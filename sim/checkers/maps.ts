@@ -103,7 +103,6 @@ export function mapChecker(world: World): Checker {
       }
     },
     onImageWrite(write) {
-      if (write.line.oracle.reign.life !== write.life) return;
       const map = world.inspector(write.machine.name, write.line).open("durable", write.volume);
       if (map === undefined) return;
       world.count("checks:I18");

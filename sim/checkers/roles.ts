@@ -70,9 +70,11 @@ export function roleChecker(world: World): Checker {
     },
     onStatus(machine, line, status) {
       const key = `${line.group.name} ${machine.name}`;
+      // A copy shows the generation that it is about to record; only who acts in one must have it on its disk.
+      if (status.role !== "primary") return;
       const before = generations.get(key) ?? 0;
       // A site whose record could not be written says so, and what it then says of its generation is of no account.
-      if (status.generation < before && !world.expectStartFailures) {
+      if (status.generation < before && !world.hadDiskErrors) {
         world.report(
           "I28",
           `${machine.name} went back from generation ${before} to ${status.generation}`,
@@ -83,7 +85,7 @@ export function roleChecker(world: World): Checker {
     onImageWrite(write) {
       const { line, machine, life } = write;
       if (line.oracle.reign.number === 0) return;
-      if (line.diverged.has(machine.name) && life !== line.oracle.reign.life) {
+      if (line.diverged.has(machine.name) && life !== line.oracle.reign.life && hasSeenLine(write)) {
         const status = world.status(machine, line.group.name);
         world.count("checks:I29");
         if (status !== undefined && status.role !== "primary") {

@@ -91,6 +91,8 @@ export const limits = {
   cachedReadBytesMax: 1 * MiB,
   /** Longer writes go to the page cache in pieces between multiples of this (io/file-device.ts says why). */
   imageWriteBytesMax: 64 * KiB,
+  /** Reads from this length on are made without the kernel's reading ahead (io/file-device.ts says why). */
+  imageBulkReadBytesMin: 128 * KiB,
   /** Memory of zeros that is written again and again where ranges cannot be zeroed otherwise. */
   zeroChunkBytes: 1 * MiB,
   /** Runs of data and holes that one question answers; what lies behind counts as stored. */

@@ -27,6 +27,8 @@ export type Copy = {
   receivedLsn: number;
   appliedLsn: number;
   syncedLsn: number;
+  /** What held before the BEGIN whose record is under way: a generation is told to nobody before it is on record. */
+  recordBefore: GroupRecord | undefined;
 };
 
 export type CopySession = { readonly number: number; readonly from: string; begun: boolean };
@@ -138,6 +140,7 @@ export function createCopy(record: GroupRecord, openMaps: readonly RegionMap[]):
     receivedLsn: record.syncedAt?.lsn ?? 0,
     appliedLsn: record.syncedAt?.lsn ?? 0,
     syncedLsn: record.syncedAt?.lsn ?? 0,
+    recordBefore: undefined,
   };
 }
 

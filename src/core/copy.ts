@@ -255,6 +255,7 @@ function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   const told = must(work.begin, "a BEGIN without its document passed the door");
   const { record } = copy;
   const before = record.image;
+  copy.recordBefore = { ...record };
   record.history = told.history;
   record.role = "secondary";
   record.incarnation = told.incarnation;
@@ -283,6 +284,7 @@ function askRecord(copy: Copy, work: CopyWork, out: CopyEffect[]): void {
 function recorded(copy: Copy, ticket: number, out: CopyEffect[]): void {
   if (copy.blocked?.on !== "record" || ticket < copy.blocked.ticket) return;
   const { work } = copy.blocked;
+  copy.recordBefore = undefined;
   copy.blocked = undefined;
   if (!isCurrent(copy, work)) return;
   out.push({ kind: work.kind === "begin" ? "sendBegun" : "sendSynchronizedRecorded" });

@@ -51,12 +51,13 @@ class SocketConnection implements Connection, Sender {
     this.#socket = socket;
     this.remote = remote;
     this.#memory = memory;
+    // Its owner may send before it has told us where to report.
+    memory.join(this);
   }
 
   begin(events: ConnectionEvents): void {
     assert(this.#events === undefined, "a connection has one owner");
     this.#events = events;
-    this.#memory.join(this);
     const socket = this.#socket;
     socket.setNoDelay(true);
     socket.on("data", (chunk: Uint8Array) => {

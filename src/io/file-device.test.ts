@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import fc from "fast-check";
+import { totalBytes } from "#base/bytes.ts";
 import { limits } from "#base/limits.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import {
@@ -12,7 +15,7 @@ import {
 } from "../../test/acceptance/block-device-suite.ts";
 import { settle } from "../../test/support/settle.ts";
 import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder.ts";
-import { createFileDevice } from "./file-device.ts";
+import { createFileDevice, piecesOf } from "./file-device.ts";
 import { nativeCalls, type Sys } from "./sys.ts";
 
 blockDeviceSuite("sparse file", () => fileWorld(nativeCalls()));
@@ -22,6 +25,7 @@ blockDeviceSuite("sparse file whose file system can do nothing special", () =>
     fallocate: () => -95,
     lseek: () => -22,
     readCached: () => -95,
+    adviseRandom: () => -95,
     flock: () => -95,
   }),
 );
@@ -67,6 +71,25 @@ test("zeroing by writing takes any length", async (t) => {
   device.close();
 });
 
+test("long writes are cut at multiples of the piece, and nothing is lost or moved", () => {
+  const bytesMax = limits.imageWriteBytesMax;
+  const lengths = fc.array(fc.integer({ min: 1, max: 3 * bytesMax }), { maxLength: 6 });
+  fc.assert(
+    fc.property(fc.nat(4 * bytesMax), lengths, (offset, chunkLengths) => {
+      const chunks = chunkLengths.map((length) => randomBytes(length));
+      const pieces = piecesOf(offset, chunks);
+      assert.deepEqual(Buffer.concat(pieces.flat()), Buffer.concat(chunks));
+      let at = offset;
+      for (const piece of pieces) {
+        const end = at + totalBytes(piece);
+        assert.ok(end > at && Math.floor(at / bytesMax) === Math.floor((end - 1) / bytesMax));
+        at = end;
+      }
+    }),
+    { numRuns: 50 },
+  );
+});
+
 test("extents that are cut too finely end as stored", (t) => {
   const temp = makeTempFolder();
   t.after(() => removeTempFolder(temp));
@@ -75,6 +98,7 @@ test("extents that are cut too finely end as stored", (t) => {
   const sys: Sys = {
     fallocate: () => -95,
     readCached: () => -11,
+    adviseRandom: () => 0,
     flock: () => 0,
     lseek: (_fd, offset, whence) => {
       const isHole = Math.floor(offset / 4096) % 2 === 0;

@@ -22,6 +22,8 @@ const zeros = new Uint8Array(limits.zeroChunkBytes);
 
 export type FileDeviceOptions = {
   readonly fd: number;
+  /** Another descriptor of the same file, for long reads: it reads nothing ahead. Undefined to do without. */
+  readonly bulkFd?: number;
   readonly path: string;
   readonly bytes: number;
   /** The descriptor is a block device and not a regular file. */
@@ -44,7 +46,8 @@ export type FileDeviceOptions = {
  * Long writes are made in pieces: the kernel lays out the page cache in units as large as the writes that fill it, and
  * ext4 walks through such a unit from its beginning at every later write into it. After writes of 1 MiB a write of 4 KiB
  * takes 15 to 30 us of processor time, after writes of 64 KiB 4.5 us (Linux 6.18); the pieces themselves cost nothing
- * that could be measured.
+ * that could be measured. Reading ahead lays out such units too, so long reads, which gain nothing by it, do without:
+ * a resync, which reads everything, would leave every write after it the dearer.
  *
  * Write-back of what piles up is begun by `fdatasync` in the pool. `sync_file_range(2)` looks made for it and is not:
  * it submits the pages before it returns, and stood still for 55 ms over 32 MiB of scattered blocks, while writes
@@ -57,6 +60,7 @@ export function createFileDevice(options: FileDeviceOptions): BlockDevice {
 class FileDevice implements BlockDevice {
   readonly bytes: number;
   readonly #file: OpenFile;
+  readonly #bulk: OpenFile;
   readonly #sys: Sys | undefined;
   readonly #syncer: Syncer;
   /** What the file system turned out to do; what it refused once is not asked for again. */
@@ -70,6 +74,7 @@ class FileDevice implements BlockDevice {
     this.bytes = options.bytes;
     this.#sys = sys;
     this.#file = new OpenFile(fd, path, options.onClosed);
+    this.#bulk = options.bulkFd === undefined ? this.#file : new OpenFile(options.bulkFd, path);
     this.#syncer = new Syncer({
       path,
       run: (done) => this.#file.fdatasync(done),
@@ -89,12 +94,13 @@ class FileDevice implements BlockDevice {
       done(context, dead, bytes.subarray(0, 0));
       return;
     }
-    const cached = this.#readCached(offset, bytes);
+    const file = length >= limits.imageBulkReadBytesMin ? this.#bulk : this.#file;
+    const cached = this.#readCached(file, offset, bytes);
     if (cached === length) {
       done(context, undefined, bytes);
       return;
     }
-    this.#file.readInPool(offset, bytes, cached, (failure) => {
+    file.readInPool(offset, bytes, cached, (failure) => {
       done(context, failure, failure === undefined ? bytes : bytes.subarray(0, 0));
     });
   }
@@ -130,6 +136,7 @@ class FileDevice implements BlockDevice {
   close(): void {
     if (this.#closed !== undefined) return;
     this.#closed = { code: "EBADF", message: `${this.#file.path} was closed` };
+    if (this.#bulk !== this.#file) this.#bulk.close();
     this.#file.close();
   }
 
@@ -146,10 +153,10 @@ class FileDevice implements BlockDevice {
   }
 
   /** Takes what the page cache has of the beginning; how many bytes that is. */
-  #readCached(offset: number, into: Uint8Array): number {
+  #readCached(file: OpenFile, offset: number, into: Uint8Array): number {
     if (this.#sys === undefined || !this.#canReadCached) return 0;
     if (into.length > limits.cachedReadBytesMax) return 0;
-    const count = this.#sys.readCached(this.#file.fd, into, offset);
+    const count = this.#sys.readCached(file.fd, into, offset);
     if (count === -EOPNOTSUPP || count === -EINVAL || count === -ENOSYS)
       this.#canReadCached = false;
     // Mostly -EAGAIN. Whatever else it is, the pool will meet it again and report it.

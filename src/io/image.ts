@@ -6,7 +6,7 @@ import { failureOf } from "./failure.ts";
 import { createFileDevice } from "./file-device.ts";
 import { lockFile } from "./file-lock.ts";
 import { syncNamesNow } from "./folder.ts";
-import { nativeCalls } from "./sys.ts";
+import { nativeCalls, type Sys } from "./sys.ts";
 
 /** The unit in which sysfs tells sizes, whatever the device's sectors are. */
 const SYSFS_SECTOR_BYTES = 512;
@@ -54,8 +54,10 @@ function openDescriptor(fd: number, path: string, bytes: number): BlockDevice | 
     const size = isBlockSpecial ? blockDeviceBytes(stat.rdev) : fileBytes(fd, path, bytes);
     if (size === bytes) {
       const sys = nativeCalls();
+      const bulkFd = sys === undefined ? undefined : openForBulk(sys, path);
       return createFileDevice({
         fd,
+        ...(bulkFd === undefined ? {} : { bulkFd }),
         path,
         bytes,
         isBlockSpecial,
@@ -73,6 +75,14 @@ function openDescriptor(fd: number, path: string, bytes: number): BlockDevice | 
     lock.release();
     return failureOf(error, `making the image ${path} with ${bytes} bytes`);
   }
+}
+
+/** A second descriptor for long reads. The lock is the first one's. */
+function openForBulk(sys: Sys, path: string): number {
+  const fd = fs.openSync(path, "r");
+  // It is advice: a kernel that does not take it reads ahead as ever.
+  sys.adviseRandom(fd);
+  return fd;
 }
 
 /**

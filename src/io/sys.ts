@@ -8,6 +8,7 @@ export const FALLOC_FL_ZERO_RANGE = 0x10;
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
 export const LOCK_EXCLUSIVE_NOWAIT = 2 | 4;
+const POSIX_FADV_RANDOM = 1;
 
 const RWF_NOWAIT = 0x08;
 const IOVEC_BYTES = 16;
@@ -26,6 +27,8 @@ export type Sys = {
    * `preadv2(2)` that takes only what the page cache has. Bytes read, perhaps fewer than asked, or -EAGAIN for none.
    */
   readCached(fd: number, into: Uint8Array, offset: number): number;
+  /** `posix_fadvise(2)` with RANDOM for the whole file: reads through this descriptor bring what they ask for. 0 or -errno. */
+  adviseRandom(fd: number): number;
   /** `flock(2)`. 0 or -errno. */
   flock(fd: number, operation: number): number;
 };
@@ -70,6 +73,9 @@ function bind(): Sys {
     "int64_t preadv2(int fd, void *iov, int count, int64_t offset, int flags)",
   );
   const flock = libc.func("int flock(int fd, int operation)");
+  const fadvise = libc.func(
+    "int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)",
+  );
 
   const iovec = Buffer.alloc(IOVEC_BYTES);
   const orErrno = (call: () => number): number => {
@@ -90,6 +96,8 @@ function bind(): Sys {
       const result: number = preadv2(fd, iovec, 1, offset, RWF_NOWAIT);
       return result >= 0 ? result : -koffi.errno();
     },
+    // The one of them that answers an errno by itself.
+    adviseRandom: (fd) => -(fadvise(fd, 0, 0, POSIX_FADV_RANDOM) as number),
     flock: (fd, operation) => orErrno(() => flock(fd, operation)),
   };
 }

@@ -340,7 +340,7 @@ function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why:
 
 /** The record as others may know it. */
 export function knownRecord(group: Group): GroupRecord {
-  return group.recordBefore ?? group.context.store.record;
+  return group.recordBefore ?? group.copy?.copy.recordBefore ?? group.context.store.record;
 }
 
 /** What another site has said of the group. */

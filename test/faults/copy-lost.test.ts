@@ -271,7 +271,7 @@ test("F10: pause and resume: what a paused copy misses is remembered and brought
   await assertEqualImages(east.image(), west.image());
 });
 
-test("I11: a copy whose disk was exchanged for a blank one is filled only after resync --full (row 53)", async (t) => {
+test("row 53: a copy whose disk was exchanged for a blank one is filled only after resync --full", async (t) => {
   const cluster = await startCluster(t);
   const east = cluster.site("east");
   const west = cluster.site("west");

@@ -170,7 +170,7 @@ function isResyncing(group: { readonly copies: readonly { readonly state: string
   return group.copies[0]?.state === "resync";
 }
 
-test("I13: a primary that stood still while its copy was promoted acks nothing afterwards (row 36)", async (t) => {
+test("I28, row 36: a primary that stood still while its copy was promoted acks nothing afterwards", async (t) => {
   const cluster = await startCluster(t, { copies: { west: "probe: 100ms, timeout: 1s" } });
   const east = cluster.site("east");
   const west = cluster.site("west");
