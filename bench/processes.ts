@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import type { Readable } from "node:stream";
 import fs from "node:fs";
 import net from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -33,7 +34,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   const { name, isReady, signal } = options;
   const [program, ...argv] = options.command;
   const child = spawnQuietly(program, argv, signal);
-  const words = lastWords(child);
+  const words = lastWords(child.stdout, child.stderr);
   let failure: Error | undefined;
   child.on("error", (error) => (failure = error));
   const deadlineMs = performance.now() + startMsMax;
@@ -58,7 +59,7 @@ export async function runProgram(
   signal: AbortSignal,
 ): Promise<string> {
   const child = spawnQuietly(program, argv, signal);
-  const words = lastWords(child);
+  const words = lastWords(child.stderr);
   let printed = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (printed += text));
   const [code] = (await once(child, "close")) as [number | null];
@@ -94,10 +95,10 @@ async function stopChild(child: ChildProcess): Promise<void> {
 }
 
 /** The end of what a program has said, for when it fails. Reading also keeps its pipes from filling up. */
-function lastWords(child: ChildProcess): () => string {
+function lastWords(...streams: readonly Readable[]): () => string {
   let words = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding("utf8").on("data", (text: string) => {
+  for (const stream of streams) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
       words = (words + text).slice(-wordsBytesMax);
     });
   }

@@ -16,7 +16,7 @@ export type BatchResult = {
 };
 
 /** A batch that finds this many failures has shown enough. */
-const failuresMax = 20;
+const failuresMax = 40;
 const storiesShown = 1;
 const storyLinesShown = 60;
 

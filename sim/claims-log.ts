@@ -8,6 +8,7 @@ const rowsOfFault: Readonly<Record<FaultKind, readonly string[]>> = {
   power: ["row 2"],
   powerAll: ["row 3", "row 4"],
   crashPoint: ["row 18", "row 52"],
+  resyncCrash: ["row 11", "row 52"],
   pause: ["row 36", "row 37"],
   reset: ["row 22"],
   blackHole: ["row 23"],

@@ -183,13 +183,11 @@ function judgeRestart(clone: World, promises: Promises, crashes: Crashes, toTheE
     return;
   }
   clone.count("clones:restart judged");
-  judge(
-    clone,
-    line,
-    primary,
-    crashedClaim(promises.restart, crash, promises.tick),
-    crash === "kill" ? "I2" : "N1",
-  );
+  judge(clone, line, {
+    site: primary,
+    claim: crashedClaim(promises.restart, crash, promises.tick),
+    lostId: crash === "kill" ? "I2" : "N1",
+  });
   if (clone.failed() || !toTheEnd) return;
   clone.runFor(recoverUsMax, () => allSynchronized(clone));
   compareWholeCopies(clone, line);
@@ -207,34 +205,44 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   if (!clone.machine(site).started) return;
   // Time for the copy to find out that the primary does not answer.
   clone.runFor(5e6);
+  // A site that holds itself for the primary already is a branch, or the line's own heir: there is nothing to take over.
+  if (clone.status(clone.machine(site), line.group.name)?.role === "primary") return;
   let promoted: boolean | undefined;
-  promote(clone, clone.line(line.group.name), site, false, (ok) => (promoted = ok));
+  promote(clone, clone.line(line.group.name), { site, force: false }, (ok) => (promoted = ok));
   clone.runFor(recoverUsMax, () => promoted !== undefined);
   if (clone.failed()) return;
   if (promoted !== true) {
     // Refused for good reason where somebody holds a later generation, though it may never have served in it.
-    const outdated = line.sites.some((other) => generationAt(clone, line, other) > line.generation);
+    const outdated = line.sites.some((other) => hasOtherHistory(clone, line, other));
     if (copy.participant && !outdated)
       clone.report("I30", `${site} took part in every ack and cannot be promoted without force`);
     else clone.count("clones:takeover refused");
     return;
   }
   clone.count("clones:takeover judged");
-  judge(
-    clone,
-    line,
-    site,
-    crashedClaim(copy.claim, crash, promises.tick),
-    crash === "kill" ? "I3" : "N1",
-  );
+  judge(clone, line, {
+    site: site,
+    claim: crashedClaim(copy.claim, crash, promises.tick),
+    lostId: crash === "kill" ? "I3" : "N1",
+  });
 }
 
-function generationAt(clone: World, line: Line, site: string): number {
+/** The site holds a generation that the line does not know: a later one, or one of another branch. */
+function hasOtherHistory(clone: World, line: Line, site: string): boolean {
   const found = clone.inspector(site, line).record("current");
-  return found.kind === "found" ? (found.record.history.at(-1)?.counter ?? 0) : 0;
+  const last = found.kind === "found" ? found.record.history.at(-1) : undefined;
+  return last !== undefined && last.counter >= line.generation && last.id !== line.tenure;
 }
 
-function judge(clone: World, line: Line, site: string, claim: Claim, lostId: string): void {
+function judge(
+  clone: World,
+  line: Line,
+  {
+    site,
+    claim,
+    lostId,
+  }: { readonly site: string; readonly claim: Claim; readonly lostId: string },
+): void {
   const disk = clone.machine(site).disk.state;
   const image = viewImages({ disk, site, group: line.group, view: "current" });
   for (const finding of line.oracle.judge(image, claim)) {

@@ -1,6 +1,7 @@
 import type { IoFailure } from "#base/errors.ts";
 import type { File, Folder } from "#ports/file.ts";
-import { SimDisk, failure } from "./disk.ts";
+import { failure } from "./disk.ts";
+import type { SimDisk } from "./disk.ts";
 import { changeName, createFile, inodeAt, readInode, writeInode } from "./disk-state.ts";
 import type { DiskState, Inode, View } from "./disk-state.ts";
 import { missingPages } from "./pages.ts";

@@ -1,7 +1,8 @@
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { BlockDevice, Extent, ReadDone, WriteDone } from "#ports/block-device.ts";
-import { SimDisk, failure } from "./disk.ts";
+import { failure } from "./disk.ts";
+import type { SimDisk } from "./disk.ts";
 import { createFile, inodeAt, readInode, writeInode, zeroInode } from "./disk-state.ts";
 import type { Inode } from "./disk-state.ts";
 import { missingPages, pageAt, pageBytes } from "./pages.ts";
@@ -11,10 +12,12 @@ import { eventKind } from "./scheduler.ts";
 /** Sees every write to an image just before it is made. `chunks` is undefined for a range of zeros. */
 export type ImageWatcher = (
   process: Process,
-  volume: string,
-  offset: number,
-  lengthBytes: number,
-  chunks: readonly Uint8Array[] | undefined,
+  write: {
+    readonly volume: string;
+    readonly offset: number;
+    readonly lengthBytes: number;
+    readonly chunks: readonly Uint8Array[] | undefined;
+  },
 ) => void;
 
 type Range = { readonly offset: number; readonly length: number; readonly writes: boolean };
@@ -34,6 +37,7 @@ export const imagesPath = "images";
  * An image file as one process sees it. With `behaviour.imageUs` 0 everything but `sync` answers before the call returns;
  * otherwise each operation takes its time, and only those that overlap keep their order.
  */
+// oxlint-disable-next-line max-lines-per-function -- one closure per operation of the port, over the same few variables.
 export function openSimImage(options: {
   disk: SimDisk;
   process: Process;
@@ -72,7 +76,7 @@ export function openSimImage(options: {
     done: WriteDone<C>,
   ): void {
     if (!process.alive) return;
-    watch?.(process, volume, range.offset, range.length, chunks);
+    watch?.(process, { volume, offset: range.offset, lengthBytes: range.length, chunks });
     const effect = (): void => {
       if (chunks === undefined) zeroInode(disk.state, inode, range.offset, range.length);
       else writeInode(disk.state, inode, range.offset, chunks);
@@ -118,6 +122,7 @@ export function openSimImage(options: {
       const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
       change({ offset, length, writes: true }, chunks, context, done);
     },
+    // oxlint-disable-next-line max-params -- The port says so.
     zero<C>(
       offset: number,
       length: number,

@@ -1,3 +1,4 @@
+import type { EventRecord } from "#ports/events.ts";
 import type { CrashKind, Machine } from "./machine.ts";
 import type { StepWatcher } from "./disk.ts";
 import { keeps } from "./disk-state.ts";
@@ -31,6 +32,7 @@ export class Faults {
   heal(): void {
     const world = this.#world;
     this.#active = false;
+    world.eventWatchers.clear();
     for (const link of world.network.links()) {
       link.flips = 0;
       link.delayUs = world.swarm.network.delayUs;
@@ -69,6 +71,8 @@ export class Faults {
         return this.#crashAll();
       case "crashPoint":
         return this.#armCrashPoint();
+      case "resyncCrash":
+        return this.#armResyncCrash();
       case "pause":
         return this.#pauseOne();
       case "reset":
@@ -128,6 +132,23 @@ export class Faults {
       this.#restartLater(machine);
     };
     machine.disk.stepWatchers.add(watch);
+    return true;
+  }
+
+  /** In the midst of the next resync, where the copy has more in its page cache than on its platter. */
+  #armResyncCrash(): boolean {
+    const world = this.#world;
+    const watch = (event: EventRecord): void => {
+      if (event.to !== "resync" || event.copy === undefined) return;
+      world.eventWatchers.delete(watch);
+      const victim = this.#rng.chance(0.8) ? event.copy : this.#rng.pick(world.swarm.sites);
+      this.#later(this.#rng.logUniform(500, 60e3), () => {
+        const machine = world.machine(victim);
+        machine.crash(this.#drawCrash(this.#rng.chance(0.8) ? "power" : "kill"));
+        this.#restartLater(machine);
+      });
+    };
+    world.eventWatchers.add(watch);
     return true;
   }
 

@@ -107,7 +107,11 @@ function haveDiverged(world: World, line: Line, primary: string, copy: string): 
 /** The disk forgot acked writes, and no copy ever had a whole image: nobody can help but by starting anew. */
 function isBeyondRepair(world: World, line: Line, status: GroupStatus): boolean {
   const isFailed = status.volumes.some((volume) => volume.state === "failed");
-  return world.hadDiskErrors && isFailed && status.copies.every((copy) => copy.image !== "synchronized" && !line.of(copy.site).participant);
+  return (
+    world.hadDiskErrors &&
+    isFailed &&
+    status.copies.every((copy) => copy.image !== "synchronized" && !line.of(copy.site).participant)
+  );
 }
 
 /** Some site that holds itself for the primary waits for a strict copy, and that one for the operator's word. */
@@ -129,8 +133,8 @@ function help(world: World, line: Line): void {
     // Whoever carries the line is asked first; by force only when nobody else can.
     const { reign } = line.oracle;
     const heir = reign.number === 0 ? line.group.primary : reign.site;
-    promote(world, line, heir, false, (promoted) => {
-      if (!promoted) promote(world, line, heir, true, () => undefined);
+    promote(world, line, { site: heir, force: false }, (promoted) => {
+      if (!promoted) promote(world, line, { site: heir, force: true }, () => undefined);
     });
     return;
   }
@@ -156,8 +160,8 @@ function replacePrimary(world: World, line: Line, primary: string): void {
   world.count("situations:primary replaced");
   world.command(primary, { kind: "demote", group, dryRun: false }, () => {
     if (successor === undefined) return;
-    promote(world, line, successor, false, (promoted) => {
-      if (!promoted) promote(world, line, successor, true, () => undefined);
+    promote(world, line, { site: successor, force: false }, (promoted) => {
+      if (!promoted) promote(world, line, { site: successor, force: true }, () => undefined);
     });
   });
 }

@@ -23,7 +23,7 @@ export type Task = {
   readonly place: Place;
   readonly fua: boolean;
   /** What it does when the request has succeeded: the second write of a dependent pair. */
-  readonly then: HostAct | undefined;
+  readonly followedBy: HostAct | undefined;
   readonly invokedTick: number;
   readonly invokedUs: number;
   readonly record: WriteRecord | undefined;
@@ -86,7 +86,7 @@ export class Host {
 
   /** The process on the other end is gone: nobody will ever answer what it had. */
   connectionLost(process: Process): void {
-    for (const task of [...this.tasks]) if (task.process === process) this.#giveUp(task);
+    for (const task of this.tasks) if (task.process === process) this.#giveUp(task);
   }
 
   /** Sends the host to another site, as an operator's hook that moves an address would. */
@@ -101,10 +101,15 @@ export class Host {
     if (machine?.process === undefined) return;
     const kind = step.act === "fua" || step.act === "chain" ? "write" : step.act;
     this.requests += 1;
-    this.#submit(machine, machine.process, kind, step, {
-      fua: step.act === "fua",
-      then: undefined,
-    });
+    this.#submit(
+      machine,
+      machine.process,
+      { kind, place: step },
+      {
+        fua: step.act === "fua",
+        followedBy: undefined,
+      },
+    );
   }
 
   #think(): void {
@@ -133,18 +138,22 @@ export class Host {
     this.requests += 1;
     const place = this.#place(act, second);
     const kind = act === "fua" || act === "chain" ? "write" : act;
-    this.#submit(machine, machine.process, kind, place, {
-      fua: act === "fua",
-      then: act === "chain" ? "write" : undefined,
-    });
+    this.#submit(
+      machine,
+      machine.process,
+      { kind, place },
+      {
+        fua: act === "fua",
+        followedBy: act === "chain" ? "write" : undefined,
+      },
+    );
   }
 
   #submit(
     machine: Machine,
     process: Process,
-    kind: HostRequestKind,
-    place: Place,
-    more: { fua: boolean; then: HostAct | undefined },
+    { kind, place }: { kind: HostRequestKind; place: Place },
+    more: { fua: boolean; followedBy: HostAct | undefined },
   ): void {
     const { oracle } = this.#line;
     const volumeBytes = (this.#line.group.volumes[place.volume]?.bytes ?? 0) as number;
@@ -233,9 +242,9 @@ export class Host {
       const { volume, sector, sectors } = task.place;
       return `${task.kind}${task.fua ? " fua" : ""} ${task.record?.id ?? ""} (volume ${volume}, sectors ${sector}+${sectors}) at ${machine.name}: ${outcome}, lsn ${request.lsn}`;
     });
-    const { then } = task;
-    if (outcome === "ok" && then !== undefined && this.active) {
-      world.scheduler.after(20, undefined, eventKind.host, () => this.#act(then, true));
+    const { followedBy } = task;
+    if (outcome === "ok" && followedBy !== undefined && this.active) {
+      world.scheduler.after(20, undefined, eventKind.host, () => this.#act(followedBy, true));
     } else if (outcome === "gone") {
       this.#retryLater();
     } else {
@@ -303,7 +312,8 @@ export class Host {
     const world = this.#world;
     const { oracle, group } = this.#line;
     const write = held.kind === "write" ? oracle.writes[held.id] : undefined;
-    if (write === undefined || write.ackedTick < Infinity || write.life === oracle.reign.life) return;
+    if (write === undefined || write.ackedTick < Infinity || write.life === oracle.reign.life)
+      return;
     const status = world.status(world.machine(site), group.name);
     if (status === undefined) return;
     for (const checker of world.checkers) {

@@ -142,15 +142,15 @@ export class Line {
     };
   }
 
-  /** What must be found at a site that takes over. `torn`: its own status said that its image is being filled. */
-  takeoverClaim(site: string, torn: boolean): Claim {
+  /** What must be found at a site that takes over. `byForce`: nothing is asked but content that hosts wrote. */
+  takeoverClaim(site: string, byForce: boolean): Claim {
     const { bit, powerLostAt, missedFrom, mayHoldLost } = this.of(site);
     return {
       site: bit,
-      allAckedBefore: torn ? 0 : missedFrom,
+      allAckedBefore: byForce ? 0 : missedFrom,
       powerLostAt,
-      mayHoldLost: mayHoldLost || torn || missedFrom < Infinity,
-      cut: !torn && (powerLostAt < 0 || this.group.durability === "write"),
+      mayHoldLost: mayHoldLost || byForce || missedFrom < Infinity,
+      cut: !byForce && (powerLostAt < 0 || this.group.durability === "write"),
       asOf: Infinity,
     };
   }

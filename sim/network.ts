@@ -115,7 +115,7 @@ export class Network {
   /** Ends every connection between two sites as a device on the way would: both ends get a reset, bytes on the way are lost. */
   reset(first: string, second: string): number {
     let count = 0;
-    for (const connection of [...this.#open]) {
+    for (const connection of this.#open) {
       if (connection.link.source !== first || connection.link.target !== second) continue;
       count += 1;
       connection.tear();

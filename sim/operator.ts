@@ -83,7 +83,12 @@ export class Operator {
     this.#world.command(primary.name, { kind: "demote", group, dryRun: false }, (outcome) => {
       if (outcome?.ok !== true) return;
       this.#later(this.#rng.logUniform(1e3, 300e3), () =>
-        promote(this.#world, line, successor ?? primary.name, false, () => undefined),
+        promote(
+          this.#world,
+          line,
+          { site: successor ?? primary.name, force: false },
+          () => undefined,
+        ),
       );
     });
   }
@@ -97,7 +102,7 @@ export class Operator {
       this.#world.scheduler.after(downUs, undefined, eventKind.operator, () => primary.start());
     }
     this.#later(this.#rng.logUniform(1e3, 1500e3), () =>
-      promote(this.#world, line, copy, force, () => undefined),
+      promote(this.#world, line, { site: copy, force }, () => undefined),
     );
   }
 
@@ -110,7 +115,7 @@ export class Operator {
     this.#world.count("faults:blackHole");
     const timeoutMs = line.group.copies.get(copy)?.timeoutMs ?? 3_000;
     this.#later(timeoutMs * 1000 * this.#rng.logUniform(0.2, 2), () =>
-      promote(this.#world, line, copy, false, () => undefined),
+      promote(this.#world, line, { site: copy, force: false }, () => undefined),
     );
     const backUs = timeoutMs * 1000 * this.#rng.logUniform(0.5, 8);
     this.#world.scheduler.after(backUs, undefined, eventKind.operator, () => {
@@ -130,8 +135,7 @@ export class Operator {
 export function promote(
   world: World,
   line: Line,
-  site: string,
-  force: boolean,
+  { site, force }: { readonly site: string; readonly force: boolean },
   done: (promoted: boolean) => void,
 ): void {
   const group = line.group.name;
@@ -140,13 +144,13 @@ export function promote(
   const image =
     before === undefined || before.role === "primary" ? undefined : ownImage(before, site);
   if (image !== undefined) world.claimedImage.set(`${group}@${site}`, image);
-  if (force) world.forced.set(group, site);
+  if (force) world.forced.add(`${group}@${site}`);
   world.lossless.delete(`${group}@${site}`);
   world.command(site, { kind: "promote", group, force, dryRun: false }, (outcome) => {
     if (outcome?.ok === true && !force && (image === "synchronizing" || image === "out-of-sync")) {
       world.report("I30", `${site} was promoted without force though its image was ${image}`);
     }
-    if (outcome?.ok === false && force) world.forced.delete(group);
+    if (outcome?.ok === false && force) world.forced.delete(`${group}@${site}`);
     const lossless =
       outcome?.ok === true && outcome.plan.some((line) => /(^|; )nothing is lost/.test(line));
     if (lossless) world.lossless.add(`${group}@${site}`);

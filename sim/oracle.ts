@@ -348,7 +348,7 @@ export class Oracle {
       if (this.isLost(write, sector)) continue;
       const held = image.held(write.volume, sector);
       const candidates = this.candidates(write.volume, sector, held);
-      if (candidates.length === 0 || candidates.every((one) => this.isSurelyOlder(one, write))) {
+      if (candidates.every((one) => this.isSurelyOlder(one, write))) {
         return { sector, held };
       }
     }

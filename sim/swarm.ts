@@ -12,6 +12,7 @@ export const faultKinds = [
   "power",
   "powerAll",
   "crashPoint",
+  "resyncCrash",
   "pause",
   "reset",
   "blackHole",

@@ -62,12 +62,14 @@ export class World {
   /** Promises that were broken. The first ends the run. */
   readonly findings: Finding[] = [];
   readonly commands = new Set<PendingCommand>();
-  /** Sites at which an operator has forced a promotion that no reign has followed yet, by group. */
-  readonly forced = new Map<string, string>();
+  /** Sites at which an operator has forced a promotion that no reign has followed yet, by group and site. */
+  readonly forced = new Set<string>();
   /** Image states that sites claimed when an operator promoted them, by group and site. */
   readonly claimedImage = new Map<string, string>();
   /** Groups and sites whose promotion was answered with a plan that says that nothing is lost. */
   readonly lossless = new Set<string>();
+  /** Told of each event of a site as it happens. */
+  readonly eventWatchers = new Set<(event: EventRecord) => void>();
   /** Site starts that failed while their disk was misbehaving may fail; all others are findings. */
   expectStartFailures = false;
   /** A disk has failed some operation: what a site then said of itself may not have been on its disk. */
@@ -226,7 +228,7 @@ export class World {
     const { reign } = line.oracle;
     const name = machine.name;
     const key = `${line.group.name}@${name}`;
-    const forced = this.forced.get(line.group.name) === name;
+    const forced = this.forced.has(key);
     this.tell(
       name,
       () =>
@@ -234,13 +236,10 @@ export class World {
     );
     // A cloned world's oracle knows nothing: whoever made the clone judges it.
     if (reign.number === 0 || this.#cloned) return;
-    const torn =
-      this.claimedImage.get(key) === "synchronizing" ||
-      this.claimedImage.get(key) === "out-of-sync";
     if (!restart && line.diverged.delete(name)) this.count("situations:branch chosen");
     // Where the operator has chosen a branch, what it acked by itself is the line from now on.
     if (!restart) line.oracle.adoptBranch(name, machine.process?.life ?? -1);
-    const claim = restart ? line.restartClaim(name) : line.takeoverClaim(name, torn && forced);
+    const claim = restart ? line.restartClaim(name) : line.takeoverClaim(name, forced);
     this.count(
       restart
         ? "situations:restart judged"
@@ -260,7 +259,7 @@ export class World {
     // Both sides have acked what the other lacks.
     const isSurplus = !restart && line.of(name).missedAck && reign.site !== name;
     if (isSurplus && this.#lacksAcked(line, name, claim)) line.diverged.add(reign.site);
-    this.forced.delete(line.group.name);
+    this.forced.delete(key);
     this.claimedImage.delete(key);
   }
 
@@ -338,8 +337,7 @@ export class World {
         onThrow: (machine, error) => this.#onThrow(machine, error),
         onStarted: (machine, failure) => this.#onStarted(machine, failure),
         onDown: (machine, process, crash) => this.#onDown(machine, process, crash),
-        onImageWrite: (process, volume, offset, lengthBytes, chunks) =>
-          this.#onImageWrite(process, { volume, offset, lengthBytes, chunks }),
+        onImageWrite: (process, write) => this.#onImageWrite(process, write),
         trace: options.story.told
           ? (machine) => ({ line: (fields) => this.#onTrace(machine, fields) })
           : undefined,
@@ -357,6 +355,7 @@ export class World {
     this.count(`events:${event.kind}${event.to === undefined ? "" : ` ${event.to}`}`);
     this.#stirred.add(machine);
     for (const checker of this.checkers) checker.onEvent?.(machine, event);
+    for (const watch of this.eventWatchers) watch(event);
     // A change of state opens short windows in which much can go wrong: samples by the clock alone would miss them.
     if (event.copy !== undefined && this.#checkRng.chance(0.5)) this.sampleSoon();
   }

@@ -15,6 +15,9 @@ export function honestyChecker(world: World): Checker {
 
   function judgeCopy(line: Line, copy: CopyStatus): void {
     const { oracle } = line;
+    // Somebody else has been promoted, and feeds it already: the primary of the line is about to hear of it.
+    const record = world.inspector(copy.site, line).record("current");
+    if (record.kind === "found" && record.record.history.at(-1)?.id !== line.tenure) return;
     // It has lost what was not synced, and the primary may still be about to notice.
     if (copy.state === "synchronized" && line.of(copy.site).powerLostAt >= 0) return;
     const image = world.imagesOf(copy.site, line);

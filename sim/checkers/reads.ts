@@ -15,7 +15,8 @@ export function readChecker(world: World): Checker {
         world.count("checks:N2");
         const held = world.imagesOf(copy.site, line).held(write.volume, sector);
         const candidates = line.oracle.candidates(write.volume, sector, held);
-        if (candidates.some((one) => one === write || !line.oracle.isSurelyOlder(one, write))) continue;
+        if (candidates.some((one) => one === write || !line.oracle.isSurelyOlder(one, write)))
+          continue;
         world.report(
           "N2",
           `a read shows ${describe(write)}, never answered, while ${copy.site} (${copy.state}) ` +

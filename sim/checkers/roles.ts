@@ -8,6 +8,7 @@ import type { World } from "../world.ts";
  * Who may act (I28, I29, N4): one site acks in a generation; nobody goes back to a lower one; nothing of a generation
  * that was given up reaches a site that knows of a newer one; diverged data is not overwritten by itself.
  */
+// oxlint-disable-next-line max-lines-per-function -- what a checker remembers stays with the hooks that use it.
 export function roleChecker(world: World): Checker {
   const ackers = new Map<string, string>();
   /** Ids of generations, by the life of the process that serves and the counter. */
@@ -70,9 +71,8 @@ export function roleChecker(world: World): Checker {
     },
     onStatus(machine, line, status) {
       const key = `${line.group.name} ${machine.name}`;
-      // A copy shows the generation that it is about to record; only who acts in one must have it on its disk.
-      if (status.role !== "primary") return;
       const before = generations.get(key) ?? 0;
+      // Whoever acts in a generation must have it on its disk; a copy shows the one that it is about to record.
       // A site whose record could not be written says so, and what it then says of its generation is of no account.
       if (status.generation < before && !world.hadDiskErrors) {
         world.report(
@@ -80,12 +80,16 @@ export function roleChecker(world: World): Checker {
           `${machine.name} went back from generation ${before} to ${status.generation}`,
         );
       }
-      generations.set(key, status.generation);
+      if (status.role === "primary") generations.set(key, status.generation);
     },
     onImageWrite(write) {
       const { line, machine, life } = write;
       if (line.oracle.reign.number === 0) return;
-      if (line.diverged.has(machine.name) && life !== line.oracle.reign.life && hasSeenLine(write)) {
+      if (
+        line.diverged.has(machine.name) &&
+        life !== line.oracle.reign.life &&
+        hasSeenLine(write)
+      ) {
         const status = world.status(machine, line.group.name);
         world.count("checks:I29");
         if (status !== undefined && status.role !== "primary") {

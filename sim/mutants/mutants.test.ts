@@ -14,7 +14,15 @@ for (const mutant of mutants) {
 }
 
 test("a bug that fits nowhere, or in two places, is refused", () => {
-  const mutant = { ...mutants[0], name: "x", file: "y", find: "a", replace: "b", ids: [], note: "" };
+  const mutant = {
+    ...mutants[0],
+    name: "x",
+    file: "y",
+    find: "a",
+    replace: "b",
+    ids: [],
+    note: "",
+  };
   assert.throws(() => patched(mutant, "xyz"), /occurs 0 times/);
   assert.throws(() => patched(mutant, "aa"), /occurs 2 times/);
 });
@@ -24,5 +32,8 @@ test("every invariant that the simulator checks is tripped by a planted bug", ()
     .map((number) => `I${number}`)
     .concat([1, 2, 3, 4, 5, 6, 7, 8].map((number) => `N${number}`));
   const tripped = new Set(mutants.flatMap(({ ids }) => ids));
-  assert.deepEqual(wanted.filter((id) => !tripped.has(id)), []);
+  assert.deepEqual(
+    wanted.filter((id) => !tripped.has(id)),
+    [],
+  );
 });

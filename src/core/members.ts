@@ -200,6 +200,7 @@ export function acked(
   while (member.ackedSequence < sequence) {
     const item = shift(member.outstanding);
     if (item === undefined) return;
+    member.progressMs = primary.nowMs;
     member.ackedSequence += 1;
     member.outstandingBytes -= item.length;
     switch (item.kind) {

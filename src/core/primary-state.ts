@@ -157,6 +157,8 @@ export type Member = {
   flushTicket: number;
   /** Since when we wait for the member's next word, while `opening` or `joining`. */
   stageAtMs: number;
+  /** When an ACK last took something off what is outstanding. */
+  progressMs: number;
   /** Flush rounds of a strict member that wait until it is synchronized. */
   readonly flushWaits: FlushRound[];
   /** Requests that wait for the durable record that we go on without this member. */
@@ -420,6 +422,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     flushes: new Map(),
     flushTicket: 0,
     stageAtMs: 0,
+    progressMs: 0,
     flushWaits: [],
     fracturing: undefined,
     lostWhileSuspended: [],

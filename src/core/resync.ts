@@ -25,7 +25,8 @@ import type { RegionMap } from "./region-map.ts";
 //
 // A first sync copies. Every other resync sends hashes first, since most of what is marked only might differ.
 
-const syncEveryBytes = 64 * limits.resyncChunkBytes;
+/** What a lost session costs at most to be compared again. */
+const syncEveryBytes = 16 * limits.resyncChunkBytes;
 
 /** Begins a resync, goes on with it, or, when nothing is dirty any more, lets the member join. */
 export function startResync(primary: Primary, member: Member, out: PrimaryEffect[]): void {

@@ -34,6 +34,8 @@ function oldestQuestionMs(primary: Primary, member: Member): number {
     oldestMs = Math.min(oldestMs, flush.atMs);
     break; // A map keeps the order of insertion: the first is the oldest.
   }
+  // Over a narrow link a window of regions takes its time: while ACKs come, no host waits for this member, and it is not lost.
+  if (member.stage === "resync") return Math.max(oldestMs, member.progressMs);
   const isAsked = member.stage === "opening" || member.stage === "joining";
   return isAsked ? Math.min(oldestMs, member.stageAtMs) : oldestMs;
 }

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type NbdServer, startNbdServer } from "#io/nbd-server.ts";
+import { ReceivedMemory } from "#io/received-memory.ts";
 import type { EventRecord } from "#ports/events.ts";
 import type { HostVolume } from "#ports/host-request.ts";
 import { createMemoryExports, type MemoryExports } from "./memory-exports.ts";
@@ -35,6 +36,7 @@ export async function startNbdBench(
   const server = await startNbdServer({
     addresses: [`unix:${socket}`, "127.0.0.1:0"],
     exports,
+    memory: new ReceivedMemory(),
     events: { emit: (event) => events.push(event) },
     onError: (error) => errors.push(error.message),
   });

@@ -70,6 +70,20 @@ test("NBD: payload is never copied: its pieces lie in the chunks that were recei
   assert.ok(decoder.payload.every((piece) => piece.buffer === wire.buffer));
 });
 
+test("NBD: a chunk that ends with a payload is let go, so that its memory may be given back", () => {
+  const decoder = createRequestDecoder();
+  const data = new Uint8Array(65_536);
+  const wire = encode({ flags: 0, type: command.write, cookie: 1n, offset: 0, data });
+  const header = wire.subarray(0, wire.length - data.length);
+  pushRequests(decoder, header);
+  assert.equal(nextRequest(decoder), "more");
+  pushRequests(decoder, data);
+  assert.equal(nextRequest(decoder), "request");
+  data.buffer.transfer(0);
+  pushRequests(decoder, header);
+  assert.equal(nextRequest(decoder), "more");
+});
+
 test("row 56: a write sent byte by byte is gathered into few pieces", () => {
   const decoder = createRequestDecoder();
   const data = Uint8Array.from({ length: 100_000 }, (_, index) => index % 251);

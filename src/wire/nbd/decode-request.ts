@@ -136,9 +136,10 @@ function takePayload(decoder: RequestDecoder): boolean {
   if (taken > 0 && !decoder.dropping) keepPiece(decoder, chunk.subarray(at, at + taken));
   decoder.at = at + taken;
   decoder.payloadLeft -= taken;
-  if (decoder.payloadLeft === 0) return true;
-  letGo(decoder);
-  return false;
+  const isWhole = decoder.payloadLeft === 0;
+  // Whoever answers the request may give the chunk's memory back: it must not be ours any more.
+  if (!isWhole || isUsedUp(decoder)) letGo(decoder);
+  return isWhole;
 }
 
 /** A used-up chunk must not be kept alive by an idle connection. */
