@@ -46,6 +46,9 @@ type Parts = {
   readonly groups: Map<string, Group>;
   readonly dropListeners: ((group: string) => void)[];
   isStopped: boolean;
+  /** Groups are still being opened: a stop waits for that. */
+  isStarting: boolean;
+  readonly afterStart: (() => void)[];
 };
 
 export function createSite(options: SiteOptions): Site {
@@ -85,6 +88,8 @@ export function createSite(options: SiteOptions): Site {
     groups,
     dropListeners: [],
     isStopped: false,
+    isStarting: false,
+    afterStart: [],
   };
   return {
     start: (done) => startSite(parts, done),
@@ -104,16 +109,21 @@ export function createSite(options: SiteOptions): Site {
     stop(done) {
       parts.isStopped = true;
       inquiries.stop();
-      let missing = groups.size;
-      if (missing === 0) return done();
-      for (const group of groups.values()) {
-        stopGroup(group, () => {
-          missing -= 1;
-          if (missing === 0) done();
-        });
-      }
+      if (parts.isStarting) parts.afterStart.push(() => stopGroups(groups, done));
+      else stopGroups(groups, done);
     },
   };
+}
+
+function stopGroups(groups: ReadonlyMap<string, Group>, done: () => void): void {
+  let missing = groups.size;
+  if (missing === 0) return done();
+  for (const group of groups.values()) {
+    stopGroup(group, () => {
+      missing -= 1;
+      if (missing === 0) done();
+    });
+  }
 }
 
 /** Whether a site has a part in a group. */
@@ -156,9 +166,13 @@ function startSite(parts: Parts, done: (failure: string | undefined) => void): v
   const own = [...config.groups.values()].filter((group) => holds(group, name));
   let missing = own.length;
   let failure: string | undefined;
+  parts.isStarting = true;
   const finish = (): void => {
+    parts.isStarting = false;
+    if (parts.isStopped) failure ??= "stopped while it was starting";
     if (failure === undefined) parts.inquiries.start();
     done(failure);
+    for (const waiter of parts.afterStart.splice(0)) waiter();
   };
   if (missing === 0) return finish();
   for (const group of own) {
