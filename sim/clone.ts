@@ -128,7 +128,7 @@ function capture(world: World, number: number, where: string): Snapshot {
       takeovers: new Map(
         copies.map((site) => [
           site,
-          { claim: line.takeoverClaim(site, false), participant: line.of(site).participant },
+          { claim: line.takeoverClaim(site, false), participant: world.takesPart(site, line) },
         ]),
       ),
     };

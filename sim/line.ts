@@ -14,6 +14,8 @@ export type SiteKnowledge = {
   missedAck: boolean;
   /** Tick of its last loss of power since it last had everything; -1 for none. */
   powerLostAt: number;
+  /** Tick at which it last recorded that it has everything. */
+  wholeAt: number;
   /** It may hold writes that the line has lost or given up since. */
   mayHoldLost: boolean;
 };
@@ -48,6 +50,7 @@ export class Line {
           missedFrom: place === 0 ? Infinity : 0,
           missedAck: false,
           powerLostAt: -1,
+          wholeAt: -1,
           mayHoldLost: place > 0,
         },
       ]),
@@ -69,7 +72,7 @@ export class Line {
       if (whole && !known.participant) {
         known.missedFrom = Infinity;
         known.missedAck = false;
-        known.powerLostAt = -1;
+        if (known.powerLostAt < known.wholeAt) known.powerLostAt = -1;
         known.mayHoldLost = false;
         this.oracle.joined(this.of(primary).bit, known.bit);
         joined.push(copy.site);
@@ -77,6 +80,13 @@ export class Line {
       known.participant = whole;
     }
     return joined;
+  }
+
+  /** The same of a primary that does not serve: whoever becomes whole before it does, counts when it serves. */
+  observeAbsent(status: GroupStatus): void {
+    for (const copy of status.copies) {
+      if (copy.state !== "synchronized") this.of(copy.site).participant = false;
+    }
   }
 
   /** Bits of the sites that take part in an ack of this primary now. */
@@ -108,6 +118,11 @@ export class Line {
       const forgot = site !== primary && known.powerLostAt >= 0;
       if (isAlone || forgot) known.missedFrom = Math.min(known.missedFrom, write.ackedTick);
     }
+  }
+
+  /** The site has recorded that its image is whole: what it loses by a later loss of power is another loss. */
+  noteWhole(site: string): void {
+    this.of(site).wholeAt = this.oracle.next();
   }
 
   powerLost(site: string): void {

@@ -1,4 +1,3 @@
-import type { GroupStatus } from "#site/api.ts";
 import type { Line } from "./line.ts";
 import type { Machine } from "./machine.ts";
 import type { Prng } from "./prng.ts";
@@ -131,7 +130,7 @@ export class Operator {
   }
 }
 
-/** Promotes a site, remembering what it claimed of its image before: I30 is judged by that. */
+/** Promotes a site. I30 is judged by what it claimed of its image when it decided. */
 export function promote(
   world: World,
   line: Line,
@@ -140,13 +139,11 @@ export function promote(
 ): void {
   const group = line.group.name;
   const machine = world.machine(site);
-  const before = world.status(machine, group);
-  const image =
-    before === undefined || before.role === "primary" ? undefined : ownImage(before, site);
-  if (image !== undefined) world.claimedImage.set(`${group}@${site}`, image);
+  world.claimedImage.delete(`${group}@${site}`);
   if (force) world.forced.add(`${group}@${site}`);
   world.lossless.delete(`${group}@${site}`);
   world.command(site, { kind: "promote", group, force, dryRun: false }, (outcome) => {
+    const image = world.claimedImage.get(`${group}@${site}`);
     if (outcome?.ok === true && !force && (image === "synchronizing" || image === "out-of-sync")) {
       world.report("I30", `${site} was promoted without force though its image was ${image}`);
     }
@@ -161,11 +158,6 @@ export function promote(
     }
     done(outcome?.ok === true);
   });
-}
-
-/** What a site that is not the primary says of its own image. */
-export function ownImage(status: GroupStatus, site: string): string | undefined {
-  return status.copies.find((copy) => copy.site === site)?.image;
 }
 
 /** The site that serves the line now, or any that holds itself for the primary. */

@@ -308,14 +308,18 @@ export class Oracle {
 
   /**
    * The operator has chosen a site that went on by itself: what it acked off the line counts from now on, and what the line
-   * had instead is given up.
+   * had instead is given up. False when the site made none since.
    */
-  adoptBranch(site: string, life: number): void {
+  adoptBranch(site: string, life: number): boolean {
+    let found = false;
     for (const write of this.writes) {
       if (write?.site !== site) continue;
       // What the new reign itself has not answered yet is not of the branch.
-      if (write.life !== life || write.ackedTick < Infinity) this.#join(write);
+      if (write.life === life && write.ackedTick === Infinity) continue;
+      found ||= write.reign < 0;
+      this.#join(write);
     }
+    return found;
   }
 
   /** Whether a host's read, invoked at a tick and answered now, may show this. */

@@ -64,7 +64,7 @@ export class World {
   readonly commands = new Set<PendingCommand>();
   /** Sites at which an operator has forced a promotion that no reign has followed yet, by group and site. */
   readonly forced = new Set<string>();
-  /** Image states that sites claimed when an operator promoted them, by group and site. */
+  /** Image states that sites claimed when they decided to be promoted, by group and site. */
   readonly claimedImage = new Map<string, string>();
   /** Groups and sites whose promotion was answered with a plan that says that nothing is lost. */
   readonly lossless = new Set<string>();
@@ -187,8 +187,9 @@ export class World {
     for (const line of this.lines.values()) {
       const status = this.status(machine, line.group.name);
       if (status === undefined || machine.process === undefined) continue;
-      if (status.serving && status.role === "primary")
+      if (status.role === "primary" && status.serving)
         this.noteServing(machine, machine.process, line, status);
+      else if (status.role === "primary") this.noteWaiting(machine, line, status);
       for (const checker of this.checkers) checker.onStatus?.(machine, line, status);
     }
   }
@@ -217,6 +218,22 @@ export class World {
     for (const copy of line.observe(machine.name, status)) this.#noteJoined(line, copy);
   }
 
+  /** A primary that answers nobody yet, or nobody any more, still says who does not take part. */
+  noteWaiting(machine: Machine, line: Line, status: GroupStatus): void {
+    const { reign } = line.oracle;
+    if (reign.site === machine.name && this.tenureOf(machine, line, status) === line.tenure)
+      line.observeAbsent(status);
+  }
+
+  /** Whether a site takes part in every ack, as far as anybody can know who asks its primary now, or asked it last. */
+  takesPart(site: string, line: Line): boolean {
+    const primary = this.machines.get(line.oracle.reign.site);
+    if (primary === undefined || !primary.isUp()) return line.of(site).participant;
+    const status = this.status(primary, line.group.name);
+    const copy = status?.copies.find((candidate) => candidate.site === site);
+    return line.of(site).participant && copy?.state === "synchronized";
+  }
+
   /** The id of the generation that a site's own record names, or the bare counter where it keeps no record. */
   tenureOf(machine: Machine, line: Line, status: GroupStatus): string {
     const found = this.inspector(machine.name, line).record("current");
@@ -238,7 +255,8 @@ export class World {
     if (reign.number === 0 || this.#cloned) return;
     if (!restart && line.diverged.delete(name)) this.count("situations:branch chosen");
     // Where the operator has chosen a branch, what it acked by itself is the line from now on.
-    if (!restart) line.oracle.adoptBranch(name, machine.process?.life ?? -1);
+    const isBranch =
+      !restart && line.oracle.adoptBranch(name, machine.process?.life ?? -1);
     const claim = restart ? line.restartClaim(name) : line.takeoverClaim(name, forced);
     this.count(
       restart
@@ -247,7 +265,8 @@ export class World {
           ? "situations:forced takeover judged"
           : "situations:takeover judged",
     );
-    const findings = line.oracle.judge(this.imagesOf(name, line), claim);
+    const judged = isBranch ? { ...claim, cut: false } : claim;
+    const findings = line.oracle.judge(this.imagesOf(name, line), judged);
     const lostId = claim.powerLostAt >= 0 ? "N1" : restart ? "I2" : "I3";
     for (const finding of findings) {
       this.report(
@@ -260,7 +279,6 @@ export class World {
     const isSurplus = !restart && line.of(name).missedAck && reign.site !== name;
     if (isSurplus && this.#lacksAcked(line, name, claim)) line.diverged.add(reign.site);
     this.forced.delete(key);
-    this.claimedImage.delete(key);
   }
 
   #lacksAcked(line: Line, site: string, claim: Claim): boolean {
@@ -354,10 +372,23 @@ export class World {
     });
     this.count(`events:${event.kind}${event.to === undefined ? "" : ` ${event.to}`}`);
     this.#stirred.add(machine);
+    this.#noteClaims(machine, event);
     for (const checker of this.checkers) checker.onEvent?.(machine, event);
     for (const watch of this.eventWatchers) watch(event);
     // A change of state opens short windows in which much can go wrong: samples by the clock alone would miss them.
     if (event.copy !== undefined && this.#checkRng.chance(0.5)) this.sampleSoon();
+  }
+
+  // What only the moment of an event tells: a resync may end while a site asks around before its promotion, and a copy
+  // that records that it is whole may lose its power before the primary hears of it.
+  #noteClaims(machine: Machine, event: EventRecord): void {
+    if (event.kind === "promote") {
+      const copies = this.status(machine, event.group)?.copies ?? [];
+      const image = copies.find((copy) => copy.site === machine.name)?.image;
+      if (image !== undefined) this.claimedImage.set(`${event.group}@${machine.name}`, image);
+    }
+    if (event.kind === "image" && event.to === "synchronized")
+      this.lines.get(event.group)?.noteWhole(machine.name);
   }
 
   #onThrow(machine: Machine, error: unknown): void {

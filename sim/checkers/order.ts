@@ -33,7 +33,8 @@ export function orderChecker(world: World): Checker {
       if (twin !== undefined)
         world.report("I8", `${describe(write)} and ${describe(twin)} share an LSN`);
       byLsn.set(key, write);
-      const reignKey = `${group} ${write.reign}`;
+      // Off the line each process goes its own way.
+      const reignKey = `${group} ${write.reign < 0 ? `branch of ${write.life}` : write.reign}`;
       const newest = newestAcked.get(reignKey);
       if (
         newest !== undefined &&

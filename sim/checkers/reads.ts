@@ -12,6 +12,8 @@ export function readChecker(world: World): Checker {
     onUnansweredSeen(write, sector, status, line) {
       for (const copy of status.copies) {
         if (copy.state !== "resync" && copy.state !== "synchronized") continue;
+        // It has lost its power, and with it what no sync had covered: it can be promoted by force at most.
+        if (line.of(copy.site).powerLostAt >= 0) continue;
         world.count("checks:N2");
         const held = world.imagesOf(copy.site, line).held(write.volume, sector);
         const candidates = line.oracle.candidates(write.volume, sector, held);

@@ -18,9 +18,9 @@ export function plant(mutant: Mutant): void {
     load(address, context, nextLoad) {
       const loaded = nextLoad(address, context);
       if (address !== url) return loaded;
-      const text = String(
-        loaded.source instanceof Uint8Array ? Buffer.from(loaded.source) : loaded.source,
-      );
+      const { source } = loaded;
+      if (source === undefined || source === null) throw new Error(`${address} came without text`);
+      const text = typeof source === "string" ? source : new TextDecoder().decode(source as Uint8Array);
       return { ...loaded, source: patched(mutant, text) };
     },
   });

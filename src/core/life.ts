@@ -8,7 +8,7 @@ import { isFed, mustHave } from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import { closeGranules, orOpenInto } from "./open-map.ts";
 import { reserve } from "./order.ts";
-import type { Member, Primary, PrimaryEffect, RecordAction } from "./primary-state.ts";
+import type { EndedEffect, Member, Primary, PrimaryEffect, RecordAction } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { copyOf } from "./region-map.ts";
 import { refuseReplies, releaseReplies, reply } from "./replies.ts";
@@ -166,7 +166,9 @@ export function checkDrained(primary: Primary, out: PrimaryEffect[]): void {
   ) {
     draining.phase = "record";
     for (const volume of primary.volumes) {
-      if (volume.state === "ok") closeGranules(primary, volume, primary.nextLsn, out);
+      // What was not resolved since the start (U24) stays open, for whoever is primary here next.
+      if (volume.state === "ok" && volume.unresolved === undefined)
+        closeGranules(primary, volume, primary.nextLsn, out);
     }
     endOnRecord(primary, draining.next, out);
   }
@@ -226,7 +228,6 @@ function endNow(primary: Primary, why: string, out: PrimaryEffect[]): void {
   refuseReplies(primary, out);
   primary.suspended = false;
   for (const request of everyRequest(primary)) reply(primary, request, "gone", out);
-  primary.writing.clear();
   primary.gathering = undefined;
   primary.opening = undefined;
   for (const member of primary.members) {
@@ -237,10 +238,21 @@ function endNow(primary: Primary, why: string, out: PrimaryEffect[]): void {
   }
 }
 
-// Wherever a request may wait, once each. The image writes under way are answered too: their hosts learn nothing of
-// them.
+/**
+ * An image write that was under way when the primary ended. Its host is answered only now: before, it could have put
+ * other bytes into the memory that was being written.
+ */
+export function lateImageDone(primary: Primary, request: HostRequest, out: PrimaryEffect[]): void {
+  if (!primary.writing.delete(request)) return;
+  reply(primary, request, "gone", out);
+  if (primary.writing.size > 0 || primary.endsAs === undefined) return;
+  out.push(primary.endsAs);
+  primary.endsAs = undefined;
+}
+
+// Wherever a request may wait, once each, but for the image writes under way (`lateImageDone`).
 function everyRequest(primary: Primary): Set<HostRequest> {
-  const all = new Set<HostRequest>(primary.writing);
+  const all = new Set<HostRequest>();
   const addAll = (requests: readonly HostRequest[]): void => {
     for (const request of requests) all.add(request);
   };
@@ -263,6 +275,7 @@ function everyRequest(primary: Primary): Set<HostRequest> {
   }
   for (const { action } of primary.recordActions)
     if (action.kind === "failWrite") all.add(action.request);
+  for (const request of primary.writing) all.delete(request);
   return all;
 }
 
@@ -280,10 +293,16 @@ export function lifeEvent(primary: Primary, action: LifeAction, out: PrimaryEffe
         primary.stage = "ended";
         out.push({ kind: "dropExports" });
       }
-      out.push({
+      return end(primary, {
         kind: "ended",
         how: action.kind,
         why: action.kind === "demoted" ? action.why : "stopped",
-      });
+      }, out);
   }
+}
+
+// The next role must not find writes of this one under way in the image.
+function end(primary: Primary, effect: EndedEffect, out: PrimaryEffect[]): void {
+  if (primary.writing.size === 0) out.push(effect);
+  else primary.endsAs = effect;
 }

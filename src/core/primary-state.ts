@@ -59,6 +59,8 @@ export type Primary = {
   recheckResolved: boolean;
   /** What follows `draining`. */
   drain: { readonly next: "demote" | "stop"; phase: "requests" | "sync" | "record" } | undefined;
+  /** The machine has ended, and says so once the image writes under way have answered. */
+  endsAs: EndedEffect | undefined;
 };
 
 /**
@@ -399,12 +401,14 @@ export type PrimaryEffect =
   /** The group is no longer served here: fronts drop its connections. */
   | { readonly kind: "dropExports" }
   | { readonly kind: "served" }
-  /** The machine has ended: `demoted` goes on as a secondary. */
-  | {
-      readonly kind: "ended";
-      readonly how: "demoted" | "stopped" | "failed";
-      readonly why: string;
-    };
+  | EndedEffect;
+
+/** The machine has ended: `demoted` goes on as a secondary. */
+export type EndedEffect = {
+  readonly kind: "ended";
+  readonly how: "demoted" | "stopped" | "failed";
+  readonly why: string;
+};
 
 export function createMember(index: number, policy: MemberPolicy, record: MemberRecord): Member {
   return {

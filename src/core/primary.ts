@@ -10,6 +10,7 @@ import { legDone } from "./legs.ts";
 import {
   beginDrain,
   checkDrained,
+  lateImageDone,
   lifeEvent,
   maybeServe,
   outranked,
@@ -102,6 +103,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     awakeSinceMs: nowMs,
     heldReplies: [],
     drain: undefined,
+    endsAs: undefined,
     recheckHeld: false,
     recheckResolved: false,
   };
@@ -143,7 +145,10 @@ function createVolume(
 
 /** Moves the machine by one event. Effects are appended to `out`, to be performed in order. */
 export function step(primary: Primary, event: PrimaryEvent, out: PrimaryEffect[]): void {
-  // An ended machine refuses what hosts still ask, and hears of its last record; everything else came too late.
+  // An ended machine refuses what hosts still ask, and hears of its last record and of the image writes that were under
+  // way; everything else came too late.
+  if (primary.stage === "ended" && event.kind === "imageDone")
+    return lateImageDone(primary, event.request, out);
   if (primary.stage === "ended" && event.kind !== "request" && event.kind !== "recorded") return;
   if (event.kind === "request") {
     arrive(primary, event.request, out);

@@ -94,13 +94,14 @@ function synchronizedLines(facts: PromotionFacts): string[] {
 }
 
 function consistentPlan(facts: PromotionFacts, lines: readonly string[]): PromotionPlan {
-  const { record, primary, primaryState } = facts;
+  const { record, primary } = facts;
   // A primary that was demoted here or there handed over a finished image; nobody wrote since, as far as anyone knows.
   if (record.toldOfFracture === undefined) {
-    const isSure = primaryState === "demoted" && facts.silentSites.length === 0;
     const silent = facts.silentSites.join(", ");
     const doubt = `whether another site was promoted since is unknown (no answer: ${silent})`;
-    return go([...lines, isSure || silent === "" ? "nothing is lost" : doubt]);
+    // What an earlier promotion gave up is not said again: nobody here knows how much that was.
+    const kept = `everything acked in generation ${nextCounter(record) - 1} is here`;
+    return go([...lines, silent === "" ? kept : doubt]);
   }
   const { lsn, why } = record.toldOfFracture;
   const missing = Math.max(0, facts.primaryLsn - facts.appliedLsn);
