@@ -28,6 +28,8 @@ export type Inode = {
   unsynced: UnsyncedWrite[];
   /** A failed sync has left pages that look clean and are not on the platter. */
   isStale: boolean;
+  /** A sync has failed that nobody was there to hear of: the kernel tells the next one. */
+  isUnreported: boolean;
   /** Grows with every change of `current`, and of `durable`: lets a checker keep what it parsed. */
   version: number;
   durableVersion: number;
@@ -106,6 +108,7 @@ export function createFile(disk: DiskState, folder: FolderState, name: string): 
     durableBytes: 0,
     unsynced: [],
     isStale: false,
+    isUnreported: false,
     version: 0,
     durableVersion: 0,
   };

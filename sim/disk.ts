@@ -126,7 +126,15 @@ export class SimDisk {
   syncFile(process: Process, inode: Inode, done: (failure: IoFailure | undefined) => void): void {
     this.#sync(process, "sync", done, {
       apply: (seq) => syncInode(inode, seq),
-      drop: (seq) => forgetUnsynced(inode, seq),
+      drop: (seq, isHeard) => {
+        forgetUnsynced(inode, seq);
+        if (!isHeard) inode.isUnreported = true;
+      },
+      isLate: () => {
+        const was = inode.isUnreported;
+        inode.isUnreported = false;
+        return was;
+      },
     });
   }
 
@@ -138,6 +146,7 @@ export class SimDisk {
     this.#sync(process, "folderSync", done, {
       apply: (seq) => syncFolder(folder, seq),
       drop: () => undefined,
+      isLate: () => false,
     });
   }
 
@@ -147,19 +156,20 @@ export class SimDisk {
     process: Process,
     kind: StepKind,
     done: (failure: IoFailure | undefined) => void,
-    effect: { apply: (seq: number) => void; drop: (seq: number) => void },
+    effect: SyncEffect,
   ): void {
     if (!process.alive) return;
     const covered = this.state.seq;
     const fails = this.#takeSyncFailure();
+    const isLate = effect.isLate();
     this.syncsInFlight += 1;
     this.scheduler.after(this.#syncDelayUs(), this.boot, eventKind.diskSync, () => {
       this.syncsInFlight -= 1;
-      if (fails) effect.drop(covered);
+      if (fails) effect.drop(covered, process.alive);
       else if (process.alive) this.step(process, kind, () => effect.apply(covered));
       else effect.apply(covered);
       this.scheduler.after(0, process, eventKind.diskDone, () =>
-        done(fails ? failure("EIO", `${this.site}: the disk failed a sync`) : undefined),
+        done(fails || isLate ? failure("EIO", `${this.site}: the disk failed a sync`) : undefined),
       );
     });
   }
@@ -177,6 +187,14 @@ export class SimDisk {
     return stall + behaviour.syncUs * (0.3 + this.rng.exponential(0.7));
   }
 }
+
+type SyncEffect = {
+  readonly apply: (seq: number) => void;
+  /** The sync has failed; `isHeard` when its process is there to be told. */
+  readonly drop: (seq: number, isHeard: boolean) => void;
+  /** An earlier failure that nobody heard of: this sync tells it. */
+  readonly isLate: () => boolean;
+};
 
 export function failure(code: string, message: string): IoFailure {
   return { code, message };

@@ -170,6 +170,8 @@ function replacePrimary(world: World, line: Line, primary: string): void {
 export function stopAll(world: World): void {
   compareImages(world);
   world.troubleUs = world.scheduler.nowUs;
+  // One that is still starting ends its start with that.
+  world.expectStartFailures = true;
   let stopped = 0;
   const sites = [...world.machines.values()].filter((machine) => machine.site !== undefined);
   for (const machine of sites) machine.site?.stop(() => (stopped += 1));

@@ -172,6 +172,8 @@ export class Host {
       failure: "ok",
     };
     const changes = kind === "write" || kind === "zero";
+    if (changes)
+      this.#world.requestBytesMax = Math.max(this.#world.requestBytesMax, request.length);
     const record = changes
       ? oracle.invoke({
           volume: place.volume,
@@ -272,7 +274,7 @@ export class Host {
       const lacks = (site: string): boolean =>
         oracle.lacks(this.#world.imagesOf(site, this.#line), record) !== undefined;
       if (onLine) this.#line.acked(machine.name, record, participants, lacks);
-      else this.#line.diverged.add(machine.name);
+      else if (oracle.isGivenUp(record)) this.#line.diverged.add(machine.name);
       for (const checker of this.#world.checkers) checker.onWriteAcked?.(record, ack);
     } else if (outcome === "ok" && onLine) {
       const flush = {

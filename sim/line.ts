@@ -35,6 +35,8 @@ export class Line {
   readonly #promotions = new Map<string, number>();
   /** Sites that acked writes which the line lacks: their histories have diverged from it (U57). */
   readonly diverged = new Set<string>();
+  /** Copies that had a session with the present reign when it began to serve, and a whole image. */
+  readonly promotableAtStart = new Set<string>();
   readonly #knowledge: ReadonlyMap<string, SiteKnowledge>;
 
   constructor(group: GroupConfig) {
@@ -178,6 +180,11 @@ export class Line {
   /** A generation that another promotion has followed: what it acks is a branch. */
   isFormer(tenure: string): boolean {
     return (this.#promotions.get(tenure) ?? Infinity) < (this.#promotions.get(this.tenure) ?? 0);
+  }
+
+  /** An operator has chosen this site's image: what the others held of the line before says nothing of it. */
+  chosenByForce(site: string): void {
+    for (const other of this.sites) if (other !== site) this.of(other).missedFrom = 0;
   }
 
   /** A process serves at a site, and its image was judged: the line goes on from there. */

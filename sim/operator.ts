@@ -147,7 +147,9 @@ export function promote(
     if (outcome?.ok === true && !force && (image === "synchronizing" || image === "out-of-sync")) {
       world.report("I30", `${site} was promoted without force though its image was ${image}`);
     }
-    if (outcome?.ok === false && force) world.forced.delete(`${group}@${site}`);
+    // Refused because another promotion is under way: that one may be by force.
+    if (outcome?.ok === false && force && outcome.code !== "failed")
+      world.forced.delete(`${group}@${site}`);
     const lossless =
       outcome?.ok === true && outcome.plan.some((line) => /(^|; )nothing is lost/.test(line));
     if (lossless) world.lossless.add(`${group}@${site}`);

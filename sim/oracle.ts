@@ -285,7 +285,11 @@ export class Oracle {
       for (const id of history) {
         const write = this.writes[id];
         if (write === undefined || candidates.includes(write)) continue;
-        if (write.life === life && write.outcome === "none") continue;
+        if (write.life === life && write.outcome === "none") {
+          // It waits to be served by this reign, whatever another one made of it meanwhile.
+          this.#lost.get(key)?.delete(id);
+          continue;
+        }
         if (held !== undefined && this.isSurelyOlder(write, held)) continue;
         let lost = this.#lost.get(key);
         if (lost === undefined) this.#lost.set(key, (lost = new Map()));
@@ -307,13 +311,13 @@ export class Oracle {
   }
 
   /**
-   * The operator has chosen a site that went on by itself: what it acked off the line counts from now on, and what the line
-   * had instead is given up. False when the site made none since.
+   * The operator has chosen a branch: what these sites acked off the line counts from now on, and what the line had instead
+   * is given up. False when they acked none since.
    */
-  adoptBranch(site: string, life: number): boolean {
+  adoptBranch(sites: ReadonlySet<string>, life: number): boolean {
     let found = false;
     for (const write of this.writes) {
-      if (write?.site !== site) continue;
+      if (write === undefined || !sites.has(write.site)) continue;
       // What the new reign itself has not answered yet is not of the branch.
       if (write.life === life && write.ackedTick === Infinity) continue;
       found ||= write.reign < 0;
@@ -357,6 +361,14 @@ export class Oracle {
       }
     }
     return undefined;
+  }
+
+  /** Whether the line has gone on without this write, or without part of it. */
+  isGivenUp(write: WriteRecord): boolean {
+    if (write.reign < 0) return true;
+    for (let i = 0; i < write.sectors; i += 1)
+      if (this.isLost(write, write.sector + i)) return true;
+    return false;
   }
 
   /** Whether a crash or a takeover has taken this write from a sector for good. */

@@ -183,30 +183,35 @@ function quietSwarm(durability: "flush" | "write"): Swarm {
       windowBytes: 256 * KiB,
       scribbles: true,
     },
-    disk: {
-      syncUs: 400,
-      stallUs: 0,
-      imageUs: 0,
-      failWrites: 0,
-      failReads: 0,
-      failSyncs: 0,
-      spaceBytes: Infinity,
-      writeStallChance: 0,
-      writeStallUs: 0,
-    },
+    disk: soundDisk,
     clockRateSpread: 0,
     poisonPayload: true,
-    limits: {
-      openGranulesMax: 16,
-      openIdleMs: 100,
-      openRoundMsMax: 500,
-      lsnReserve: 64,
-      lsnReserveMargin: 8,
-      resyncWindowBytes: 64 * KiB,
-      resyncChunkBytes: 16 * KiB,
-      unsyncedBytesSoft: 1024 * KiB,
-      unsyncedBytesHard: 2048 * KiB,
-      sessionOutstandingBytesMax: 1024 * KiB,
-    },
+    limits: smallLimits,
   };
 }
+
+const soundDisk = {
+  syncUs: 400,
+  stallUs: 0,
+  imageUs: 0,
+  failWrites: 0,
+  failReads: 0,
+  failSyncs: 0,
+  spaceBytes: Infinity,
+  writeStallChance: 0,
+  writeStallUs: 0,
+};
+
+const smallLimits = {
+  openGranulesMax: 16,
+  openIdleMs: 100,
+  openRoundMsMax: 500,
+  lsnReserve: 64,
+  lsnReserveMargin: 8,
+  resyncWindowFirstBytes: 32 * KiB,
+  resyncWindowBytes: 64 * KiB,
+  resyncChunkBytes: 16 * KiB,
+  unsyncedBytesSoft: 1024 * KiB,
+  unsyncedBytesHard: 2048 * KiB,
+  sessionOutstandingBytesMax: 1024 * KiB,
+};

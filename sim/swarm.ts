@@ -246,6 +246,7 @@ function drawLimits(rng: Prng): Readonly<Record<string, number>> {
     openRoundMsMax: rng.pick([500, 3000]),
     lsnReserve: rng.pick([32, 1 << 20]),
     lsnReserveMargin: 8,
+    resyncWindowFirstBytes: 32 * KiB,
     resyncWindowBytes: rng.pick([32, 256]) * KiB,
     resyncChunkBytes: rng.pick([16, 32]) * KiB,
     unsyncedBytesSoft: rng.pick([64, 1024]) * KiB,

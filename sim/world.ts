@@ -72,6 +72,8 @@ export class World {
   readonly eventWatchers = new Set<(event: EventRecord) => void>();
   /** Site starts that failed while their disk was misbehaving may fail; all others are findings. */
   expectStartFailures = false;
+  /** The longest write or zeroing that a host has made. */
+  requestBytesMax = 0;
   /** A disk has failed some operation: what a site then said of itself may not have been on its disk. */
   hadDiskErrors = false;
   /** When anything was last done to this world that could make a site lose sight of another (I35). */
@@ -215,6 +217,11 @@ export class World {
     this.#judgeServing(machine, line, status, tenure === line.tenure);
     line.oracle.beginReign(this.imagesOf(machine.name, line), process.life, status.generation);
     line.beginReign(machine.name, status.generation, tenure);
+    line.promotableAtStart.clear();
+    for (const { site, state } of status.copies) {
+      const isMet = state === "resync" || state === "synchronized";
+      if (isMet && this.#isPromotable(site, line)) line.promotableAtStart.add(site);
+    }
     for (const copy of line.observe(machine.name, status)) this.#noteJoined(line, copy);
   }
 
@@ -232,6 +239,13 @@ export class World {
     const status = this.status(primary, line.group.name);
     const copy = status?.copies.find((candidate) => candidate.site === site);
     return line.of(site).participant && copy?.state === "synchronized";
+  }
+
+  /** By its own record, a site could be promoted without force. */
+  #isPromotable(site: string, line: Line): boolean {
+    const found = this.inspector(site, line).record("current");
+    if (found.kind !== "found" || found.record.toldOfFracture !== undefined) return false;
+    return found.record.image === "synchronized" || found.record.image === "consistent";
   }
 
   /** The id of the generation that a site's own record names, or the bare counter where it keeps no record. */
@@ -255,18 +269,21 @@ export class World {
     if (reign.number === 0 || this.#cloned) return;
     if (!restart && line.diverged.delete(name)) this.count("situations:branch chosen");
     // Where the operator has chosen a branch, what it acked by itself is the line from now on.
-    const isBranch =
-      !restart && line.oracle.adoptBranch(name, machine.process?.life ?? -1);
-    const claim = restart ? line.restartClaim(name) : line.takeoverClaim(name, forced);
+    const sites = this.#sitesBefore(machine, line);
+    const isBranch = !restart && line.oracle.adoptBranch(sites, machine.process?.life ?? -1);
+    if (isBranch) for (const site of sites) line.diverged.delete(site);
+    // A primary that served nobody came between: what its promotion gave up is gone, and was said then.
+    const isUnseen = !restart && this.#generationsSince(machine, line) > 1;
+    const asked = forced || isUnseen || isBranch;
+    const claim = restart ? line.restartClaim(name) : line.takeoverClaim(name, asked);
     this.count(
       restart
         ? "situations:restart judged"
-        : forced
+        : asked
           ? "situations:forced takeover judged"
           : "situations:takeover judged",
     );
-    const judged = isBranch ? { ...claim, cut: false } : claim;
-    const findings = line.oracle.judge(this.imagesOf(name, line), judged);
+    const findings = line.oracle.judge(this.imagesOf(name, line), claim);
     const lostId = claim.powerLostAt >= 0 ? "N1" : restart ? "I2" : "I3";
     for (const finding of findings) {
       this.report(
@@ -274,11 +291,28 @@ export class World {
         `at the start of a reign: ${finding.message}`,
       );
     }
-    if (!restart && this.lossless.delete(key)) this.#judgeLossless(line, name, claim);
+    if (forced || isBranch) line.chosenByForce(name);
+    if (!restart && this.lossless.delete(key) && !isUnseen) this.#judgeLossless(line, name, claim);
     // Both sides have acked what the other lacks.
     const isSurplus = !restart && line.of(name).missedAck && reign.site !== name;
     if (isSurplus && this.#lacksAcked(line, name, claim)) line.diverged.add(reign.site);
     this.forced.delete(key);
+  }
+
+  /** How many promotions lie between the line's generation and the one that a site serves in; 0 when it is of another branch. */
+  #generationsSince(machine: Machine, line: Line): number {
+    const found = this.inspector(machine.name, line).record("current");
+    if (found.kind !== "found") return 0;
+    const { history } = found.record;
+    const at = history.findIndex(({ id }) => id === line.tenure);
+    return at === -1 ? 0 : history.length - 1 - at;
+  }
+
+  /** Sites that were primary before a site, in its own history, and itself. */
+  #sitesBefore(machine: Machine, line: Line): ReadonlySet<string> {
+    const found = this.inspector(machine.name, line).record("current");
+    const history = found.kind === "found" ? found.record.history : [];
+    return new Set([machine.name, ...history.map(({ site }) => site)]);
   }
 
   #lacksAcked(line: Line, site: string, claim: Claim): boolean {
@@ -407,7 +441,10 @@ export class World {
         if (line.sites.includes(machine.name)) line.cameBack(machine.name);
       return;
     }
-    if (!this.expectStartFailures) this.report("I2", `${machine.name} cannot start: ${failure}`);
+    // An error that its last process did not live to hear of is told to the next one, once.
+    const isOld = this.hadDiskErrors && failure.includes("the disk failed a sync");
+    if (!this.expectStartFailures && !isOld)
+      this.report("I2", `${machine.name} cannot start: ${failure}`);
     machine.kill();
   }
 

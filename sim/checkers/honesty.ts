@@ -19,7 +19,8 @@ export function honestyChecker(world: World): Checker {
     const record = world.inspector(copy.site, line).record("current");
     if (record.kind === "found" && record.record.history.at(-1)?.id !== line.tenure) return;
     // It has lost what was not synced, and the primary may still be about to notice.
-    if (copy.state === "synchronized" && line.of(copy.site).powerLostAt >= 0) return;
+    const isDown = !world.machine(copy.site).isUp();
+    if ((copy.state === "synchronized" || isDown) && line.of(copy.site).powerLostAt >= 0) return;
     const image = world.imagesOf(copy.site, line);
     const lacked = new Set<string>();
     for (let i = 0; i < sectorsPerSample; i += 1) {

@@ -12,7 +12,9 @@ export function readChecker(world: World): Checker {
     onUnansweredSeen(write, sector, status, line) {
       for (const copy of status.copies) {
         if (copy.state !== "resync" && copy.state !== "synchronized") continue;
-        // It has lost its power, and with it what no sync had covered: it can be promoted by force at most.
+        // Who was away when this reign began, or had no whole image, is promoted by force at most.
+        if (!line.promotableAtStart.has(copy.site)) continue;
+        // What it has lost with its power, no sync had covered.
         if (line.of(copy.site).powerLostAt >= 0) continue;
         world.count("checks:N2");
         const held = world.imagesOf(copy.site, line).held(write.volume, sector);

@@ -173,11 +173,11 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "held-for-ever",
-    file: "src/core/members.ts",
-    find: "  if (member.outstandingBytes > limits.sessionOutstandingBytesMax) primary.recheckHeld = true;",
-    replace: "",
-    ids: ["I31"],
-    note: "requests that a copy's backlog held up are never looked at again",
+    file: "src/core/order.ts",
+    find: "  for (const request of waiting) admit(primary, request, out);",
+    replace: "  for (const request of waiting.slice(0, 3)) admit(primary, request, out);",
+    ids: ["I31", "N7"],
+    note: "of the requests that had to wait, only three are looked at again",
   },
   {
     name: "map-never-closes",

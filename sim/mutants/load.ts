@@ -20,7 +20,8 @@ export function plant(mutant: Mutant): void {
       if (address !== url) return loaded;
       const { source } = loaded;
       if (source === undefined || source === null) throw new Error(`${address} came without text`);
-      const text = typeof source === "string" ? source : new TextDecoder().decode(source as Uint8Array);
+      const text =
+        typeof source === "string" ? source : new TextDecoder().decode(source as Uint8Array);
       return { ...loaded, source: patched(mutant, text) };
     },
   });

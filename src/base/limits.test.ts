@@ -49,7 +49,8 @@ test("background work starts before anybody has to wait for it", () => {
 });
 
 test("resync fits its session and moves whole regions", () => {
-  assert.ok(limits.resyncChunkBytes <= limits.resyncWindowBytes);
+  assert.ok(limits.resyncChunkBytes <= limits.resyncWindowFirstBytes);
+  assert.ok(limits.resyncWindowFirstBytes <= limits.resyncWindowBytes);
   assert.ok(limits.resyncWindowBytes <= limits.sessionOutstandingBytesMax);
   assert.ok(limits.resyncChunkBytes <= limits.peerBodyBytesMax);
   assert.ok(limits.regionBytesMax <= limits.resyncChunkBytes);

@@ -122,6 +122,8 @@ export const limits = {
   sessionOutstandingBytesMax: 256 * MiB,
 
   // Resync
+  /** Regions under way: the window begins with the first, and follows how soon the member answers (core/resync.ts). */
+  resyncWindowFirstBytes: 1 * MiB,
   resyncWindowBytes: 8 * MiB,
   resyncChunkBytes: 1 * MiB,
 

@@ -26,6 +26,33 @@ export function join(primary: Primary, member: Member, out: PrimaryEffect[]): vo
   askFlush(member, allVolumesIndex, { kind: "joining", coverLsn, atMs: primary.nowMs }, out);
 }
 
+/**
+ * Everything is synced at the member: it may record that it is whole. From then on it could be promoted, so a first sync is
+ * over in our record before it is told: what we ack without it from here on must count as acked alone (decision 9).
+ */
+export function tellWhole(
+  primary: Primary,
+  member: Member,
+  lsn: number,
+  out: PrimaryEffect[],
+): void {
+  if (member.record.phase !== "blank")
+    return sendSynchronized(primary, member, { epoch: member.epoch, lsn }, out);
+  member.record.phase = "dirty";
+  askRecord(primary, { kind: "whole", member, epoch: member.epoch, lsn }, out);
+}
+
+export function sendSynchronized(
+  primary: Primary,
+  member: Member,
+  told: { readonly epoch: number; readonly lsn: number },
+  out: PrimaryEffect[],
+): void {
+  if (member.stage !== "joining" || member.epoch !== told.epoch) return;
+  member.stageAtMs = primary.nowMs;
+  out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn });
+}
+
 /** The member has recorded that it is synchronized; now we do, and erase what marked it dirty in the same commit. */
 export function synchronizedRecorded(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   if (member.stage !== "joining") return;

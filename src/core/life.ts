@@ -293,11 +293,15 @@ export function lifeEvent(primary: Primary, action: LifeAction, out: PrimaryEffe
         primary.stage = "ended";
         out.push({ kind: "dropExports" });
       }
-      return end(primary, {
-        kind: "ended",
-        how: action.kind,
-        why: action.kind === "demoted" ? action.why : "stopped",
-      }, out);
+      return end(
+        primary,
+        {
+          kind: "ended",
+          how: action.kind,
+          why: action.kind === "demoted" ? action.why : "stopped",
+        },
+        out,
+      );
   }
 }
 

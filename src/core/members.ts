@@ -11,6 +11,7 @@ import { isFed, mustHave, noteState, queue, shownState, waitsFor } from "./membe
 import { orOpenInto } from "./open-map.ts";
 import { idleResync } from "./primary-state.ts";
 import type { Member, MemberHello, Primary, PrimaryEffect } from "./primary-state.ts";
+import { tellWhole } from "./joining.ts";
 import { askRecord } from "./records.ts";
 import { markBytes } from "./region-map.ts";
 import { compareAnswered, regionAnswered, startResync } from "./resync.ts";
@@ -51,8 +52,10 @@ export function sessionOpened(
   member.record.stoppedWhy = "";
   member.mustRewrite = hello.mustRewrite;
   if (hello.isBlank) member.record.phase = "blank";
-  // A first sync that was interrupted goes on: what its dirty map no longer marks, this very disk has synced.
-  const isGoingOn = wasBlank && known === hello.replicaId && member.dirty !== undefined;
+  // A first sync that was interrupted goes on: what its dirty map no longer marks, this very disk has synced. So does one that
+  // was over for us, while the member had not recorded it yet.
+  const isGoingOn =
+    (wasBlank || hello.isBlank) && known === hello.replicaId && member.dirty !== undefined;
   if (member.record.phase === "blank" && !isGoingOn) markAll(primary, member, out);
   // The member's own open map counts only after `memberOpenMapEnd`; where the tenures are the same it sends none.
 }
@@ -242,7 +245,7 @@ export function flushed(
       return resyncSynced(primary, member, flush.done, out);
     case "joining":
       member.stageAtMs = primary.nowMs;
-      out.push({ kind: "sendSynchronized", member: member.index, lsn: flush.coverLsn });
+      return tellWhole(primary, member, flush.coverLsn, out);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { IoFailure } from "#base/errors.ts";
 import { createFifo } from "#base/fifo.ts";
+import { limits } from "#base/limits.ts";
 import type { Fifo } from "#base/fifo.ts";
 import type { EventRecord } from "#ports/events.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
@@ -202,6 +203,8 @@ export type Resync = {
   /** Ranges found different, to be read again and sent. */
   readonly differing: ResyncRange[];
   inFlightBytes: number;
+  /** How much may be in flight now. */
+  windowBytes: number;
   /** Ranges that the member has, to be cleared once it has synced them. */
   done: ResyncRange[];
   doneBytes: number;
@@ -217,6 +220,8 @@ export type ResyncItem = ResyncRange & {
   readonly member: number;
   readonly epoch: number;
   readonly regionBytes: number;
+  /** When it was taken into the window. */
+  readonly askedMs: number;
   /** For a compare: which of its regions differ. */
   differs: boolean[] | undefined;
 };
@@ -242,6 +247,12 @@ export type RecordAction =
   | { readonly kind: "reserved"; readonly through: number }
   | { readonly kind: "fractured"; readonly member: Member; readonly ticket: number }
   | { readonly kind: "begin"; readonly member: Member; readonly epoch: number }
+  | {
+      readonly kind: "whole";
+      readonly member: Member;
+      readonly epoch: number;
+      readonly lsn: number;
+    }
   | { readonly kind: "synchronized"; readonly member: Member; readonly epoch: number }
   | { readonly kind: "clear"; readonly volume: Volume; readonly round: FlushRound }
   | { readonly kind: "failWrite"; readonly request: HostRequest }
@@ -456,6 +467,7 @@ export function idleResync(): Resync {
     cursorRegion: 0,
     differing: [],
     inFlightBytes: 0,
+    windowBytes: limits.resyncWindowFirstBytes,
     done: [],
     doneBytes: 0,
     flushing: false,

@@ -5,7 +5,7 @@ import { fractured } from "./dirty-maps.ts";
 import { closeIdle, imageSynced, loseSync, roundLegDone } from "./flush.ts";
 import { blankMember } from "./group-record.ts";
 import type { GroupRecord } from "./group-record.ts";
-import { synchronized, synchronizedRecorded } from "./joining.ts";
+import { sendSynchronized, synchronized, synchronizedRecorded } from "./joining.ts";
 import { legDone } from "./legs.ts";
 import {
   beginDrain,
@@ -279,6 +279,8 @@ function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[
       return fractured(primary, action.member, action.ticket, out);
     case "begin":
       return begin(primary, action.member, action.epoch, out);
+    case "whole":
+      return sendSynchronized(primary, action.member, action, out);
     case "synchronized":
       return synchronized(primary, action.member, action.epoch, out);
     case "clear":

@@ -51,7 +51,7 @@ export function startResync(primary: Primary, member: Member, out: PrimaryEffect
 export function pump(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const { resync } = member;
   if (member.stage !== "resync" || resync.pending === undefined) return;
-  while (resync.inFlightBytes < limits.resyncWindowBytes && resync.allowanceBytes > 0) {
+  while (resync.inFlightBytes < resync.windowBytes && resync.allowanceBytes > 0) {
     const next = nextItem(primary, member);
     if (next === undefined) break;
     resync.inFlightBytes += next.length;
@@ -108,6 +108,7 @@ function makeItem(
     member: member.index,
     epoch: member.epoch,
     regionBytes: primary.record.regionBytes,
+    askedMs: primary.nowMs,
     differs: undefined,
   };
 }
@@ -209,10 +210,22 @@ export function regionAnswered(
 ): void {
   const { resync } = member;
   resync.inFlightBytes -= item.length;
+  fitWindow(primary, member, item);
   if (item.differs === undefined) noteDone(member, item);
   else splitCompare(member, item, item.differs);
   primary.recheckResolved = true;
   pump(primary, member, out);
+}
+
+// Over a narrow link a full window would hold up the host's writes behind it, and keep the member silent for longer than
+// `ackTimeout`: it grows while answers come soon, and halves when one was late.
+function fitWindow(primary: Primary, member: Member, item: ResyncItem): void {
+  const { resync, policy } = member;
+  const tookMs = primary.nowMs - item.askedMs;
+  if (tookMs <= policy.ackTimeoutMs / 8)
+    resync.windowBytes = Math.min(limits.resyncWindowBytes, resync.windowBytes + item.length);
+  else if (tookMs > policy.ackTimeoutMs / 4)
+    resync.windowBytes = Math.max(1, Math.floor(resync.windowBytes / 2));
 }
 
 function noteDone(member: Member, range: ResyncRange): void {

@@ -12,7 +12,7 @@ import {
 } from "#core/history.ts";
 import { lossTable, policyTable } from "#core/policy.ts";
 import type { MemberPolicy } from "#core/policy.ts";
-import { createRegionMap, orInto } from "#core/region-map.ts";
+import { createRegionMap, mark, orInto } from "#core/region-map.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import type { ExportFound } from "#ports/exports.ts";
 import { isFailure } from "#ports/file.ts";
@@ -248,6 +248,9 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
 function markMembers(group: Group): IoFailure | undefined {
   const { context, config } = group;
   const { record, openMaps, dirtyMaps } = context.store;
+  // In the midst of a resync nobody has told this site yet what the other members lack: they are compared throughout.
+  const { image } = group.recordBefore ?? record;
+  const isTold = image === "synchronized" || image === "consistent";
   for (const policy of policiesOf(config, context.site)) {
     // A site that was primary before may know that this member lacks more than is open here.
     const known = record.members[policy.site];
@@ -260,6 +263,7 @@ function markMembers(group: Group): IoFailure | undefined {
       for (const onDisk of [openMaps[index], lacks?.[index]]) {
         if (onDisk !== undefined) orInto(dirty, onDisk.map);
       }
+      if (!isTold) mark(dirty, 0, dirty.units - 1);
       return dirty;
     });
     const failure = createDirtyMaps(context.store, policy.site, maps);

@@ -99,7 +99,7 @@ export function createSite(options: SiteOptions): Site {
     status: () => ({
       site: name,
       version: options.version,
-      groups: [...groups.values()].map(groupStatus),
+      groups: inOrder(parts).map(groupStatus),
     }),
     command(command, done) {
       if (!parts.isStopped) return runCommand(groups, command, done);
@@ -197,6 +197,16 @@ function startSite(parts: Parts, done: (failure: string | undefined) => void): v
   }
 }
 
+// As the cluster file has them: which was opened first is of no interest to people.
+function inOrder(parts: Parts): Group[] {
+  const groups: Group[] = [];
+  for (const name of parts.options.config.groups.keys()) {
+    const group = parts.groups.get(name);
+    if (group !== undefined) groups.push(group);
+  }
+  return groups;
+}
+
 function opened(parts: Parts, peer: Peer, document: unknown): void {
   if (parts.isStopped) return peer.connection.close("this site is stopping");
   const open = parseOpen(document);
@@ -215,7 +225,7 @@ function opened(parts: Parts, peer: Peer, document: unknown): void {
 
 function exportsOf(parts: Parts): Exports {
   return {
-    list: () => [...parts.groups.values()].flatMap(listOf),
+    list: () => inOrder(parts).flatMap(listOf),
     find: (name) => find(parts, name),
     onDrop: (listener) => {
       parts.dropListeners.push(listener);
