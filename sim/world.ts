@@ -299,7 +299,7 @@ export class World {
     this.forced.delete(key);
   }
 
-  /** How many promotions lie between the line's generation and the one that a site serves in; 0 when it is of another branch. */
+  /** How many promotions lie between the line and the generation that a site serves in; 0 on another branch. */
   #generationsSince(machine: Machine, line: Line): number {
     const found = this.inspector(machine.name, line).record("current");
     if (found.kind !== "found") return 0;
