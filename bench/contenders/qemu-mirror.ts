@@ -72,8 +72,9 @@ async function startDaemon(
   const argv = [
     ["--chardev", `socket,id=monitor,path=${monitor},server=on,wait=off`],
     ["--monitor", "chardev=monitor"],
-    ["--blockdev", `driver=file,node-name=file,filename=${image}`],
-    ["--blockdev", "driver=raw,node-name=disk,file=file"],
+    // Zeros of the full copy stay holes, or a sparse volume would take its whole size on this disk.
+    ["--blockdev", `driver=file,node-name=file,filename=${image},discard=unmap`],
+    ["--blockdev", "driver=raw,node-name=disk,file=file,discard=unmap"],
     ["--nbd-server", nbd],
     ["--export", "type=nbd,id=export,node-name=disk,name=disk,writable=on"],
   ];

@@ -74,9 +74,12 @@ export const limits = {
   openRoundMsMax: 10_000,
   regionBytesMin: 4 * KiB,
   regionBytesMax: 1 * MiB,
-  /** Bytes written and not yet synced: above the first a background sync starts, above the second hosts wait. */
-  unsyncedBytesSoft: 32 * MiB,
-  unsyncedBytesHard: 128 * MiB,
+  /**
+   * Bytes written to a volume and not yet synced: above the first a background sync starts, above the second hosts wait
+   * (docs/decisions/0006).
+   */
+  unsyncedBytesSoft: 128 * MiB,
+  unsyncedBytesHard: 512 * MiB,
 
   /** Pages of a map file that are read at once at start. */
   mapReadChunkPages: 2048,
@@ -90,7 +93,7 @@ export const limits = {
   /** A longer read goes to the thread pool even when it is cached: copying it would hold up the loop. */
   cachedReadBytesMax: 1 * MiB,
   /** Longer writes go to the page cache in pieces between multiples of this (io/file-device.ts says why). */
-  imageWriteBytesMax: 64 * KiB,
+  imageWriteBytesMax: 32 * KiB,
   /** Reads from this length on are made without the kernel's reading ahead (io/file-device.ts says why). */
   imageBulkReadBytesMin: 128 * KiB,
   /** Memory of zeros that is written again and again where ranges cannot be zeroed otherwise. */

@@ -18,6 +18,7 @@ import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
+import { readRegion } from "./read-region.ts";
 import { createSessionWire, hashesOf, sendBare, sendBits, sendMapPages } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
 import { traceIn, traceOut } from "./trace-session.ts";
@@ -325,7 +326,7 @@ function syncImages(run: Run, work: CopyWork, lsn: number): void {
 }
 
 function compare(run: Run, work: CopyWork): void {
-  imageOf(run, work.volume).read(work.offset, work.length, work, (_, failure, bytes) => {
+  readRegion(imageOf(run, work.volume), work, work, (_, failure, bytes) => {
     if (failure === undefined) tellDifferences(run, work, bytes);
     submit(run, { kind: "compared", work, failure });
   });

@@ -27,6 +27,7 @@ import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { createMemberSessions } from "./member-sessions.ts";
 import type { MemberSessions } from "./member-sessions.ts";
+import { readRegion } from "./read-region.ts";
 
 // Drives a group's primary: hands events to the machine one at a time, and performs its effects in order. It decides
 // nothing.
@@ -232,7 +233,7 @@ function perform(run: Run, effect: PrimaryEffect): void {
     case "syncImage":
       return syncImage(run, effect.volume, effect.ticket);
     case "readRegion":
-      return readRegion(run, effect.item);
+      return readForMember(run, effect.item);
     case "event":
       return emit(run.context, effect.event);
     case "served":
@@ -293,8 +294,8 @@ function syncImage(run: Run, volume: number, ticket: number): void {
   });
 }
 
-function readRegion(run: Run, item: ResyncItem): void {
-  imageOf(run, item.volume).read(item.offset, item.length, item, (read, failure, bytes) => {
+function readForMember(run: Run, item: ResyncItem): void {
+  readRegion(imageOf(run, item.volume), item, item, (read, failure, bytes) => {
     submit(run, { kind: "regionRead", item: read, bytes, failure });
   });
 }
