@@ -46,8 +46,8 @@ export type FileDeviceOptions = {
  * Long writes are made in pieces: the kernel lays out the page cache in units as large as the writes that fill it, and
  * ext4 walks through such a unit from its beginning at every later write into it. After writes of 1 MiB a write of 4 KiB
  * takes 15 to 30 us of processor time, after writes of 64 KiB 4.5 us, of 32 KiB 3.4 us (Linux 6.18); the pieces
- * themselves cost a tenth of what a copy into the page cache does. Reading ahead lays out such units too, so long reads, which gain nothing by it, do without:
- * a resync, which reads everything, would leave every write after it the dearer.
+ * themselves cost a tenth of what a copy into the page cache does. Reading ahead lays out such units too, so long reads,
+ * which gain nothing by it, do without: a resync, which reads everything, would leave every write after it the dearer.
  *
  * Write-back of what piles up is begun by `fdatasync` in the pool. `sync_file_range(2)` looks made for it and is not:
  * it submits the pages before it returns, and stood still for 55 ms over 32 MiB of scattered blocks, while writes
