@@ -1,3 +1,4 @@
+import type { EventRecord } from "#ports/events.ts";
 import { cloneDiskState, keeps, losePower } from "./disk-state.ts";
 import type { DiskState, Keep } from "./disk-state.ts";
 import type { StepWatcher } from "./disk.ts";
@@ -41,15 +42,18 @@ const recoverUsMax = 60e6;
 export class Cloner {
   readonly #world: World;
   readonly #rng: Prng;
+  readonly #eventRng: Prng;
   #taken = 0;
 
   constructor(world: World) {
     this.#world = world;
     this.#rng = world.rng.fork("clones");
+    this.#eventRng = world.rng.fork("clones at events");
   }
 
   begin(): void {
     const { clones, faultsUs } = this.#world.swarm;
+    if (clones > 0) this.#world.eventWatchers.add(this.#watch);
     for (let i = 0; i < clones; i += 1) {
       this.#world.scheduler.after(this.#rng.below(faultsUs), undefined, eventKind.watch, () => {
         if (this.#rng.chance(0.3)) this.#take("at a random instant");
@@ -60,7 +64,19 @@ export class Cloner {
 
   end(): void {
     this.#taken = Infinity;
+    this.#world.eventWatchers.delete(this.#watch);
   }
+
+  // A resync forgets what it has brought over, and its end forgets the rest: whoever forgets too early is found out by a power
+  // loss at just that time.
+  readonly #watch = (event: EventRecord): void => {
+    if (event.kind !== "image" || !this.#eventRng.chance(0.2)) return;
+    if (event.to === "synchronized") this.#take("as a copy records that it is whole");
+    if (event.to !== "synchronizing") return;
+    this.#world.scheduler.after(this.#eventRng.exponential(20e3), undefined, eventKind.watch, () =>
+      this.#take("in the midst of a resync"),
+    );
+  };
 
   #takeAtStep(): void {
     const machine = this.#world.machine(this.#rng.pick(this.#world.swarm.sites));

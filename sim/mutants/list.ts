@@ -115,12 +115,13 @@ export const mutants: readonly Mutant[] = [
     note: "`onLoss: stall` acks without the copy",
   },
   {
-    name: "synchronized-without-sync",
+    name: "erased-before-recorded",
     file: "src/core/joining.ts",
-    find: '  askFlush(member, allVolumesIndex, { kind: "joining", coverLsn, atMs: primary.nowMs }, out);',
-    replace: '  out.push({ kind: "sendSynchronized", member: member.index, lsn: coverLsn });',
-    ids: ["N1", "N3", "I16", "I1", "I3"],
-    note: "a copy is called synchronized before what the resync brought is synced there",
+    find: '  out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn });',
+    replace:
+      '  out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn });\n  synchronizedRecorded(primary, member, out);',
+    ids: ["I30", "I3", "I19", "I33"],
+    note: "the primary calls a copy synchronized before the copy has recorded that it is whole",
   },
   {
     name: "regions-clean-without-sync",
