@@ -72,7 +72,7 @@ export function nbdUri(address: ServerAddress, name: string): string {
     : `nbd://127.0.0.1:${address.port}/${name}`;
 }
 
-function createImage(path: string, { bytes, isFilled }: Volume): void {
+function createImage(path: string, { bytes, isFilled, isDropped }: Volume): void {
   const file = fs.openSync(path, "wx");
   try {
     fs.ftruncateSync(file, bytes);
@@ -85,8 +85,7 @@ function createImage(path: string, { bytes, isFilled }: Volume): void {
   } finally {
     fs.closeSync(file);
   }
-  // How the page cache is laid out decides what a small write costs, and it is laid out by whoever fills it: that shall
-  // be the contender, not we.
+  if (!isDropped) return;
   execFileSync("dd", [`if=${path}`, "iflag=nocache", "count=0", "status=none"]);
 }
 

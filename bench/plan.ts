@@ -8,7 +8,12 @@ export type SocketKind = "unix" | "tcp";
 export type Load = { readonly name: string; readonly blockBytes: number; readonly depth: number };
 
 /** What a stage's images are before it starts: every byte written with random data, or nothing written at all. */
-export type Volume = { readonly bytes: number; readonly isFilled: boolean };
+export type Volume = {
+  readonly bytes: number;
+  readonly isFilled: boolean;
+  /** The page cache lets go of it before the servers start, so that nothing is left there of how it was filled. */
+  readonly isDropped: boolean;
+};
 
 export type ContenderName = "antipode" | "antipode-mirror" | "nbdkit" | "qemu-mirror";
 
@@ -36,14 +41,16 @@ const small: Load = { name: "4k depth 1", blockBytes: 4 * KiB, depth: 1 };
 const deep: Load = { name: "4k depth 32", blockBytes: 4 * KiB, depth: 32 };
 const large: Load = { name: "1m depth 4", blockBytes: 1 * MiB, depth: 4 };
 
-const filled: Volume = { bytes: 1 * GiB, isFilled: true };
-const sparse: Volume = { bytes: 64 * GiB, isFilled: false };
+const filled: Volume = { bytes: 1 * GiB, isFilled: true, isDropped: false };
+const dropped: Volume = { ...filled, isDropped: true };
+const sparse: Volume = { bytes: 64 * GiB, isFilled: false, isDropped: false };
 
 /** The stages whose rows' ids match; stages without any are left out. */
 export function planStages(pattern: RegExp): readonly Stage[] {
   const stages: readonly Stage[] = [
     { socket: "unix", volume: filled, rows: socketRows("unix") },
     { socket: "tcp", volume: filled, rows: socketRows("tcp") },
+    { socket: "unix", volume: dropped, rows: droppedRows() },
     { socket: "unix", volume: sparse, rows: openMapRows() },
   ];
   return stages
@@ -75,6 +82,21 @@ function mirrorFloor(socket: SocketKind, load: Load): number {
   if (load === large) return 1.1;
   if (load === small) return 1.2;
   return socket === "unix" ? 2 : 3;
+}
+
+/**
+ * Whoever filled an image also laid out the page cache, and small writes into the large units of a copy program are dear.
+ * Antipode lets the cache go when it opens an image, its peers do not; here everybody starts without it.
+ */
+function droppedRows(): readonly Row[] {
+  return (["plain", "mirrored"] as const).map((kind) => ({
+    id: `unix ${kind} ${deep.name}, cold cache`,
+    ours: kind === "plain" ? ("antipode" as const) : ("antipode-mirror" as const),
+    peer: kind === "plain" ? ("nbdkit" as const) : ("qemu-mirror" as const),
+    load: deep,
+    areaBytes: dropped.bytes,
+    floor: undefined,
+  }));
 }
 
 /** A write to a granule that is not open waits for a sync of the open map. Uniform over 64 GiB, nearly every one does. */

@@ -96,7 +96,7 @@ export function openSimImage(options: {
 
   // As the port asks: beyond a soft limit the device begins a sync by itself.
   function writeBack(): void {
-    if (writingBack || unsyncedBytes(inode) < limits.unsyncedBytesSoft) return;
+    if (writingBack || unsyncedBytes(inode) < limits.unsyncedBytesMin) return;
     writingBack = true;
     disk.syncFile(process, inode, (failed) => {
       writingBack = false;
@@ -138,6 +138,7 @@ export function openSimImage(options: {
         done(broken);
       }),
     unsyncedBytes: () => unsyncedBytes(inode),
+    isPressed: () => unsyncedBytes(inode) >= limits.unsyncedBytesMax,
     extents: (offset, length, done) => done(extentsOf(inode, offset, length)),
     close: () => undefined,
   };

@@ -211,7 +211,7 @@ const smallLimits = {
   resyncWindowFirstBytes: 32 * KiB,
   resyncWindowBytes: 64 * KiB,
   resyncChunkBytes: 16 * KiB,
-  unsyncedBytesSoft: 1024 * KiB,
-  unsyncedBytesHard: 2048 * KiB,
+  unsyncedBytesMin: 1024 * KiB,
+  unsyncedBytesMax: 2048 * KiB,
   sessionOutstandingBytesMax: 1024 * KiB,
 };

@@ -249,8 +249,8 @@ function drawLimits(rng: Prng): Readonly<Record<string, number>> {
     resyncWindowFirstBytes: 32 * KiB,
     resyncWindowBytes: rng.pick([32, 256]) * KiB,
     resyncChunkBytes: rng.pick([16, 32]) * KiB,
-    unsyncedBytesSoft: rng.pick([64, 1024]) * KiB,
-    unsyncedBytesHard: 2048 * KiB,
+    unsyncedBytesMin: rng.pick([64, 1024]) * KiB,
+    unsyncedBytesMax: 2048 * KiB,
     sessionOutstandingBytesMax: rng.pick([8, 32, 1024]) * KiB,
   };
 }

@@ -38,11 +38,12 @@ test("the largest host request passes every stage behind it", () => {
   assert.ok(limits.hostInFlightBytesMax <= limits.hostHeldBytesMax, "all connections together");
   assert.ok(hostRequestBytesMax <= limits.peerBodyBytesMax, "one frame to a peer");
   assert.ok(limits.peerBodyBytesMax <= limits.sessionOutstandingBytesMax, "one session");
-  assert.ok(hostRequestBytesMax <= limits.unsyncedBytesHard, "the bound of unsynced bytes");
+  assert.ok(hostRequestBytesMax <= limits.unsyncedBytesMin, "the bound of unsynced bytes");
 });
 
 test("background work starts before anybody has to wait for it", () => {
-  assert.ok(limits.unsyncedBytesSoft < limits.unsyncedBytesHard);
+  assert.ok(limits.unsyncedBytesMin <= limits.unsyncedBytesFirst);
+  assert.ok(limits.unsyncedBytesFirst <= limits.unsyncedBytesMax);
   assert.ok(limits.lsnReserveMargin < limits.lsnReserve);
   assert.ok(limits.openIdleMs < limits.openRoundMsMax);
   assert.ok(limits.tickMs <= limits.openIdleMs);

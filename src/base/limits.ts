@@ -75,11 +75,15 @@ export const limits = {
   regionBytesMin: 4 * KiB,
   regionBytesMax: 1 * MiB,
   /**
-   * Bytes written to a volume and not yet synced: above the first a background sync starts, above the second hosts wait
-   * (docs/decisions/0006).
+   * Bytes written to an image and not yet synced: a background sync starts once they take its disk so long, and hosts wait at
+   * twice that (io/unsynced-bound.ts, docs/decisions/0006). The first is assumed of a disk that nothing is known of.
    */
-  unsyncedBytesSoft: 128 * MiB,
-  unsyncedBytesHard: 512 * MiB,
+  unsyncedSyncMs: 500,
+  unsyncedBytesFirst: 256 * MiB,
+  unsyncedBytesMin: 64 * MiB,
+  unsyncedBytesMax: 1 * GiB,
+  /** All images together leave at most this part of the memory unsynced: the kernel begins to stall writers at a tenth. */
+  unsyncedMemoryDivisor: 12,
 
   /** Pages of a map file that are read at once at start. */
   mapReadChunkPages: 2048,

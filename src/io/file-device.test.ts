@@ -17,6 +17,7 @@ import { settle } from "../../test/support/settle.ts";
 import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder.ts";
 import { createFileDevice, piecesOf } from "./file-device.ts";
 import { nativeCalls, type Sys } from "./sys.ts";
+import { createUnsyncedBudget } from "./unsynced-bound.ts";
 
 blockDeviceSuite("sparse file", () => fileWorld(nativeCalls()));
 blockDeviceSuite("sparse file without native calls", () => fileWorld(undefined));
@@ -25,6 +26,7 @@ blockDeviceSuite("sparse file whose file system can do nothing special", () =>
     fallocate: () => -95,
     lseek: () => -22,
     readCached: () => -95,
+    adviseUnneeded: () => 0,
     adviseRandom: () => -95,
     flock: () => -95,
   }),
@@ -98,6 +100,7 @@ test("extents that are cut too finely end as stored", (t) => {
   const sys: Sys = {
     fallocate: () => -95,
     readCached: () => -11,
+    adviseUnneeded: () => 0,
     adviseRandom: () => 0,
     flock: () => 0,
     lseek: (_fd, offset, whence) => {
@@ -120,10 +123,10 @@ test("unsynced bytes start a sync by themselves", async (t) => {
   t.after(() => removeTempFolder(temp));
   const chunk = new Uint8Array(1024 * 1024);
   const device = openAt(join(temp, "image"), nativeCalls(), chunk.length);
-  for (let bytes = 0; bytes <= limits.unsyncedBytesSoft; bytes += chunk.length) {
+  for (let bytes = 0; bytes <= limits.unsyncedBytesFirst; bytes += chunk.length) {
     write(device, 0, chunk);
   }
-  assert.ok(device.unsyncedBytes() > limits.unsyncedBytesSoft);
+  assert.ok(device.unsyncedBytes() > limits.unsyncedBytesFirst);
   await settle(() => device.unsyncedBytes() === 0);
   device.close();
 });
@@ -181,7 +184,9 @@ function fileWorld(sys: Sys | undefined): BlockDeviceWorld {
 function openAt(path: string, sys: Sys | undefined, bytes = DEVICE_BYTES): BlockDevice {
   const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT);
   if (fs.fstatSync(fd).isFile()) fs.ftruncateSync(fd, bytes);
-  return createFileDevice({ fd, path, bytes, isBlockSpecial: false, sys, onClosed: () => {} });
+  const budget = createUnsyncedBudget();
+  const onClosed = () => {};
+  return createFileDevice({ fd, path, bytes, isBlockSpecial: false, budget, sys, onClosed });
 }
 
 function write(device: BlockDevice, offset: number, bytes: Uint8Array): void {

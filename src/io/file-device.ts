@@ -7,6 +7,7 @@ import type { BlockDevice, Extent, ReadDone, WriteDone } from "#ports/block-devi
 import { failureOfErrno } from "./failure.ts";
 import { OpenFile } from "./open-file.ts";
 import { Syncer } from "./syncer.ts";
+import { UnsyncedBound, type UnsyncedBudget } from "./unsynced-bound.ts";
 import {
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
@@ -28,6 +29,8 @@ export type FileDeviceOptions = {
   readonly bytes: number;
   /** The descriptor is a block device and not a regular file. */
   readonly isBlockSpecial: boolean;
+  /** What all images together may leave unsynced. */
+  readonly budget: UnsyncedBudget;
   /** Native calls, or undefined to do without. */
   readonly sys: Sys | undefined;
   /** Called when the descriptor has been closed. */
@@ -62,6 +65,7 @@ class FileDevice implements BlockDevice {
   readonly #file: OpenFile;
   readonly #bulk: OpenFile;
   readonly #sys: Sys | undefined;
+  readonly #bound: UnsyncedBound;
   readonly #syncer: Syncer;
   /** What the file system turned out to do; what it refused once is not asked for again. */
   #canPunch: boolean;
@@ -75,10 +79,11 @@ class FileDevice implements BlockDevice {
     this.#sys = sys;
     this.#file = new OpenFile(fd, path, options.onClosed);
     this.#bulk = options.bulkFd === undefined ? this.#file : new OpenFile(options.bulkFd, path);
+    this.#bound = new UnsyncedBound(options.budget);
     this.#syncer = new Syncer({
       path,
       run: (done) => this.#file.fdatasync(done),
-      unsyncedBytesSoft: limits.unsyncedBytesSoft,
+      bound: this.#bound,
     });
     this.#canPunch = sys !== undefined;
     // On a block device it would wait for the disk to write the zeros; the page cache takes them at once.
@@ -127,6 +132,10 @@ class FileDevice implements BlockDevice {
     return this.#syncer.unsyncedBytes;
   }
 
+  isPressed(): boolean {
+    return this.#syncer.unsyncedBytes >= this.#bound.hardBytes;
+  }
+
   extents(offset: number, length: number, done: (extents: readonly Extent[]) => void): void {
     this.#checkRange(offset, length);
     if (this.#sys === undefined || this.#dead() !== undefined) done(allStored(offset, length));
@@ -136,6 +145,7 @@ class FileDevice implements BlockDevice {
   close(): void {
     if (this.#closed !== undefined) return;
     this.#closed = { code: "EBADF", message: `${this.#file.path} was closed` };
+    this.#bound.leave();
     if (this.#bulk !== this.#file) this.#bulk.close();
     this.#file.close();
   }

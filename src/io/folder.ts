@@ -20,7 +20,7 @@ export function openFolder(path: string): Folder | IoFailure {
   const names = new Syncer({
     path,
     run: (done) => syncNames(path, done),
-    unsyncedBytesSoft: Number.MAX_SAFE_INTEGER,
+    bound: undefined,
   });
   return {
     path,
@@ -112,7 +112,7 @@ function openFile(path: string, names: Syncer): File | IoFailure {
   const syncer = new Syncer({
     path,
     run: (done) => file.fdatasync(done),
-    unsyncedBytesSoft: Number.MAX_SAFE_INTEGER,
+    bound: undefined,
   });
   return {
     path,

@@ -7,6 +7,7 @@ import { createFileDevice } from "./file-device.ts";
 import { lockFile } from "./file-lock.ts";
 import { syncNamesNow } from "./folder.ts";
 import { nativeCalls, type Sys } from "./sys.ts";
+import { createUnsyncedBudget, type UnsyncedBudget } from "./unsynced-bound.ts";
 
 /** The unit in which sysfs tells sizes, whatever the device's sectors are. */
 const SYSFS_SECTOR_BYTES = 512;
@@ -15,17 +16,24 @@ const SYSFS_SECTOR_BYTES = 512;
  * Opens a volume's image for this process alone: a block device, or a regular file, made sparse and durable when
  * missing.
  *
+ * What the page cache holds of it is let go: whoever wrote it there laid it out, and writes of ours into units as large as a
+ * copy program leaves behind cost four times as much (file-device.ts). The first reads come from the disk for that.
+ *
  * Fails with EINVAL when it is there with another size or is neither of the two, with EBUSY when it is in use (also by
  * this process), else with what the operating system says.
  */
-export function openImage(path: string, bytes: number): BlockDevice | IoFailure {
+export function openImage(
+  path: string,
+  bytes: number,
+  budget: UnsyncedBudget = createUnsyncedBudget(),
+): BlockDevice | IoFailure {
   let fd: number;
   try {
     fd = openPath(path);
   } catch (error) {
     return failureOf(error, `opening the image ${path}`);
   }
-  const opened = openDescriptor(fd, path, bytes);
+  const opened = openDescriptor(fd, { path, bytes, budget });
   if ("code" in opened) fs.closeSync(fd);
   return opened;
 }
@@ -39,7 +47,9 @@ function openPath(path: string): number {
   return fs.openSync(path, path.startsWith("/dev/") ? O_RDWR : O_RDWR | O_CREAT, 0o600);
 }
 
-function openDescriptor(fd: number, path: string, bytes: number): BlockDevice | IoFailure {
+type Wanted = { readonly path: string; readonly bytes: number; readonly budget: UnsyncedBudget };
+
+function openDescriptor(fd: number, { path, bytes, budget }: Wanted): BlockDevice | IoFailure {
   const stat = fs.fstatSync(fd);
   if (!stat.isFile() && !stat.isBlockDevice()) {
     return {
@@ -54,6 +64,7 @@ function openDescriptor(fd: number, path: string, bytes: number): BlockDevice | 
     const size = isBlockSpecial ? blockDeviceBytes(stat.rdev) : fileBytes(fd, path, bytes);
     if (size === bytes) {
       const sys = nativeCalls();
+      sys?.adviseUnneeded(fd);
       const bulkFd = sys === undefined ? undefined : openForBulk(sys, path);
       return createFileDevice({
         fd,
@@ -61,6 +72,7 @@ function openDescriptor(fd: number, path: string, bytes: number): BlockDevice | 
         path,
         bytes,
         isBlockSpecial,
+        budget,
         sys,
         onClosed: () => lock.release(),
       });

@@ -11,6 +11,7 @@ import { createClock } from "./clock.ts";
 import { loadCrypto } from "./crypto.ts";
 import { openFolder } from "./folder.ts";
 import { openImage } from "./image.ts";
+import { createUnsyncedBudget, type UnsyncedBudget } from "./unsynced-bound.ts";
 import type { ReceivedMemory } from "./received-memory.ts";
 import { createTransport } from "./transport.ts";
 
@@ -31,6 +32,7 @@ export type SitePortsOptions = {
 export async function createSitePorts(options: SitePortsOptions): Promise<SitePorts> {
   const { config, site, events, trace, memory } = options;
   const { data } = must(config.sites.get(site), `no site ${site} in the configuration`);
+  const budget = createUnsyncedBudget();
   return {
     clock: createClock(),
     crypto: await loadCrypto(),
@@ -39,7 +41,8 @@ export async function createSitePorts(options: SitePortsOptions): Promise<SitePo
     trace,
     bootId: readBootId(),
     openFolder: (group) => openFolder(join(data, group)),
-    openImage: (group, volume, bytes) => openVolume(imagePath(options, group, volume), bytes),
+    openImage: (group, volume, bytes) =>
+      openVolume(imagePath(options, group, volume), bytes, budget),
   };
 }
 
@@ -59,11 +62,11 @@ export function imagePath(
 }
 
 /** A missing folder is made too, except under /dev, where a folder missing means a device missing. */
-function openVolume(path: string, bytes: number): BlockDevice | IoFailure {
+function openVolume(path: string, bytes: number, budget: UnsyncedBudget): BlockDevice | IoFailure {
   const above = dirname(path);
   if (!fs.existsSync(above) && !path.startsWith("/dev/")) {
     const folder = openFolder(above);
     if ("code" in folder) return folder;
   }
-  return openImage(path, bytes);
+  return openImage(path, bytes, budget);
 }

@@ -6,12 +6,12 @@ import { Syncer } from "./syncer.ts";
 type Run = (failure?: IoFailure) => void;
 
 /** A syncer whose syncs end when the test says so. */
-function start(unsyncedBytesSoft = 1_000): { syncer: Syncer; runs: Run[]; log: string[] } {
+function start(softBytes = 1_000): { syncer: Syncer; runs: Run[]; log: string[] } {
   const runs: Run[] = [];
   const syncer = new Syncer({
     path: "disk",
     run: (done) => void runs.push(done),
-    unsyncedBytesSoft,
+    bound: { softBytes, learn: () => {} },
   });
   return { syncer, runs, log: [] };
 }

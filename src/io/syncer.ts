@@ -2,13 +2,19 @@ import type { IoFailure } from "#base/errors.ts";
 
 type SyncDone = (failure: IoFailure | undefined) => void;
 
+/** How much may be unsynced, and who wants to know how long syncs take. */
+export type SyncBound = {
+  readonly softBytes: number;
+  learn(bytes: number, tookMs: number): void;
+};
+
 export type SyncerOptions = {
   /** What is synced, for messages. */
   readonly path: string;
   /** Begins one sync and calls back later, never before it returns. */
   readonly run: (done: SyncDone) => void;
-  /** Unsynced bytes beyond which a sync is begun without anybody asking for one. */
-  readonly unsyncedBytesSoft: number;
+  /** Beyond it a sync is begun without anybody asking for one; undefined for what is small. */
+  readonly bound: SyncBound | undefined;
 };
 
 /**
@@ -65,7 +71,8 @@ export class Syncer {
 
   #startIfTooMuch(): void {
     if (this.#running || this.#failure !== undefined) return;
-    if (this.unsyncedBytes > this.#options.unsyncedBytesSoft) this.#start();
+    const { bound } = this.#options;
+    if (bound !== undefined && this.unsyncedBytes > bound.softBytes) this.#start();
   }
 
   #start(): void {
@@ -74,9 +81,11 @@ export class Syncer {
     const bytes = this.#bytes;
     this.#waiting = [];
     this.#running = true;
+    const startedMs = performance.now();
     this.#options.run((failure) => {
       this.#running = false;
       if (failure === undefined) {
+        this.#options.bound?.learn(bytes - this.#bytesSynced, performance.now() - startedMs);
         this.#writesSynced = writes;
         this.#bytesSynced = bytes;
       } else {

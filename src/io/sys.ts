@@ -9,6 +9,7 @@ export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
 export const LOCK_EXCLUSIVE_NOWAIT = 2 | 4;
 const POSIX_FADV_RANDOM = 1;
+const POSIX_FADV_DONTNEED = 4;
 
 const RWF_NOWAIT = 0x08;
 const IOVEC_BYTES = 16;
@@ -29,6 +30,8 @@ export type Sys = {
   readCached(fd: number, into: Uint8Array, offset: number): number;
   /** `posix_fadvise(2)` with RANDOM for the whole file: reads through this descriptor bring what they ask for. 0 or -errno. */
   adviseRandom(fd: number): number;
+  /** `posix_fadvise(2)` with DONTNEED for the whole file: the page cache lets go what is clean. 0 or -errno. */
+  adviseUnneeded(fd: number): number;
   /** `flock(2)`. 0 or -errno. */
   flock(fd: number, operation: number): number;
 };
@@ -96,8 +99,9 @@ function bind(): Sys {
       const result: number = preadv2(fd, iovec, 1, offset, RWF_NOWAIT);
       return result >= 0 ? result : -koffi.errno();
     },
-    // The one of them that answers an errno by itself.
+    // These answer an errno by themselves.
     adviseRandom: (fd) => -(fadvise(fd, 0, 0, POSIX_FADV_RANDOM) as number),
+    adviseUnneeded: (fd) => -(fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) as number),
     flock: (fd, operation) => orErrno(() => flock(fd, operation)),
   };
 }

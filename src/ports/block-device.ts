@@ -20,10 +20,11 @@ export type BlockDevice = {
   sync(done: (failure: IoFailure | undefined) => void): void;
   /**
    * Bytes written since the last good sync began, at most: what was written twice counts twice. The device begins a
-   * sync by itself beyond `limits.unsyncedBytesSoft`; the caller holds back its hosts beyond
-   * `limits.unsyncedBytesHard`.
+   * sync by itself when they are many.
    */
   unsyncedBytes(): number;
+  /** So much is unsynced that the caller is to hold back its hosts until a sync has been answered. */
+  isPressed(): boolean;
   /** What is stored in the range, in order and without gaps. A device that cannot tell says that all is stored. */
   extents(offset: number, length: number, done: (extents: readonly Extent[]) => void): void;
   close(): void;

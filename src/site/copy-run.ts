@@ -1,7 +1,6 @@
 import { unreachable } from "#base/assert.ts";
 import { joined } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
-import { limits } from "#base/limits.ts";
 import { stepCopy } from "#core/copy.ts";
 import { createCopy } from "#core/copy-state.ts";
 import type { Copy, CopyEffect, CopyEvent, CopyVolume, CopyWork } from "#core/copy-state.ts";
@@ -287,7 +286,7 @@ function relievePressure(run: Run, image: BlockDevice): void {
 
 function writeImage(run: Run, work: CopyWork): void {
   const image = imageOf(run, work.volume);
-  if (image.unsyncedBytes() >= limits.unsyncedBytesHard) relievePressure(run, image);
+  if (image.isPressed()) relievePressure(run, image);
   if (work.kind === "write" || work.kind === "region") {
     image.write(work.offset, work.body, { run, work }, imageDone);
   } else {

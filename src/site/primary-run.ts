@@ -168,7 +168,7 @@ function hostVolume(run: Run, volume: Primary["volumes"][number]): HostVolume {
 // instead (DESIGN §3.11). The device has begun to sync long before.
 function isPressed(run: Run, request: HostRequest): boolean {
   if (request.kind !== "write" && request.kind !== "zero") return false;
-  return imageOf(run, request.volume).unsyncedBytes() >= limits.unsyncedBytesHard;
+  return imageOf(run, request.volume).isPressed();
 }
 
 function press(run: Run, request: HostRequest): void {
