@@ -4,14 +4,8 @@ import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import { mapOf } from "./member-maps.ts";
 import { mustHave } from "./member-state.ts";
 import { closeGranules, idleLsn, orOpenInto } from "./open-map.ts";
-import type {
-  FlushRound,
-  Member,
-  MemberFlush,
-  Primary,
-  PrimaryEffect,
-  Volume,
-} from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { FlushRound, Member, MemberFlush, Primary, Volume } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { reply } from "./replies.ts";
 

@@ -1,7 +1,8 @@
 import { askFlush, roundLegDone } from "./flush.ts";
 import { noteState, shownState } from "./member-state.ts";
 import { allVolumesIndex } from "./primary-state.ts";
-import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Member, Primary } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 
 // Becoming `synchronized`, in decision 8's order: new writes wait, the member records it, then the primary erases.

@@ -1,6 +1,7 @@
 import type { HostRequest } from "#ports/host-request.ts";
 import { joinFlush } from "./flush.ts";
-import type { Primary, PrimaryEffect } from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Primary } from "./primary-state.ts";
 import { reply } from "./replies.ts";
 
 /**

@@ -1,4 +1,5 @@
-import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Member, Primary } from "./primary-state.ts";
 import { createRegionMap, markBytes, unitOf, unmark } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 

@@ -1,5 +1,6 @@
 import { push } from "#base/fifo.ts";
-import type { Member, Outstanding, PrimaryEffect } from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Member, Outstanding } from "./primary-state.ts";
 
 // What a member's stage means to the rest of the machine.
 

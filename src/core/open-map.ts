@@ -1,6 +1,7 @@
 import { limits } from "#base/limits.ts";
 import type { HostRequest } from "#ports/host-request.ts";
-import type { OpenGranule, Primary, PrimaryEffect, Volume } from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { OpenGranule, Primary, Volume } from "./primary-state.ts";
 import { isMarked, mark, markBytes, unmark } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 

@@ -3,7 +3,8 @@ import { roundLegDone } from "./flush.ts";
 import { mapOf } from "./member-maps.ts";
 import { shownState } from "./member-state.ts";
 import { loseMember } from "./members.ts";
-import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Member, Primary } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { markBytes } from "./region-map.ts";
 

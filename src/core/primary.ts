@@ -35,13 +35,8 @@ import { pauseMember, resumeMember, resyncMemberFull } from "./operator.ts";
 import { arrive, imageDone, readmit, readmitHeld, relieve } from "./order.ts";
 import type { MemberPolicy } from "./policy.ts";
 import { createMember } from "./primary-state.ts";
-import type {
-  Primary,
-  PrimaryEffect,
-  PrimaryEvent,
-  RecordAction,
-  Volume,
-} from "./primary-state.ts";
+import type { PrimaryEffect, PrimaryEvent } from "./primary-events.ts";
+import type { Primary, RecordAction, Volume } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { nextMarked } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";

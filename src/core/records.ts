@@ -1,4 +1,5 @@
-import type { Primary, PrimaryEffect, RecordAction } from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Primary, RecordAction } from "./primary-state.ts";
 
 /** Asks for the record, with all dirty maps, to be made durable as they are now; `action` follows. Gives the ticket. */
 export function askRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[]): number {

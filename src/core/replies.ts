@@ -1,5 +1,6 @@
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
-import type { Primary, PrimaryEffect } from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Primary } from "./primary-state.ts";
 
 /** Gives a request back to its host, exactly once. */
 export function reply(

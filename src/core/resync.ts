@@ -7,14 +7,8 @@ import { askFlush, failVolume } from "./flush.ts";
 import { join } from "./joining.ts";
 import { isFed, mustHave, queue } from "./member-state.ts";
 import { allVolumesIndex } from "./primary-state.ts";
-import type {
-  Member,
-  Primary,
-  PrimaryEffect,
-  ResyncItem,
-  ResyncRange,
-  Volume,
-} from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Member, Primary, ResyncItem, ResyncRange, Volume } from "./primary-state.ts";
 import { overlaps } from "./ranges.ts";
 import { copyOf, isMarked, nextMarked, runLength, unitOf, unmark } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";

@@ -1,4 +1,5 @@
-import type { Member, Primary, PrimaryEffect } from "./primary-state.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Member, Primary } from "./primary-state.ts";
 
 /** Probes under half of `ackTimeout` that a member lost as `slow` must answer before it may come back (decision 8). */
 const GOOD_PROBES = 3;

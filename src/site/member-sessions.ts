@@ -1,7 +1,8 @@
 import { limits } from "#base/limits.ts";
 import { joined } from "#base/bytes.ts";
 import { compareHistories, generationCounter } from "#core/history.ts";
-import type { Member, Primary, PrimaryEffect, PrimaryEvent } from "#core/primary-state.ts";
+import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
+import type { Member, Primary } from "#core/primary-state.ts";
 import { mayConnect } from "#core/slow.ts";
 import { decodeJson } from "#wire/peer/decode.ts";
 import { parseOpened, parseRefusal } from "#wire/peer/documents.ts";

@@ -4,13 +4,8 @@ import { limits } from "#base/limits.ts";
 import type { History } from "#core/history.ts";
 import type { MemberPolicy } from "#core/policy.ts";
 import { createPrimary, step } from "#core/primary.ts";
-import type {
-  Member,
-  Primary,
-  PrimaryEffect,
-  PrimaryEvent,
-  ResyncItem,
-} from "#core/primary-state.ts";
+import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
+import type { Member, Primary, ResyncItem } from "#core/primary-state.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { stableLsn } from "#core/flush.ts";
 import type { HostOutcome, HostRequest, HostVolume } from "#ports/host-request.ts";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { mustHave } from "#core/member-state.ts";
 import { firstGranule, lastGranule } from "#core/open-map.ts";
-import type { Member, Primary, PrimaryEffect, ResyncItem } from "#core/primary-state.ts";
+import type { PrimaryEffect } from "#core/primary-events.ts";
+import type { Member, Primary, ResyncItem } from "#core/primary-state.ts";
 import { allMarked, copyOf, isMarked, unitOf } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import type { MemberPhase } from "#core/group-record.ts";
