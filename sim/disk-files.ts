@@ -6,6 +6,7 @@ import { changeName, createFile, inodeAt, readInode, writeInode } from "./disk-s
 import type { DiskState, Inode, View } from "./disk-state.ts";
 import { missingPages } from "./pages.ts";
 import type { Process } from "./process.ts";
+import { eventKind } from "./scheduler.ts";
 
 /** A folder of a simulated disk, as one process sees it. */
 export function openSimFolder(disk: SimDisk, process: Process, path: string): Folder {
@@ -47,6 +48,16 @@ function openSimFile(disk: SimDisk, process: Process, inode: Inode, path: string
       if (refused === undefined) readInode(inode, "current", offset, into);
       return refused;
     },
+    readLater(offset, into, done) {
+      if (!process.alive) return;
+      const { imageUs } = disk.behaviour;
+      const delayUs = imageUs === 0 ? 0 : imageUs * disk.rng.exponential(1);
+      disk.scheduler.after(delayUs, process, eventKind.deviceOp, () => {
+        const refused = disk.readFailure();
+        if (refused === undefined) readInode(inode, "current", offset, into);
+        done(refused);
+      });
+    },
     write(offset, chunks) {
       const lengthBytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
       const refused = broken ?? disk.writeFailure(missingPages(inode.current, offset, lengthBytes));
@@ -86,6 +97,10 @@ export function viewFolder(disk: DiskState, path: string, view: View): Folder {
         read: (offset, into) => {
           readInode(inode, view, offset, into);
           return undefined;
+        },
+        readLater: (offset, into, done) => {
+          readInode(inode, view, offset, into);
+          queueMicrotask(() => done(undefined));
         },
         write: () => refuse,
         sync: (done) => done(refuse),

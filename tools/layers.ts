@@ -17,7 +17,7 @@ export const layers: readonly Layer[] = [
   { name: "base", from: [], typesFrom: [], packages: ["@node-rs/crc32"], isPure: true },
   { name: "ports", from: ["base"], typesFrom: [], isPure: true },
   { name: "core", from: ["base", "ports"], typesFrom: [], isPure: true },
-  { name: "wire", from: ["base"], typesFrom: ["ports"], isPure: true },
+  { name: "wire", from: ["base"], typesFrom: ["ports", "core"], isPure: true },
   { name: "store", from: ["base", "ports", "core"], typesFrom: [], isPure: true },
   { name: "config", from: ["base"], typesFrom: [], isPure: false },
   {

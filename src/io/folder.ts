@@ -3,10 +3,12 @@ import { dirname, join } from "node:path";
 import { assert } from "#base/assert.ts";
 import { totalBytes } from "#base/bytes.ts";
 import { AppError, type IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import type { File, Folder } from "#ports/file.ts";
 import { failureOf } from "./failure.ts";
 import { OpenFile } from "./open-file.ts";
 import { Syncer } from "./syncer.ts";
+import { nativeCalls } from "./sys.ts";
 
 const OPEN_FLAGS = fs.constants.O_RDWR | fs.constants.O_CREAT;
 
@@ -123,6 +125,14 @@ function openFile(path: string, names: Syncer): File | IoFailure {
       into.fill(0, count);
       return undefined;
     },
+    readLater(offset, into, done) {
+      const there = into.subarray(0, Math.max(0, Math.min(into.length, bytes - offset)));
+      into.fill(0, there.length);
+      const cached = readCached(file, offset, there);
+      // By way of the loop, so that a long log in the page cache does not keep everybody else from their turns.
+      if (cached === there.length) setImmediate(done, undefined);
+      else file.readInPool(offset, there, cached, done);
+    },
     write(offset, chunks) {
       if (syncer.failure !== undefined) return syncer.failure;
       const length = totalBytes(chunks);
@@ -137,4 +147,11 @@ function openFile(path: string, names: Syncer): File | IoFailure {
     sync: (done) => syncer.sync(done),
     close: () => file.close(),
   };
+}
+
+/** Takes what the page cache has of the beginning; how many bytes that is. */
+function readCached(file: OpenFile, offset: number, into: Uint8Array): number {
+  if (into.length === 0 || into.length > limits.cachedReadBytesMax) return 0;
+  // A negative answer mostly means that nothing is there. Whatever else it is, the pool will meet it again and report it.
+  return Math.max(0, nativeCalls()?.readCached(file.fd, into, offset) ?? 0);
 }

@@ -15,6 +15,10 @@ export type File = {
    * only.
    */
   read(offset: number, into: Uint8Array): IoFailure | undefined;
+  /**
+   * The same without holding up the loop: `into` is the file's until `done` is called, which is never before this returns.
+   */
+  readLater(offset: number, into: Uint8Array, done: (failure: IoFailure | undefined) => void): void;
   /** Writes all chunks one behind the other, whole or with a failure. */
   write(offset: number, chunks: readonly Uint8Array[]): IoFailure | undefined;
   sync(done: (failure: IoFailure | undefined) => void): void;

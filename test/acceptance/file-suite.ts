@@ -51,6 +51,33 @@ const cases: Readonly<Record<string, (world: FileWorld) => Promise<void>>> = {
     file.close();
   },
 
+  "what is read later is what was written before, with zeros beyond the end, and never at once":
+    async (world) => {
+      const file = opened(world.openFolder(), "log");
+      const whole = Uint8Array.from({ length: 1_500_000 }, (_, i) => (i * 31) >>> 3);
+      assert.equal(file.write(0, [whole.subarray(0, 7), whole.subarray(7)]), OK);
+      const answers: (readonly [number, Uint8Array, unknown])[] = [];
+      for (const [offset, length] of [
+        [0, whole.length],
+        [1_000, 16],
+        [whole.length - 5, 10],
+        [whole.length + 5, 10],
+        [3, 0],
+      ] as const) {
+        const into = new Uint8Array(length).fill(0xee);
+        file.readLater(offset, into, (failure) => answers.push([offset, into, failure]));
+      }
+      assert.equal(answers.length, 0, "not before the call returns");
+      await world.settle(() => answers.length === 5);
+      for (const [offset, into, failure] of answers) {
+        const expected = new Uint8Array(into.length);
+        expected.set(whole.subarray(offset, offset + into.length));
+        assert.equal(failure, OK);
+        assert.ok(Buffer.from(into).equals(expected), `from byte ${offset}`);
+      }
+      file.close();
+    },
+
   "a file equals its dumb twin after any writes": async (world) => {
     const folder = world.openFolder();
     let count = 0;

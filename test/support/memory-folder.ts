@@ -117,6 +117,13 @@ function open(state: State, name: string): File {
       into.set(file.bytes.subarray(offset, offset + into.length));
       return undefined;
     },
+    readLater(offset, into, done) {
+      queueMicrotask(() => {
+        into.fill(0);
+        into.set(file.bytes.subarray(offset, offset + into.length));
+        done(undefined);
+      });
+    },
     write(offset, chunks) {
       if (file.writeFailure !== undefined) return file.writeFailure;
       write(file, offset, chunks);

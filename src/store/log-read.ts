@@ -1,0 +1,117 @@
+// Reads records back from a log, for a copy that is behind or a set that is to be applied. Whatever is handed on has been
+// verified: damage stops the reading there and is never skipped (row 45).
+
+import { crc32c } from "#base/checksum.ts";
+import type { IoFailure } from "#base/errors.ts";
+import { closedFailure } from "./log.ts";
+import type { Log, LogPlace, Segment } from "./log.ts";
+import { decodeRecordHead, recordHeadBytes, segmentHeaderBytes } from "./log-format.ts";
+
+export type LogRecord = {
+  readonly number: number;
+  readonly kind: number;
+  readonly table: Uint8Array;
+  readonly payload: Uint8Array;
+  readonly place: LogPlace;
+};
+
+export type LogRead = {
+  /** In order and without gaps; none only at the end of the log. Their memory is the caller's. */
+  readonly records: readonly LogRecord[];
+  /** Behind the last of them: where to read on, also when more has been appended. */
+  readonly next: LogPlace;
+};
+
+export type ReadDone = (read: LogRead | IoFailure) => void;
+
+/**
+ * Reads whole records from a place on: as many as lie in `bytesMax` bytes of one segment, but at least one. The place is one
+ * that the log gave. At the end of the log, and for a place that is no longer there, `done` is called before this returns.
+ */
+export function readRecords(log: Log, from: LogPlace, bytesMax: number, done: ReadDone): void {
+  if (log.isClosed) return done(closedFailure(log));
+  const at = log.segments.findIndex(({ number }) => number === from.segment);
+  const segment = log.segments[at];
+  if (segment === undefined) {
+    const { folder, name } = log.options;
+    const message = `${folder.path}: record ${from.number} of the ${name} was given up and is gone`;
+    return done({ code: "ENOENT", message });
+  }
+  const following = log.segments[at + 1];
+  if (from.byte < segment.endByte) readFrom({ log, segment, from, bytesMax, done });
+  else if (following === undefined) done({ records: [], next: from });
+  else {
+    const start = { number: from.number, segment: following.number, byte: segmentHeaderBytes };
+    readRecords(log, start, bytesMax, done);
+  }
+}
+
+type Reading = {
+  readonly log: Log;
+  readonly segment: Segment;
+  readonly from: LogPlace;
+  readonly bytesMax: number;
+  readonly done: ReadDone;
+};
+
+function readFrom(reading: Reading): void {
+  const { segment, from, bytesMax, done } = reading;
+  const wanted = Math.min(Math.max(bytesMax, recordHeadBytes), segment.endByte - from.byte);
+  const bytes = new Uint8Array(wanted);
+  segment.file.readLater(from.byte, bytes, (failure) => {
+    if (failure === undefined) take(reading, bytes);
+    else done(failure);
+  });
+}
+
+// What is good before something that is not is handed on: the damage is met again by the next read, which begins with it.
+function take(reading: Reading, bytes: Uint8Array): void {
+  const { segment, from, done } = reading;
+  const records: LogRecord[] = [];
+  let next = from;
+  let offset = 0;
+  while (offset < bytes.length) {
+    const record = recordAt(reading, next, bytes.subarray(offset));
+    if ("code" in record) {
+      return done(records.length > 0 ? { records, next } : record);
+    }
+    if ("bytesWanted" in record) {
+      if (records.length > 0) break;
+      return readFrom({ ...reading, bytesMax: record.bytesWanted });
+    }
+    records.push(record);
+    const length = recordHeadBytes + record.table.length + record.payload.length;
+    offset += length;
+    next = { number: next.number + 1, segment: segment.number, byte: next.byte + length };
+  }
+  done({ records, next });
+}
+
+function recordAt(
+  reading: Reading,
+  place: LogPlace,
+  bytes: Uint8Array,
+): LogRecord | { readonly bytesWanted: number } | IoFailure {
+  const { segment, log } = reading;
+  const { logId, verifyPayload } = log.options;
+  const damaged = (why: string): IoFailure => {
+    const where = `${segment.file.path}: record ${place.number} at byte ${place.byte}`;
+    return { code: "EBADMSG", message: `${where}: ${why}` };
+  };
+  const { byte } = place;
+  if (byte + recordHeadBytes > segment.endByte) return damaged("no record begins there");
+  if (bytes.length < recordHeadBytes) return { bytesWanted: recordHeadBytes };
+  const headBytes = bytes.subarray(0, recordHeadBytes);
+  const head = decodeRecordHead(headBytes, { logId, segment: segment.number, byte });
+  if (typeof head === "string") return damaged(head);
+  if (head.number !== place.number) return damaged(`it is record ${head.number}`);
+  const tableEnd = recordHeadBytes + head.tableBytes;
+  const end = tableEnd + head.payloadBytes;
+  if (byte + end > segment.endByte) return damaged("it claims to end behind the last record");
+  if (end > bytes.length) return { bytesWanted: end };
+  const table = bytes.subarray(recordHeadBytes, tableEnd);
+  if (crc32c(table) !== head.tableCrc) return damaged("its table does not match its checksum");
+  const payload = bytes.subarray(tableEnd, end);
+  if (!verifyPayload(table, payload)) return damaged("its payload does not match its table");
+  return { number: head.number, kind: head.kind, table, payload, place };
+}

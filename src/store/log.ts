@@ -1,0 +1,368 @@
+// An append-only log of records in segments: the group's journal at the primary, the staging log at a copy. Its bytes are
+// drawn in store/log-format.ts; store/log-open.ts opens what is there, store/log-read.ts reads.
+//
+// What is appended is in the page cache when `append` returns, and durable when a later `sync` says so. A sync covers the
+// segments and, for new ones, their names: a record in a file that nobody can find is not durable (row 50).
+//
+// A write or sync that fails is final for the log (PROOF §2.5): what lies behind it could not be trusted to follow.
+
+import { assert, must } from "#base/assert.ts";
+import { totalBytes } from "#base/bytes.ts";
+import { crc32c } from "#base/checksum.ts";
+import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
+import { isFailure } from "#ports/file.ts";
+import type { File, Folder } from "#ports/file.ts";
+import { encodeRecordHead, encodeSegmentHeader, segmentName } from "./log-format.ts";
+import { recordHeadBytes, segmentHeaderBytes } from "./log-format.ts";
+
+/** Where a record begins. The place behind the last record is that of the next one. */
+export type LogPlace = {
+  /** Of the record. */
+  readonly number: number;
+  readonly segment: number;
+  /** In that segment. */
+  readonly byte: number;
+};
+
+export type LogOptions = {
+  readonly folder: Folder;
+  readonly name: string;
+  /** Drawn at random when the log was made, and named by the group's record: tells stale files of the same name. */
+  readonly logId: number;
+  /** A new segment begins where the next record would make one longer than this. No record may be longer. */
+  readonly segmentBytes: number;
+  /** All segments together, each counted as full. */
+  readonly bytesMax: number;
+  /** Says whether a payload matches the checksums that the caller keeps in its table. */
+  readonly verifyPayload: (table: Uint8Array, payload: Uint8Array) => boolean;
+};
+
+type Done = (failure: IoFailure | undefined) => void;
+
+export type Log = {
+  readonly options: LogOptions;
+  /** Oldest first; never empty. */
+  readonly segments: Segment[];
+  /** Of all segments, as far as they are written. */
+  bytesUsed: number;
+  /** Number of the oldest record that is there; one more than `lastRecord` when none is. */
+  firstRecord: number;
+  /** Number of the newest record; 0 before the first. */
+  lastRecord: number;
+  /** Checksum of its head: what the next one names. */
+  chain: number;
+  /** Records up to this number are durable. */
+  syncedThrough: number;
+  /** Why nothing is appended and nothing synced any more. */
+  failure: IoFailure | undefined;
+  isClosed: boolean;
+  /** What was cut off at opening, in words. */
+  readonly damage: readonly string[];
+  /** The caller needs no record below this number any more. */
+  unneededBelow: number;
+  isRemoving: boolean;
+  isSyncing: boolean;
+  readonly syncWaiters: Done[];
+  /** Each head in turn: the file takes it before `append` returns. */
+  readonly head: Uint8Array;
+};
+
+export type Segment = {
+  readonly number: number;
+  readonly file: File;
+  readonly firstRecord: number;
+  /** Behind its last record. */
+  endByte: number;
+  /** Places of some records, in order, about `limits.logIndexBytes` apart. */
+  readonly marks: LogPlace[];
+  /** Times that something was written to the file, and how many of them a finished sync covers. */
+  writes: number;
+  syncedWrites: number;
+  /** Header and name are known to be synced: the log could begin with it. */
+  isDurable: boolean;
+};
+
+export type LogFigures = Readonly<
+  Pick<Log, "bytesUsed" | "firstRecord" | "lastRecord" | "syncedThrough">
+> & { readonly bytesMax: number };
+
+/** A log that is opened by nobody but store/log-open.ts: `segments` are those found or made. */
+export function newLog(
+  options: LogOptions,
+  segments: Segment[],
+  found: Pick<Log, "lastRecord" | "chain" | "damage">,
+): Log {
+  let bytesUsed = 0;
+  for (const segment of segments) bytesUsed += segment.endByte;
+  return {
+    ...found,
+    options,
+    segments,
+    bytesUsed,
+    firstRecord: must(segments[0], "a log has a segment").firstRecord,
+    syncedThrough: 0,
+    failure: undefined,
+    isClosed: false,
+    unneededBelow: 0,
+    isRemoving: false,
+    isSyncing: false,
+    syncWaiters: [],
+    head: new Uint8Array(recordHeadBytes),
+  };
+}
+
+// ------------------------------------------------------------------------------------------ append
+
+/**
+ * Puts a record behind the last one, in the page cache, with one write. Answers its place; "full" when it would need a
+ * segment more than `bytesMax` allows, and then nothing has changed; or the failure that ended the log.
+ */
+export function append(
+  log: Log,
+  kind: number,
+  table: Uint8Array,
+  payload: readonly Uint8Array[],
+): LogPlace | "full" | IoFailure {
+  if (log.failure !== undefined) return log.failure;
+  const payloadBytes = totalBytes(payload);
+  const bytes = recordHeadBytes + table.length + payloadBytes;
+  assert(
+    table.length <= limits.logTableBytesMax &&
+      payloadBytes <= limits.logPayloadBytesMax &&
+      segmentHeaderBytes + bytes <= log.options.segmentBytes,
+    `a record of ${table.length} + ${payloadBytes} bytes does not fit the log ${log.options.name}`,
+  );
+  const segment = roomFor(log, bytes);
+  if (segment === "full" || "code" in segment) return segment;
+  const place = { number: log.lastRecord + 1, segment: segment.number, byte: segment.endByte };
+  const crc = encodeRecordHead(
+    log.head,
+    { logId: log.options.logId, segment: segment.number, byte: segment.endByte },
+    {
+      number: place.number,
+      syncedThrough: log.syncedThrough,
+      kind,
+      tableBytes: table.length,
+      payloadBytes,
+      tableCrc: crc32c(table),
+      chain: log.chain,
+    },
+  );
+  segment.writes += 1;
+  const failure = segment.file.write(segment.endByte, [log.head, table, ...payload]);
+  if (failure !== undefined) return fail(log, failure);
+  log.lastRecord = place.number;
+  log.bytesUsed += bytes;
+  log.chain = crc;
+  passRecord(segment, place, bytes);
+  return place;
+}
+
+/** A record lies at this place of the segment; the next one follows it. */
+export function passRecord(segment: Segment, place: LogPlace, bytes: number): void {
+  const marked = segment.marks.at(-1)?.byte ?? segmentHeaderBytes;
+  if (place.byte - marked >= limits.logIndexBytes) {
+    segment.marks.push(place);
+  }
+  segment.endByte = place.byte + bytes;
+}
+
+function roomFor(log: Log, bytes: number): Segment | "full" | IoFailure {
+  const { segmentBytes, bytesMax } = log.options;
+  const last = lastSegment(log);
+  if (last.endByte + bytes <= segmentBytes) return last;
+  // A log that was made with other settings may have longer segments.
+  const full = log.segments.reduce((sum, one) => sum + Math.max(one.endByte, segmentBytes), 0);
+  if (full + segmentBytes > bytesMax) return "full";
+  const made = makeSegment(log.options, {
+    number: last.number + 1,
+    firstRecord: log.lastRecord + 1,
+    syncedThrough: log.syncedThrough,
+    chain: log.chain,
+  });
+  if ("code" in made) return fail(log, made);
+  log.segments.push(made);
+  log.bytesUsed += made.endByte;
+  return made;
+}
+
+export function makeSegment(
+  options: LogOptions,
+  start: {
+    readonly number: number;
+    readonly firstRecord: number;
+    readonly syncedThrough: number;
+    readonly chain: number;
+  },
+): Segment | IoFailure {
+  const { folder, logId } = options;
+  const { number, ...header } = start;
+  const name = segmentName(options.name, number);
+  if (folder.exists(name)) {
+    return { code: "EEXIST", message: `${folder.path}/${name} is there and nobody made it` };
+  }
+  const file = folder.open(name);
+  if (isFailure(file)) return file;
+  const failure = file.write(0, [encodeSegmentHeader({ ...header, logId, segment: number })]);
+  if (failure !== undefined) return failure;
+  return newSegment(number, file, header.firstRecord);
+}
+
+/** A segment of which nothing is known to be synced. */
+export function newSegment(number: number, file: File, firstRecord: number): Segment {
+  return {
+    number,
+    file,
+    firstRecord,
+    endByte: segmentHeaderBytes,
+    marks: [],
+    writes: 1,
+    syncedWrites: 0,
+    isDurable: false,
+  };
+}
+
+// -------------------------------------------------------------------------------------------- sync
+
+/**
+ * Calls back when everything appended before the call is durable, or will never be known to be. Who asks while a sync is
+ * under way shares the next one. When nothing is left to sync, it calls back before it returns.
+ */
+export function sync(log: Log, done: Done): void {
+  if (log.failure !== undefined) return done(log.failure);
+  log.syncWaiters.push(done);
+  if (!log.isSyncing) beginRound(log);
+}
+
+// One round covers what was appended when it began. The next begins before the waiters of this one are called: they may
+// take their time, and the disk need not wait for it.
+function beginRound(log: Log): void {
+  const waiters = log.syncWaiters.splice(0);
+  if (waiters.length === 0) return;
+  if (log.failure !== undefined) return answer(waiters, log.failure);
+  const through = log.lastRecord;
+  const covered = log.segments
+    .filter((segment) => segment.syncedWrites < segment.writes)
+    .map((segment) => ({ segment, writes: segment.writes }));
+  if (covered.length === 0) return answer(waiters, undefined);
+  const hasNewNames = covered.some(({ segment }) => !segment.isDurable);
+  let missing = covered.length + (hasNewNames ? 1 : 0);
+  let failure: IoFailure | undefined;
+  const end = (failed: IoFailure | undefined): void => {
+    failure ??= failed;
+    missing -= 1;
+    if (missing > 0) return;
+    log.isSyncing = false;
+    if (failure === undefined) {
+      log.syncedThrough = through;
+      for (const { segment, writes } of covered) {
+        segment.syncedWrites = writes;
+        segment.isDurable = true;
+      }
+    }
+    const told = failure === undefined ? undefined : fail(log, failure);
+    beginRound(log);
+    answer(waiters, told);
+    removeUnneeded(log);
+  };
+  log.isSyncing = true;
+  for (const { segment } of covered) segment.file.sync(end);
+  if (hasNewNames) log.options.folder.sync(end);
+}
+
+function answer(waiters: readonly Done[], failure: IoFailure | undefined): void {
+  for (const waiter of waiters) waiter(failure);
+}
+
+/** Nothing is appended or synced any more; answers why. */
+function fail(log: Log, failure: IoFailure): IoFailure {
+  const { name } = log.options;
+  log.failure ??= {
+    code: failure.code,
+    message: `${failure.message}; nothing more is appended to the ${name}`,
+  };
+  return log.failure;
+}
+
+// ----------------------------------------------------------------------------------------- reclaim
+
+/**
+ * Nobody needs the records below this number any more: segments that hold no others go, the oldest first, now or a little
+ * later. The last one stays, and so does one whose successor is not durable yet: the log must begin somewhere. What made the
+ * successor durable covered this one too, so that it is whole if a power cut brings it back.
+ *
+ * Names go one by one, each only when that of the one before is durably gone. A power cut may bring names back in any
+ * order, and a log with a gap in its middle could not be told from one that lost records (row 51). So at most the oldest
+ * segment comes back; it is in order, is scanned like any other, and goes when the caller says so again.
+ */
+export function reclaim(log: Log, beforeRecord: number): IoFailure | undefined {
+  log.unneededBelow = Math.max(log.unneededBelow, beforeRecord);
+  removeUnneeded(log);
+  return log.failure;
+}
+
+function removeUnneeded(log: Log): void {
+  const [oldest, next] = log.segments;
+  if (log.isRemoving || log.failure !== undefined) return;
+  if (oldest === undefined || next === undefined) return;
+  if (!next.isDurable || next.firstRecord > log.unneededBelow) return;
+  // A read of it may be under way; it is answered all the same.
+  oldest.file.close();
+  log.segments.shift();
+  log.bytesUsed -= oldest.endByte;
+  log.firstRecord = next.firstRecord;
+  const { folder, name } = log.options;
+  const failure = folder.remove(segmentName(name, oldest.number));
+  if (failure !== undefined) return void fail(log, failure);
+  log.isRemoving = true;
+  folder.sync((notSynced) => {
+    log.isRemoving = false;
+    if (notSynced === undefined) removeUnneeded(log);
+    else fail(log, notSynced);
+  });
+}
+
+// ------------------------------------------------------------------------------------------- places
+
+/** The segment that is written to. */
+export function lastSegment(log: Log): Segment {
+  return must(log.segments.at(-1), "a log has a segment");
+}
+
+/** Where the next record will begin, unless it begins a new segment: reading goes on there as well. */
+export function endOf(log: Log): LogPlace {
+  const last = lastSegment(log);
+  return { number: log.lastRecord + 1, segment: last.number, byte: last.endByte };
+}
+
+/**
+ * The nearest known place at or before a record, or before the end of the log: at most `limits.logIndexBytes` and a record
+ * away. Undefined when the record is no longer there.
+ */
+export function placeOf(log: Log, number: number): LogPlace | undefined {
+  assert(number <= log.lastRecord + 1, `record ${number} is not yet in the ${log.options.name}`);
+  if (number > log.lastRecord) return endOf(log);
+  const segment = log.segments.findLast(({ firstRecord }) => firstRecord <= number);
+  if (segment === undefined) return undefined;
+  const mark = segment.marks.findLast((one) => one.number <= number);
+  return mark ?? { number: segment.firstRecord, segment: segment.number, byte: segmentHeaderBytes };
+}
+
+/** What status, policy and the caller's own bookkeeping ask of a log. */
+export function figuresOf(log: Log): LogFigures {
+  const { bytesUsed, firstRecord, lastRecord, syncedThrough } = log;
+  return { bytesUsed, bytesMax: log.options.bytesMax, firstRecord, lastRecord, syncedThrough };
+}
+
+/** Closes the files. What was not synced stays unsynced, and who waits for it is told that the log is closed. */
+export function closeLog(log: Log): void {
+  log.isClosed = true;
+  log.failure ??= closedFailure(log);
+  for (const segment of log.segments) segment.file.close();
+}
+
+/** What is answered when something is asked of a closed log. */
+export function closedFailure(log: Log): IoFailure {
+  return { code: "EBADF", message: `the ${log.options.name} was closed` };
+}
