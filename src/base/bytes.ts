@@ -61,6 +61,18 @@ export function joined(chunks: readonly Uint8Array[]): Uint8Array {
   return whole;
 }
 
+/** The first so many bytes of chunks, as chunks; all of them where they are fewer. */
+export function firstBytes(chunks: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  const first: Uint8Array[] = [];
+  let missing = bytes;
+  for (const chunk of chunks) {
+    if (missing <= 0) break;
+    first.push(chunk.subarray(0, missing));
+    missing -= chunk.length;
+  }
+  return first;
+}
+
 let zeros = new Uint8Array(0);
 
 /** Zeros in memory that everybody shares: nobody may write into them. */

@@ -109,8 +109,43 @@ export const limits = {
   lsnReserve: 1 << 20,
   lsnReserveMargin: 1 << 18,
 
+  // Journal and sets at the primary
+  /** One append: a turn's writes beyond this go in several. */
+  batchBytesMax: 1 * MiB,
+  batchEntriesMax: 4_096,
+  /** Room that is kept in a journal for what is on its way when it is found to be full. */
+  journalMarginBytes: 96 * MiB,
+  setEntriesMax: 65_536,
+  /** A journal holds a few of the longest writes with room to spare, and no more segments than a log may have. */
+  journalBytesMin: 256 * MiB,
+  journalBytesMax: 16 * TiB,
+  /** A segment of the journal; a smaller journal has four. */
+  journalSegmentBytes: 64 * MiB,
+  /** Sets are found, and let go, by stretches of the journal about this long. */
+  journalStretchBytes: 1 * MiB,
+  journalReadBytes: 4 * MiB,
+  /** What a copy's sender reads at once, and leaves to one connection at most. */
+  senderReadBytes: 2 * MiB,
+  laneQueueBytesMax: 1 * MiB,
+  /** Sets that a copy's status lists. */
+  setsShownMax: 16,
+  /** Connections that one session may have beside its first. */
+  sessionLanesMax: 64,
+  /** What a copy stages at most; its sender's window keeps far below. */
+  stagingBytesMax: 2 * GiB,
+  stagingSegmentBytes: 64 * MiB,
+  /** Bytes sent to a copy and not yet in its images. */
+  sessionWindowBytesMax: 64 * MiB,
+  sessionSetsMax: 16_384,
+  /** An idle group seals an empty set so often: the copies' recovery point moves on. */
+  emptySealMs: 1_000,
+  /** A set that is to end with a host's FLUSH alone ends after this without one. */
+  bracketMsMax: 30_000,
+  bracketBytesMax: 256 * MiB,
+
   // Peer protocol
-  peerBodyBytesMax: 32 * MiB,
+  /** A host's longest request with the table of its batch. */
+  peerBodyBytesMax: 33 * MiB,
   peerControlBytesMax: 256 * KiB,
   peerHandshakeMsMax: 10_000,
   peerDialMsMax: 3_000,
@@ -133,6 +168,16 @@ export const limits = {
   resyncWindowFirstBytes: 1 * MiB,
   resyncWindowBytes: 8 * MiB,
   resyncChunkBytes: 1 * MiB,
+
+  // Journal and staging (logs)
+  /** A log grows and shrinks by segments; every segment is an open file. */
+  logSegmentsMax: 1_024,
+  logTableBytesMax: 1 * MiB,
+  logPayloadBytesMax: 32 * MiB,
+  /** Read at once when a log is opened; a payload longer than this is passed over. */
+  logScanBytes: 256 * KiB,
+  /** The place of one record in so many bytes is kept in memory: who looks for another reads on from there. */
+  logIndexBytes: 1 * MiB,
 
   // Control
   /** A hook that has not ended by then is killed. */
@@ -158,4 +203,20 @@ export const limits = {
   /** Trace lines are handed to the file once a turn of the loop, or when this much waits. */
   traceBufferBytes: 256 * KiB,
   tickMs: 100,
+
+  // Sets at a copy
+  /** What an entry counts besides its payload, in the bounds of a copy and in the window of its sender. */
+  entryCostBytes: 256,
+  /** Sets that a copy may hold something of until it is applied, synced and on record; beyond it the session ends. */
+  setsAtCopyMax: 65_536,
+  /** Staged so much without a sync, one begins though no set is whole. */
+  stagingUnsyncedBytesMax: 16 * MiB,
+  /** Sets that are being written to the images at a time; the next waits, unless it is the only one. */
+  applyingSetsMax: 64,
+  applyingBytesMax: 32 * MiB,
+  /** Applied so much without a sync of the images, one begins; or after a rest, and at the latest after the second time. */
+  applyUnsyncedBytesMax: 64 * MiB,
+  applyUnsyncedSetsMax: 4_096,
+  applyIdleMs: 1_000,
+  applySyncMsMax: 10_000,
 } as const;

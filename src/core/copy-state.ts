@@ -31,7 +31,13 @@ export type Copy = {
   recordBefore: GroupRecord | undefined;
 };
 
-export type CopySession = { readonly number: number; readonly from: string; begun: boolean };
+export type CopySession = {
+  readonly number: number;
+  readonly from: string;
+  begun: boolean;
+  /** Its writes come in sets, by way of staging; regions and everything else come as in a mirror. */
+  takesSets: boolean;
+};
 
 export type Blocked =
   | { readonly on: "openMap"; readonly ticket: number }
@@ -56,6 +62,9 @@ export type CopyWork = {
   readonly offset: number;
   readonly length: number;
   readonly lsn: number;
+  /** The set that the frame is about; 0 for a mirror. */
+  readonly set: number;
+  /** What ACK answers by; writes of sets have none. */
   readonly sequence: number;
   /** Flush: ticket. Compare: bytes of a region. */
   readonly index: number;
@@ -77,7 +86,10 @@ export type CopyWorkKind =
   | "begin"
   | "memberMap"
   | "synchronized"
-  | "fractured";
+  | "fractured"
+  /** All writes of a set are ahead of this in the queue. */
+  | "setEnd"
+  | "mark";
 
 export type CopyBegin = {
   readonly history: History;
@@ -86,12 +98,16 @@ export type CopyBegin = {
   readonly lsnReserved: number;
   /** Regions will be brought over: until they are, the image is no state that the host ever saw. */
   readonly resync: boolean;
+  /** With sets: the first that follows; 0 for a mirror. */
+  readonly firstSet: number;
 };
 
 export type CopyEvent =
   | { readonly kind: "opened"; readonly session: number; readonly from: string }
   | { readonly kind: "work"; readonly work: CopyWork }
   | { readonly kind: "lost"; readonly why: string }
+  /** A sync of the images that staging asked for has failed. */
+  | { readonly kind: "syncLost" }
   | { readonly kind: "openMapDurable"; readonly ticket: number }
   | { readonly kind: "imageDone"; readonly work: CopyWork; readonly failure: IoFailure | undefined }
   | {
@@ -109,6 +125,13 @@ export type CopyEffect =
   | { readonly kind: "image"; readonly work: CopyWork }
   /** Everything up to this sequence is in the image. */
   | { readonly kind: "ack"; readonly sequence: number }
+  /** Everything of this set is in the images. */
+  | {
+      readonly kind: "setApplied";
+      readonly set: number;
+      readonly failure: IoFailure | undefined;
+    }
+  | { readonly kind: "setMarked"; readonly set: number }
   | { readonly kind: "syncOpenMaps"; readonly ticket: number }
   | { readonly kind: "writeOpenMaps" }
   /** Sync the image of one volume, or of all; then `imagesSynced`. */
@@ -117,7 +140,7 @@ export type CopyEffect =
   | { readonly kind: "compare"; readonly work: CopyWork }
   | { readonly kind: "record"; readonly ticket: number }
   | { readonly kind: "sendFlushed"; readonly ticket: number }
-  | { readonly kind: "sendBegun" }
+  | { readonly kind: "sendBegun"; readonly begin: CopyBegin }
   | { readonly kind: "sendSynchronizedRecorded" }
   /** The session cannot go on: tell the primary why and close. */
   | { readonly kind: "failSession"; readonly why: string }

@@ -44,6 +44,7 @@ const begin = {
   lsn: 40,
   lsnReserved: 1_000,
   resync: true,
+  firstSet: 0,
 };
 
 function open(rig: Rig): void {
@@ -127,6 +128,7 @@ function give(
     offset: (granule ?? 0) * MiB,
     length: 4096,
     lsn: 0,
+    set: 0,
     sequence: isAcked ? rig.sequence : 0,
     index: 0,
     mayPunch: false,

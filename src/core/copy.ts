@@ -15,14 +15,17 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
   switch (event.kind) {
     case "opened":
       endSession(copy);
-      copy.session = { number: event.session, from: event.from, begun: false };
+      copy.session = { number: event.session, from: event.from, begun: false, takesSets: false };
       break;
     case "work":
-      if (copy.session !== undefined) push(copy.queue, event.work);
+      // A complete set is applied also when nobody feeds us any more.
+      if (copy.session !== undefined || isOfSet(event.work)) push(copy.queue, event.work);
       break;
     case "lost":
       endSession(copy);
-      return;
+      break;
+    case "syncLost":
+      return noteLostSync(copy, out);
     case "openMapDurable":
       openMapDurable(copy, event.ticket);
       break;
@@ -48,12 +51,18 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
   goOn(copy, out);
 }
 
-// What was begun for a lost session still ends (its image writes, its record); its answers go nowhere.
+// What was begun for a lost session still ends (its image writes, its record); its answers go nowhere. Sets that are being
+// applied are complete here, and no business of a session's.
 function endSession(copy: Copy): void {
   copy.session = undefined;
-  drain(copy.queue);
-  drain(copy.underWay);
+  for (const fifo of [copy.queue, copy.underWay]) {
+    for (const work of drain(fifo)) if (isOfSet(work)) push(fifo, work);
+  }
   if (copy.blocked?.on === "read" || copy.blocked?.on === "images") copy.blocked = undefined;
+}
+
+function isOfSet(work: CopyWork): boolean {
+  return work.set > 0 && (work.kind === "write" || work.kind === "zero" || work.kind === "setEnd");
 }
 
 function goOn(copy: Copy, out: CopyEffect[]): void {
@@ -91,6 +100,13 @@ function begin(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
       return becomeSynchronized(copy, work, out);
     case "fractured":
       told(copy, work.lsn, work.why, out);
+      return true;
+    case "setEnd":
+      push(copy.underWay, work);
+      finish(copy, work, out);
+      return true;
+    case "mark":
+      out.push({ kind: "setMarked", set: work.set });
       return true;
     default:
       return unreachable(work.kind);
@@ -190,6 +206,10 @@ function imageDone(
 ): void {
   copy.writing -= 1;
   if (copy.blocked?.on === "images" && copy.writing === 0) copy.blocked = undefined;
+  if (done.failure !== undefined && isOfSet(done.work)) {
+    out.push({ kind: "setApplied", set: done.work.set, failure: done.failure });
+    return;
+  }
   if (done.failure !== undefined) {
     out.push({
       kind: "failSession",
@@ -206,7 +226,9 @@ function finish(copy: Copy, work: CopyWork, out: CopyEffect[]): void {
   let sequence: number | undefined;
   for (let oldest = peek(copy.underWay); oldest?.isDone === true; oldest = peek(copy.underWay)) {
     shift(copy.underWay);
-    sequence = oldest.sequence;
+    if (oldest.kind === "setEnd")
+      out.push({ kind: "setApplied", set: oldest.set, failure: undefined });
+    else if (oldest.set === 0) sequence = oldest.sequence;
     copy.appliedLsn = Math.max(copy.appliedLsn, oldest.lsn);
   }
   if (sequence !== undefined) out.push({ kind: "ack", sequence });
@@ -268,7 +290,10 @@ function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
       event: { kind: "image", from: before, to: record.image, why: "a resync begins" },
     });
   }
-  if (copy.session !== undefined) copy.session.begun = true;
+  if (copy.session !== undefined) {
+    copy.session.begun = true;
+    copy.session.takesSets = told.firstSet > 0;
+  }
   copy.receivedLsn = told.lsn;
   copy.appliedLsn = told.lsn;
   askRecord(copy, work, out);
@@ -287,7 +312,8 @@ function recorded(copy: Copy, ticket: number, out: CopyEffect[]): void {
   copy.recordBefore = undefined;
   copy.blocked = undefined;
   if (!isCurrent(copy, work)) return;
-  out.push({ kind: work.kind === "begin" ? "sendBegun" : "sendSynchronizedRecorded" });
+  if (work.begin === undefined) out.push({ kind: "sendSynchronizedRecorded" });
+  else out.push({ kind: "sendBegun", begin: work.begin });
 }
 
 // The kernel calls the pages clean that it could not write: from now on the image reads better than the disk is. The next
@@ -326,19 +352,21 @@ function becomeSynchronized(copy: Copy, work: CopyWork, out: CopyEffect[]): bool
       }
     }
   }
-  record.image = "synchronized";
+  // Sets bring a copy to a state of the past, a mirror to the present.
+  const now = work.set > 0 ? "consistent" : "synchronized";
+  record.image = now;
   record.failedVolumes = [];
   record.toldOfFracture = undefined;
   const generation = record.history[record.history.length - 1]?.counter ?? 0;
   record.syncedAt = { lsn: work.lsn, generation };
   copy.syncedLsn = Math.max(copy.syncedLsn, work.lsn);
-  if (before !== "synchronized") {
+  if (before !== now) {
     out.push({
       kind: "event",
       event: {
         kind: "image",
         from: before,
-        to: "synchronized",
+        to: now,
         why: `everything up to LSN ${work.lsn}`,
       },
     });
@@ -379,7 +407,11 @@ function noteReserve(copy: Copy, lsnReserved: number, out: CopyEffect[]): void {
 
 /** Every member has synced everything up to this LSN (decision 4): those granules need no mark any more. */
 function closeStable(copy: Copy, lsn: number, out: CopyEffect[]): void {
-  if (copy.session === undefined || copy.record.image !== "synchronized") return;
+  const { session, record } = copy;
+  const isWhole =
+    record.image === "synchronized" ||
+    (session?.takesSets === true && record.image === "consistent");
+  if (session === undefined || !isWhole) return;
   let isChanged = false;
   for (const volume of copy.volumes) {
     for (const [granule, open] of volume.open) {

@@ -2,6 +2,7 @@ import type { HostRequest } from "#ports/host-request.ts";
 import { roundLegDone } from "./flush.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
+import { isInJournal } from "./member-state.ts";
 import { orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
@@ -21,6 +22,11 @@ export function fracture(
   alone: boolean,
   out: PrimaryEffect[],
 ): void {
+  if (isInJournal(member)) {
+    if (!alone || member.record.alone) return;
+    member.record.alone = true;
+    return awaitRecord(primary, member, out);
+  }
   for (const volume of primary.volumes) {
     if (volume.open.size > 0) orOpenInto(mapOf(primary, member, volume.index, out), volume);
   }
@@ -80,6 +86,22 @@ export function recordAlone(
     request.legs += 1;
     member.fracturing.requests.push(request);
   }
+}
+
+/** The same for a copy whose every missing write is in the journal: nothing is dirty, but the host is answered without it. */
+export function recordBuffering(
+  primary: Primary,
+  member: Member,
+  request: HostRequest,
+  out: PrimaryEffect[],
+): void {
+  if (!member.record.alone) {
+    member.record.alone = true;
+    awaitRecord(primary, member, out);
+  }
+  if (member.fracturing === undefined) return;
+  request.legs += 1;
+  member.fracturing.requests.push(request);
 }
 
 // Whoever waited for an earlier record of the loss waits for this one too.

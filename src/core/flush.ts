@@ -2,6 +2,7 @@ import { limits } from "#base/limits.ts";
 import type { IoFailure } from "#base/errors.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import { mapOf } from "./member-maps.ts";
+import { appendGathered } from "./journal.ts";
 import { mustHave } from "./member-state.ts";
 import { closeGranules, idleLsn, orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -50,7 +51,7 @@ function startRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): voi
     startCompletions: volume.completions,
     coverLsn,
     clearLsn: idleVolume || crowded ? coverLsn : Math.min(coverLsn, idleLsn(primary)),
-    legs: 1,
+    legs: primary.journal === undefined ? 1 : 2,
     closeLegs: 1,
     requests: volume.flush.waiting,
     failure: "ok",
@@ -60,6 +61,9 @@ function startRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): voi
   volume.flush.running = round;
   volume.flush.startedMs = primary.nowMs;
   for (const member of primary.members) addMemberLeg(primary, member, round, out);
+  appendGathered(primary, out);
+  if (primary.journal !== undefined)
+    out.push({ kind: "syncJournal", volume: volume.index, ticket: round.ticket });
   out.push({ kind: "syncImage", volume: volume.index, ticket: round.ticket });
 }
 
@@ -69,6 +73,8 @@ function addMemberLeg(
   round: FlushRound,
   out: PrimaryEffect[],
 ): void {
+  // Sets are no business of a round: what a copy lacks of them stays open (`retainedAfter`).
+  if (member.policy.mode.unit === "set") return;
   const participates = member.stage === "joining" || member.stage === "synchronized";
   if (participates || member.stage === "resync") {
     // A member under resync holds no host up, but it is fed: what it has not synced must stay open.
@@ -139,6 +145,16 @@ export function imageSynced(
   roundLegDone(primary, round, out);
 }
 
+/** The journal is synced, which is the other half of being durable here: after a power cut its entries are written again. */
+export function journalSynced(
+  primary: Primary,
+  synced: { readonly volume: number; readonly ticket: number },
+  out: PrimaryEffect[],
+): void {
+  const round = primary.volumes[synced.volume]?.flush.running;
+  if (round?.ticket === synced.ticket) roundLegDone(primary, round, out);
+}
+
 /** A leg of the round has answered, or is replaced by its durable loss record. */
 export function roundLegDone(primary: Primary, round: FlushRound, out: PrimaryEffect[]): void {
   round.legs -= 1;
@@ -194,7 +210,7 @@ function noteSynced(primary: Primary): void {
   }
   primary.syncedLsn = Math.max(primary.syncedLsn, lsn);
   for (const member of primary.members) {
-    if (member.stage !== "synchronized") continue;
+    if (member.stage !== "synchronized" || member.policy.mode.unit === "set") continue;
     member.record.syncedLsn = Math.max(member.record.syncedLsn, primary.syncedLsn);
   }
 }

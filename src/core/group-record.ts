@@ -15,8 +15,13 @@ export type GroupRecord = {
   history: History;
   /** Counts the starts of a primary (decision 5). */
   incarnation: number;
-  /** LSNs below this may have been used; the next incarnation begins here. */
+  /** Numbers below this may have been used, for LSNs or for sets; the next incarnation begins here. */
   lsnReserved: number;
+  /** Identity of the journal of this tenure, and of the staging log; undefined while there is none. */
+  journalId?: number;
+  stagingId?: number;
+  /** With sets: the images here have everything up to this point, synced. */
+  applied?: { readonly set: number; readonly lsn: number; readonly stampMs: number };
   bootId: string;
   /** The last stop left nothing unsynced and no request under way. */
   cleanStop: boolean;

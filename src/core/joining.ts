@@ -1,4 +1,5 @@
 import { askFlush, roundLegDone } from "./flush.ts";
+import { appendGathered, seal } from "./journal.ts";
 import { noteState, shownState } from "./member-state.ts";
 import { allVolumesIndex } from "./primary-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -51,14 +52,23 @@ export function sendSynchronized(
 ): void {
   if (member.stage !== "joining" || member.epoch !== told.epoch) return;
   member.stageAtMs = primary.nowMs;
-  out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn });
+  const { journal } = primary;
+  if (journal === undefined || member.policy.mode.unit !== "set")
+    return void out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn, set: 0 });
+  // The image is a state of the host's once the set is applied that holds the last write before now (decision 10).
+  const { set } = journal;
+  seal(primary, journal, out);
+  appendGathered(primary, out);
+  out.push({ kind: "sendSynchronized", member: member.index, lsn: journal.lastLsn, set });
 }
 
 /** The member has recorded that it is synchronized; now we do, and erase what marked it dirty in the same commit. */
 export function synchronizedRecorded(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   if (member.stage !== "joining") return;
   member.record.phase = "synchronized";
-  member.record.alone = false;
+  // A copy that takes sets has yet to catch up with what was acked meanwhile.
+  if (member.policy.mode.unit === "set") member.sets.catchUpLsn = primary.nextLsn - 1;
+  else member.record.alone = false;
   member.record.dirtyMapIds = [];
   member.dirty = undefined;
   askRecord(primary, { kind: "synchronized", member, epoch: member.epoch }, out);
@@ -73,7 +83,9 @@ export function synchronized(
   if (member.stage !== "joining" || member.epoch !== epoch) return;
   const before = shownState(member);
   member.stage = "synchronized";
-  member.record.syncedLsn = Math.max(member.record.syncedLsn, primary.syncedLsn);
+  const { sets, policy } = member;
+  const syncedLsn = policy.mode.unit === "set" ? sets.completeLsn : primary.syncedLsn;
+  member.record.syncedLsn = Math.max(member.record.syncedLsn, syncedLsn);
   member.resync.done = [];
   out.push({ kind: "eraseDirtyMaps", member: member.index });
   noteState(member, before, "has everything", out);

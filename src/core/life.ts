@@ -4,15 +4,16 @@ import { roundLegDone, wantRound } from "./flush.ts";
 import { generationCounter } from "./history.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
-import { isFed, mustHave } from "./member-state.ts";
+import { appendGathered, seal, sealLeftOpen } from "./journal.ts";
+import { isFed, isInJournal, mustHave } from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import { closeGranules, orOpenInto } from "./open-map.ts";
-import { reserve } from "./order.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { EndedEffect, Member, Primary, RecordAction } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { copyOf } from "./region-map.ts";
 import { refuseReplies, releaseReplies, reply } from "./replies.ts";
+import { reserve } from "./reserves.ts";
 
 // The life of a primary: its start, which is also its recovery; standing still; draining; and learning that somebody
 // else has become primary.
@@ -28,10 +29,15 @@ export function startPrimary(primary: Primary, out: PrimaryEffect[]): void {
   // Whoever has been primary has held a whole image.
   const generation = generationCounter(record.history);
   record.syncedAt ??= { lsn: primary.nextLsn - 1, generation };
-  const toResolve = primary.members.filter((member) => member.record.phase !== "blank");
+  // A copy that takes sets goes on behind what it has: the journal has the rest, unless a power cut took some of it.
+  const isFollowing = (member: Member): boolean => primary.isJournalWhole && isInJournal(member);
+  const toResolve = primary.members.filter(
+    (member) => member.record.phase !== "blank" && !isFollowing(member),
+  );
   // A first sync that was interrupted goes on from its dirty map, which must mark these granules too.
   const toMark = primary.members.filter(
-    (member) => member.record.phase !== "blank" || member.dirty !== undefined,
+    (member) =>
+      (member.record.phase !== "blank" && !isFollowing(member)) || member.dirty !== undefined,
   );
   for (const volume of primary.volumes) {
     primary.openGranules += volume.open.size;
@@ -152,6 +158,9 @@ export function checkDrained(primary: Primary, out: PrimaryEffect[]): void {
   const { drain: draining } = primary;
   if (draining === undefined || primary.stage === "ended") return;
   if (draining.phase === "requests" && primary.inFlight === 0 && primary.writing.size === 0) {
+    draining.phase = "sets";
+  }
+  if (draining.phase === "sets" && areSetsHandedOver(primary, draining.next, out)) {
     draining.phase = "sync";
     for (const member of primary.members) {
       // Who does not take part in the last rounds is dirty wherever something is open.
@@ -173,6 +182,25 @@ export function checkDrained(primary: Primary, out: PrimaryEffect[]): void {
     }
     endOnRecord(primary, draining.next, out);
   }
+}
+
+// Who hands over loses nothing by it: copies that are fed with sets get the last of them first. One that is stopped goes
+// on from its journal when it is back.
+function areSetsHandedOver(
+  primary: Primary,
+  next: "demote" | "stop",
+  out: PrimaryEffect[],
+): boolean {
+  const { journal } = primary;
+  if (journal === undefined || next === "stop") return true;
+  if (journal.count > 0 || journal.sealedLsn < primary.nextLsn - 1) {
+    seal(primary, journal, out);
+    appendGathered(primary, out);
+  }
+  return primary.members.every(({ policy, stage, sets }) => {
+    const isWaitedFor = policy.mode.unit === "set" && stage === "synchronized";
+    return !isWaitedFor || sets.completeLsn >= primary.nextLsn - 1;
+  });
 }
 
 function settleAbsent(primary: Primary, member: Member, out: PrimaryEffect[]): void {
@@ -218,6 +246,11 @@ export function outranked(primary: Primary, by: string, out: PrimaryEffect[]): v
 export function storeFailed(primary: Primary, what: string, out: PrimaryEffect[]): void {
   if (primary.stage === "ended") return;
   endNow(primary, what, out);
+  if (primary.journal !== undefined) {
+    // The kernel may drop what it could not write, though it is up: the next start takes the journal as after a power cut.
+    primary.record.bootId = "";
+    askRecord(primary, { kind: "none" }, out);
+  }
   out.push({ kind: "ended", how: "failed", why: what });
 }
 
@@ -287,6 +320,7 @@ export function lifeEvent(primary: Primary, action: LifeAction, out: PrimaryEffe
   switch (action.kind) {
     case "started":
       primary.why = "asking the copies whether one of them was promoted";
+      sealLeftOpen(primary, out);
       return maybeServe(primary, out);
     case "demoted":
     case "stopped":

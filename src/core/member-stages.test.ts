@@ -222,7 +222,7 @@ test("F3: while no member was ever lost there is no dirty map, through writes, f
     ask(bench, "write", { region, fua: region % 3 === 0 });
   ask(bench, "flush");
   settle(bench);
-  submit(bench, { kind: "tick", nowMs: bench.primary.nowMs + 5_000 });
+  submit(bench, { kind: "tick", nowMs: bench.primary.nowMs + 5_000, wallMs: 0 });
   settle(bench);
   submit(bench, { kind: "drain", next: "stop" });
   settle(bench);

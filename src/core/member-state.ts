@@ -11,8 +11,14 @@ export function isFed(member: Member): boolean {
 
 /** A host write waits for this member's ack. */
 export function waitsFor(member: Member): boolean {
+  if (!member.policy.mode.participates) return false;
   if (member.stage === "joining" || member.stage === "synchronized") return true;
   return member.stage === "resync" && mustHave(member);
+}
+
+/** It takes sets, and everything that it lacks is in the journal: nothing of it is dirty. */
+export function isInJournal(member: Member): boolean {
+  return member.policy.mode.unit === "set" && member.record.phase === "synchronized";
 }
 
 /** A strict member takes part in every state, once it has been a copy at all (I4). */
@@ -33,9 +39,11 @@ export function shownState(member: Member): string {
   if (record.splitBrain) return "split-brain";
   if (record.paused) return "paused";
   if (record.stoppedWhy !== "") return "stopped";
-  if (member.stage === "synchronized") return policy.mode.stateWell;
+  if (member.stage === "synchronized")
+    return policy.mode.journal && record.alone ? "replaying" : policy.mode.stateWell;
   if (record.phase === "blank") return "init-sync";
-  if (member.stage === "none") return policy.mode.stateLost;
+  if (member.stage === "none")
+    return policy.mode.journal && record.phase === "dirty" ? "tripped" : policy.mode.stateLost;
   return "resync";
 }
 

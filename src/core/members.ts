@@ -7,7 +7,15 @@ import { closeLegDone, roundLegDone } from "./flush.ts";
 import { compareHistories, successorOf } from "./history.ts";
 import { legDone } from "./legs.ts";
 import { dirtyOf, mapOf, markAll, unmarkRange } from "./member-maps.ts";
-import { isFed, mustHave, noteState, queue, shownState, waitsFor } from "./member-state.ts";
+import {
+  isFed,
+  isInJournal,
+  mustHave,
+  noteState,
+  queue,
+  shownState,
+  waitsFor,
+} from "./member-state.ts";
 import { orOpenInto } from "./open-map.ts";
 import { idleResync } from "./primary-state.ts";
 import type { MemberHello, PrimaryEffect } from "./primary-events.ts";
@@ -16,6 +24,7 @@ import { tellWhole } from "./joining.ts";
 import { askRecord } from "./records.ts";
 import { markBytes } from "./region-map.ts";
 import { compareAnswered, regionAnswered, startResync } from "./resync.ts";
+import { beginSets, judgePosition } from "./set-members.ts";
 
 // The primary's view of its members: opening a session, feeding it, losing it, and the way back to `synchronized`.
 
@@ -58,6 +67,7 @@ export function sessionOpened(
   const isGoingOn =
     (wasBlank || hello.isBlank) && known === hello.replicaId && member.dirty !== undefined;
   if (member.record.phase === "blank" && !isGoingOn) markAll(primary, member, out);
+  judgePosition(primary, member, hello, out);
   // The member's own open map counts only after `memberOpenMapEnd`; where the tenures are the same it sends none.
 }
 
@@ -143,6 +153,8 @@ export function memberOpenMap(
 export function memberOpenMapEnd(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   if (member.stage !== "opening") return;
   for (const volume of primary.volumes) {
+    // Nothing is dirty towards a member that goes on behind what it has.
+    if (isInJournal(member)) continue;
     // Writes in flight when the last session ended, and whatever this primary has not resolved since it started.
     if (volume.open.size > 0) orOpenInto(mapOf(primary, member, volume.index, out), volume);
   }
@@ -155,11 +167,18 @@ export function memberOpenMapEnd(primary: Primary, member: Member, out: PrimaryE
 /** The record is durable: the member is fed from here on. */
 export function begin(primary: Primary, member: Member, epoch: number, out: PrimaryEffect[]): void {
   if (member.stage !== "opening" || member.epoch !== epoch) return;
+  if (member.policy.mode.unit === "set") return beginSets(primary, member, out);
   const before = shownState(member);
   member.stage = "resync";
   member.why = "";
   const resync = member.dirty !== undefined;
-  out.push({ kind: "sendBegin", member: member.index, lsn: primary.nextLsn - 1, resync });
+  out.push({
+    kind: "sendBegin",
+    member: member.index,
+    lsn: primary.nextLsn - 1,
+    resync,
+    firstSet: 0,
+  });
   resendStalled(primary, member, out);
   startResync(primary, member, out);
   noteState(member, before, resync ? "regions to bring over" : "nothing was missed", out);
@@ -318,7 +337,7 @@ export function loseMember(
     // Nothing was open: everything the rounds cover is synced there already.
     else for (const round of rounds) roundLegDone(primary, round, out);
   }
-  if (tookPart) noteState(member, before, why, out);
+  if (tookPart || member.policy.mode.unit === "set") noteState(member, before, why, out);
   primary.recheckHeld = true;
 }
 

@@ -49,23 +49,34 @@ export function roomToOpen(primary: Primary, request: HostRequest): boolean {
   const open = primary.volumes[request.volume]?.open;
   const last = lastGranule(request.offset, request.length);
   for (let granule = firstGranule(request.offset); granule <= last; granule += 1) {
-    if (open?.has(granule) !== true) return false;
+    // One that is retained counts again once it is written to.
+    if (open?.get(granule)?.isRetained !== false) return false;
   }
   return true;
 }
 
 /** Notes that a write with this LSN goes into its granules, which are open. */
-export function touch(volume: Volume, offset: number, lengthBytes: number, lsn: number): void {
-  const last = lastGranule(offset, lengthBytes);
+export function touch(primary: Primary, request: HostRequest): void {
+  const { lsn, offset } = request;
+  const volume = primary.volumes[request.volume];
+  const last = lastGranule(offset, request.length);
   for (let granule = firstGranule(offset); granule <= last; granule += 1) {
-    const open = volume.open.get(granule);
-    if (open !== undefined) open.lastLsn = lsn;
+    const open = volume?.open.get(granule);
+    if (open === undefined) continue;
+    open.lastLsn = lsn;
+    if (open.isRetained) retain(primary, open, false);
   }
+}
+
+function retain(primary: Primary, open: OpenGranule, isRetained: boolean): void {
+  open.isRetained = isRetained;
+  primary.openGranules += isRetained ? -1 : 1;
+  primary.retainedGranules += isRetained ? 1 : -1;
 }
 
 function gather(primary: Primary, volume: Volume, granule: number, out: PrimaryEffect[]): void {
   // Not closed before it is durable; and if it closes before its write was issued, the write opens it again.
-  const open: OpenGranule = { lastLsn: primary.nextLsn - 1, durable: false };
+  const open: OpenGranule = { lastLsn: primary.nextLsn - 1, durable: false, isRetained: false };
   volume.open.set(granule, open);
   primary.openGranules += 1;
   mark(volume.openMap, granule, granule);
@@ -99,25 +110,64 @@ export function opened(primary: Primary, ticket: number, out: PrimaryEffect[]): 
   return batch.requests;
 }
 
-/** Closes the granules whose last write is not after `clearLsn`. */
+/**
+ * Closes the granules whose last write is not after `clearLsn`. Where a copy that takes sets may still lack that write, the
+ * bit stays, so that the loss of the journal or of this site finds it (I16); but no host has to wait for it any more.
+ */
 export function closeGranules(
   primary: Primary,
   volume: Volume,
   clearLsn: number,
   out: PrimaryEffect[],
 ): void {
+  const retainLsn = retainedAfter(primary);
+  const before = primary.openGranules;
   let closed = 0;
   for (const [granule, open] of volume.open) {
     if (!open.durable || open.lastLsn > clearLsn) continue;
+    if (open.lastLsn > retainLsn) {
+      if (!open.isRetained) retain(primary, open, true);
+      continue;
+    }
+    if (open.isRetained) retain(primary, open, false);
     volume.open.delete(granule);
     unmark(volume.openMap, granule, granule);
     closed += 1;
   }
   primary.openGranules -= closed;
-  if (closed === 0) return;
   // There is room again for those who waited to open granules.
-  primary.recheckHeld = true;
+  if (primary.openGranules < before) primary.recheckHeld = true;
+  if (closed === 0) return;
   out.push({ kind: "writeOpenMaps" });
+}
+
+/** Copies that have come on let go of what was retained for them. What is retained is synced wherever else it must be. */
+export function releaseRetained(primary: Primary, out: PrimaryEffect[]): void {
+  if (primary.retainedGranules === 0) return;
+  const retainLsn = retainedAfter(primary);
+  let released = 0;
+  for (const volume of primary.volumes) {
+    for (const [granule, open] of volume.open) {
+      if (!open.isRetained || open.lastLsn > retainLsn) continue;
+      volume.open.delete(granule);
+      unmark(volume.openMap, granule, granule);
+      released += 1;
+    }
+  }
+  primary.retainedGranules -= released;
+  if (released > 0) out.push({ kind: "writeOpenMaps" });
+}
+
+/** Every copy that takes sets, and is not on record as dirty, has all writes up to this LSN durably. */
+export function retainedAfter(primary: Primary): number {
+  let lsn = Number.POSITIVE_INFINITY;
+  for (const member of primary.members) {
+    if (member.policy.mode.unit !== "set") continue;
+    const { record, sets, stage } = member;
+    if (record.phase === "synchronized") lsn = Math.min(lsn, sets.completeLsn);
+    else if (stage !== "none") lsn = Math.min(lsn, sets.syncedLsn);
+  }
+  return lsn;
 }
 
 /** Whether a granule of this range is open since before this start and not resolved yet (U24). */

@@ -2,8 +2,10 @@ import { assert, must } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
-import { fracture, markAbsent, recordAlone } from "./dirty-maps.ts";
+import { fracture, markAbsent, recordAlone, recordBuffering } from "./dirty-maps.ts";
 import { doubtVolume, failVolume, joinFlush, wantRound } from "./flush.ts";
+import { journalWrite, sealAtFlush } from "./journal.ts";
+import { journalRoom } from "./journal-room.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
 import { isFed, mustHave, waitsFor } from "./member-state.ts";
@@ -13,6 +15,7 @@ import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary, Volume } from "./primary-state.ts";
 import { overlaps } from "./ranges.ts";
 import { askRecord } from "./records.ts";
+import { reserve } from "./reserves.ts";
 import { allMarked, markBytes, unitOf } from "./region-map.ts";
 import { reply } from "./replies.ts";
 import { wantRegions } from "./resync.ts";
@@ -63,6 +66,7 @@ function admitFlush(primary: Primary, request: HostRequest, out: PrimaryEffect[]
   const verdict = strictVerdict(primary);
   if (verdict === "fail") return reply(primary, request, "io", out);
   if (verdict === "wait") return hold(primary, request);
+  sealAtFlush(primary, out);
   joinFlush(primary, request, out);
 }
 
@@ -82,6 +86,9 @@ function admitWrite(
   if (isLocked(primary, request) || isCongested(primary) || !roomToOpen(primary, request)) {
     return hold(primary, request);
   }
+  const room = journalRoom(primary);
+  if (room === "wait") return hold(primary, request);
+  if (room === "fail") return reply(primary, request, "full", out);
   if (openFor(primary, request, out)) issue(primary, volume, request, out);
 }
 
@@ -140,11 +147,13 @@ function issue(primary: Primary, volume: Volume, request: HostRequest, out: Prim
   request.legs = 1;
   volume.lastLsn = lsn;
   volume.lastWriteMs = primary.nowMs;
-  touch(volume, request.offset, request.length, lsn);
+  touch(primary, request);
   primary.writing.add(request);
   // The members first: what is on the wire travels while the image is written. LSN order is wire order.
   for (const member of primary.members) deliver(primary, member, request, out);
-  out.push({ kind: "image", request });
+  // With a journal, the image comes behind it: what the image has, the journal has.
+  if (primary.journal === undefined) out.push({ kind: "image", request });
+  else journalWrite(primary, primary.journal, request, out);
 }
 
 function deliver(
@@ -153,6 +162,7 @@ function deliver(
   request: HostRequest,
   out: PrimaryEffect[],
 ): void {
+  if (member.policy.mode.unit === "set") return deliverSet(primary, member, request, out);
   if (!isFed(member)) {
     assert(!mustHave(member), "a write was admitted although a strict member is away");
     return markAbsent(primary, member, request, out);
@@ -167,11 +177,17 @@ function deliver(
   sendWrite(member, request, out);
 }
 
-/** Reserves more LSNs durably, well before they are needed. */
-export function reserve(primary: Primary, out: PrimaryEffect[]): void {
-  const through = primary.nextLsn + limits.lsnReserve;
-  primary.record.lsnReserved = through;
-  askRecord(primary, { kind: "reserved", through }, out);
+// A copy that takes sets is fed from the journal. While it is not fed, the host is answered without it, which goes on record
+// first (decision 9); what it lacks stands in the journal, or in its dirty map.
+function deliverSet(
+  primary: Primary,
+  member: Member,
+  request: HostRequest,
+  out: PrimaryEffect[],
+): void {
+  if (isFed(member)) return;
+  if (member.record.phase === "synchronized") recordBuffering(primary, member, request, out);
+  else markAbsent(primary, member, request, out);
 }
 
 function isPending(member: Member, request: HostRequest): boolean {

@@ -3,10 +3,12 @@
  * when the copy is lost. Whoever needs to ask "which mode?" far from this table lacks a column in it.
  */
 export type ModeRow = {
+  /** As the cluster file calls it. */
+  readonly name: "sync" | "async";
   /** A host write waits for this copy while the copy is synchronized (decision 2). */
   readonly participates: boolean;
-  /** What is applied as one: the single write, in the order of LSNs. */
-  readonly unit: "write";
+  /** What a copy applies as one: the single write, or a set, whole; both in the order of LSNs. */
+  readonly unit: "write" | "set";
   /** Frames of the session travel on one ordered connection. */
   readonly ordered: boolean;
   /** A write is kept in a journal until the copy has it. */
@@ -16,12 +18,15 @@ export type ModeRow = {
   /** The copy holds volumes and can be promoted. */
   readonly holdsVolumes: boolean;
   /** The state that INTERFACE shows while all is well, and while the copy is lost. */
-  readonly stateWell: "synchronized";
-  readonly stateLost: "fractured";
+  readonly stateWell: "synchronized" | "streaming";
+  readonly stateLost: "fractured" | "buffering";
+  /** What its image is while all is well: the present, or a state of the past that the host could have seen. */
+  readonly imageWell: "synchronized" | "consistent";
 };
 
 export const policyTable = {
   sync: {
+    name: "sync",
     participates: true,
     unit: "write",
     ordered: true,
@@ -30,6 +35,19 @@ export const policyTable = {
     holdsVolumes: true,
     stateWell: "synchronized",
     stateLost: "fractured",
+    imageWell: "synchronized",
+  },
+  async: {
+    name: "async",
+    participates: false,
+    unit: "set",
+    ordered: false,
+    journal: true,
+    onOverflow: "dirty-map",
+    holdsVolumes: true,
+    stateWell: "streaming",
+    stateLost: "buffering",
+    imageWell: "consistent",
   },
 } as const satisfies Record<string, ModeRow>;
 
@@ -60,4 +78,6 @@ export type MemberPolicy = {
   readonly autoResume: boolean;
   readonly timeoutMs: number;
   readonly rateBytesPerSecond: number | undefined;
+  /** Parallel connections, where frames need no order. */
+  readonly connections: number;
 };

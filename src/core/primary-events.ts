@@ -1,8 +1,9 @@
 import type { IoFailure } from "#base/errors.ts";
 import type { EventRecord } from "#ports/events.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
+import type { Entry } from "./entry.ts";
 import type { GroupRecord } from "./group-record.ts";
-import type { EndedEffect, ResyncItem } from "./primary-state.ts";
+import type { EndedEffect, MemberSets, ResyncItem } from "./primary-state.ts";
 import type { RegionMap } from "./region-map.ts";
 
 // What moves the machine of a primary, and what it asks for.
@@ -17,11 +18,20 @@ export type MemberHello = {
   readonly isBlank: boolean;
   /** A sync failed there: what its image reads may not be on its disk, so comparing proves nothing. */
   readonly mustRewrite: boolean;
+  /** The last set that is complete there, and its last LSN; 0 where there is none. */
+  readonly completeSet: number;
+  readonly completeLsn: number;
 };
+
+/** What a copy that takes sets has told of them. */
+export type SetProgress = Pick<
+  MemberSets,
+  "completeSet" | "completeLsn" | "appliedSet" | "appliedLsn" | "syncedLsn" | "stampMs"
+>;
 
 export type PrimaryEvent =
   | { readonly kind: "start" }
-  | { readonly kind: "tick"; readonly nowMs: number }
+  | { readonly kind: "tick"; readonly nowMs: number; readonly wallMs: number }
   | { readonly kind: "request"; readonly request: HostRequest }
   | { readonly kind: "turnEnd" }
   | { readonly kind: "openMapDurable"; readonly ticket: number }
@@ -36,6 +46,17 @@ export type PrimaryEvent =
       readonly volume: number;
       readonly failure: IoFailure | undefined;
     }
+  | {
+      readonly kind: "appended";
+      readonly requests: readonly HostRequest[];
+      readonly bytesUsed: number;
+      readonly firstSet: number;
+    }
+  | { readonly kind: "journalSynced"; readonly volume: number; readonly ticket: number }
+  | { readonly kind: "sealDue"; readonly set: number }
+  | { readonly kind: "reclaimed"; readonly bytesUsed: number; readonly firstSet: number }
+  | { readonly kind: "begun"; readonly member: number }
+  | { readonly kind: "progress"; readonly member: number; readonly sets: SetProgress }
   | { readonly kind: "recorded"; readonly ticket: number }
   | { readonly kind: "storeFailed"; readonly what: string }
   /** There is no session. `mayLive`: that proves nothing of the member's site, which may even have answered. */
@@ -101,6 +122,22 @@ export type PrimaryEffect =
   | { readonly kind: "syncOpenMaps"; readonly ticket: number }
   /** Write the open maps' changed pages; no sync, since only marks were taken away. */
   | { readonly kind: "writeOpenMaps" }
+  /** Append these entries to the journal as one batch; then `appended`. */
+  | {
+      readonly kind: "append";
+      readonly entries: readonly Entry[];
+      readonly requests: readonly HostRequest[];
+    }
+  /** Sync the journal; then `journalSynced`. */
+  | { readonly kind: "syncJournal"; readonly volume: number; readonly ticket: number }
+  /** Ask for `sealDue` after a while. */
+  | { readonly kind: "awaitSeal"; readonly set: number; readonly afterMs: number }
+  /** Nobody needs the journal's entries up to this LSN, and its sets up to this one, any more. */
+  | { readonly kind: "reclaim"; readonly lsn: number; readonly set: number }
+  /** Feed the member from the journal, from this set on. */
+  | { readonly kind: "sendSets"; readonly member: number; readonly fromSet: number }
+  /** Behind this word on the ordered connection, the set may be applied (SPEC-async.md, Resync). */
+  | { readonly kind: "sendMark"; readonly member: number; readonly set: number }
   | { readonly kind: "syncImage"; readonly volume: number; readonly ticket: number }
   /** Hand changed pages of a member's dirty maps to their files, before any reply that follows. */
   | { readonly kind: "writeDirtyMaps"; readonly member: number }
@@ -132,6 +169,8 @@ export type PrimaryEffect =
       readonly member: number;
       readonly lsn: number;
       readonly resync: boolean;
+      /** With sets: the first that the member will be sent after this; 0 for a mirror. */
+      readonly firstSet: number;
     }
   | {
       readonly kind: "sendFlush";
@@ -145,7 +184,13 @@ export type PrimaryEffect =
       readonly volume: number;
       readonly map: RegionMap;
     }
-  | { readonly kind: "sendSynchronized"; readonly member: number; readonly lsn: number }
+  /** With sets: it holds once this set is applied; 0 for a mirror. */
+  | {
+      readonly kind: "sendSynchronized";
+      readonly member: number;
+      readonly lsn: number;
+      readonly set: number;
+    }
   | {
       readonly kind: "sendFractured";
       readonly member: number;

@@ -38,7 +38,7 @@ function moves(bench: Bench, { region, regions, isLong }: Move): (() => void)[] 
     () => ask(bench, "zero", where),
     () => ask(bench, "read", where),
     () => ask(bench, "flush", { volume }),
-    () => submit(bench, { kind: "tick", nowMs: bench.primary.nowMs + 100 * regions }),
+    () => submit(bench, { kind: "tick", nowMs: bench.primary.nowMs + 100 * regions, wallMs: 0 }),
   ];
   for (const request of bench.primary.writing) {
     possible.push(() => failImage(bench, request, "ENOSPC"));
@@ -71,7 +71,7 @@ function play(bench: Bench, script: readonly Move[]): void {
 function heal(bench: Bench): void {
   for (let round = 0; round < 4; round += 1) {
     settle(bench, true);
-    submit(bench, { kind: "tick", nowMs: bench.primary.nowMs + 60_000 });
+    submit(bench, { kind: "tick", nowMs: bench.primary.nowMs + 60_000, wallMs: 0 });
   }
   settle(bench, true);
 }

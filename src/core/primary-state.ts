@@ -3,6 +3,7 @@ import { limits } from "#base/limits.ts";
 import type { Fifo } from "#base/fifo.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import type { GroupRecord, MemberRecord } from "./group-record.ts";
+import type { Journal } from "./journal.ts";
 import type { MemberPolicy } from "./policy.ts";
 import type { ByteRange } from "./ranges.ts";
 import type { RegionMap } from "./region-map.ts";
@@ -20,6 +21,13 @@ export type Primary = {
   /** Why requests are held or refused, for people; "" while serving. */
   why: string;
   nowMs: number;
+  /** The wall clock at the last tick: for people only (U58). */
+  wallMs: number;
+  readonly startedWallMs: number;
+  /** Undefined while no copy needs one. */
+  readonly journal: Journal | undefined;
+  /** The last stop left journal and page cache as they were: copies that stream lack nothing but what the journal has. */
+  readonly isJournalWhole: boolean;
   /** While `starting`: when we stop waiting for members that neither answered nor are known to be down. */
   contactDeadlineMs: number;
   nextLsn: number;
@@ -36,6 +44,8 @@ export type Primary = {
   gathering: ColdBatch | undefined;
   opening: ColdBatch | undefined;
   openGranules: number;
+  /** Granules that are open for copies behind alone: they cost no host anything, and count by themselves. */
+  retainedGranules: number;
   /** What to do when a record is durable, in the order of tickets. */
   readonly recordActions: { readonly ticket: number; readonly action: RecordAction }[];
   /** Regions that a copier is reading: writes to them wait, so that no read is half old and half new. */
@@ -57,7 +67,9 @@ export type Primary = {
   recheckHeld: boolean;
   recheckResolved: boolean;
   /** What follows `draining`. */
-  drain: { readonly next: "demote" | "stop"; phase: "requests" | "sync" | "record" } | undefined;
+  drain:
+    | { readonly next: "demote" | "stop"; phase: "requests" | "sets" | "sync" | "record" }
+    | undefined;
   /** The machine has ended, and says so once the image writes under way have answered. */
   endsAs: EndedEffect | undefined;
 };
@@ -95,7 +107,8 @@ export type Volume = {
   readonly flush: FlushQueue;
 };
 
-export type OpenGranule = { lastLsn: number; durable: boolean };
+/** `isRetained`: synced wherever hosts wait, and open only because a copy that is behind may still lack it. */
+export type OpenGranule = { lastLsn: number; durable: boolean; isRetained: boolean };
 
 export type ColdBatch = {
   readonly ticket: number;
@@ -180,6 +193,8 @@ export type Member = {
   resend: HostRequest[];
   dirty: readonly RegionMap[] | undefined;
   readonly resync: Resync;
+  /** With a journal: what the copy has said of its sets, durable there; and where it was at the last BEGIN. */
+  readonly sets: MemberSets;
   /** Highest LSN acked, and sent. */
   ackedLsn: number;
   sentLsn: number;
@@ -194,6 +209,23 @@ export type Member = {
   lostAtMs: number;
   /** With `resume: manual`: the operator has allowed the resync. */
   resumed: boolean;
+};
+
+/** How far a copy that takes sets has come: complete and durable, in its image, and synced there. */
+export type MemberSets = {
+  completeSet: number;
+  completeLsn: number;
+  appliedSet: number;
+  appliedLsn: number;
+  syncedLsn: number;
+  /** The wall clock of the primary when the complete set was sealed. */
+  stampMs: number;
+  /** The first set of the present session. */
+  firstSet: number;
+  /** Once complete up to here the copy has caught up with what was acked without it. */
+  catchUpLsn: number;
+  /** The journal is needed from the entry after this LSN on; infinite while it is not needed at all. */
+  neededLsn: number;
 };
 
 export type Resync = {
@@ -250,6 +282,7 @@ export type MemberFlush = (
 export type RecordAction =
   | { readonly kind: "started" }
   | { readonly kind: "reserved"; readonly through: number }
+  | { readonly kind: "tripped" }
   | { readonly kind: "fractured"; readonly member: Member; readonly ticket: number }
   | { readonly kind: "begin"; readonly member: Member; readonly epoch: number }
   | {
@@ -290,6 +323,17 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     resend: [],
     dirty: undefined,
     resync: idleResync(),
+    sets: {
+      completeSet: 0,
+      completeLsn: 0,
+      appliedSet: 0,
+      appliedLsn: 0,
+      syncedLsn: 0,
+      stampMs: 0,
+      firstSet: 0,
+      catchUpLsn: 0,
+      neededLsn: Number.POSITIVE_INFINITY,
+    },
     ackedLsn: 0,
     sentLsn: 0,
     sendMarks: [],

@@ -2,7 +2,7 @@ import { unreachable } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import { must } from "#base/assert.ts";
 import { fractured } from "./dirty-maps.ts";
-import { closeIdle, imageSynced, loseSync, roundLegDone } from "./flush.ts";
+import { closeIdle, imageSynced, journalSynced, loseSync, roundLegDone } from "./flush.ts";
 import { blankMember } from "./group-record.ts";
 import type { GroupRecord } from "./group-record.ts";
 import { sendSynchronized, synchronized, synchronizedRecorded } from "./joining.ts";
@@ -18,6 +18,9 @@ import {
   storeFailed,
   suspend,
 } from "./life.ts";
+import { appended, appendGathered, sealDue, sealIdle } from "./journal.ts";
+import { overflowing, reclaimed, releaseJournal } from "./journal-room.ts";
+import type { Journal } from "./journal.ts";
 import { mustHave } from "./member-state.ts";
 import {
   acked,
@@ -36,11 +39,12 @@ import { arrive, imageDone, readmit, readmitHeld, relieve } from "./order.ts";
 import type { MemberPolicy } from "./policy.ts";
 import { createMember } from "./primary-state.ts";
 import type { PrimaryEffect, PrimaryEvent } from "./primary-events.ts";
-import type { Primary, RecordAction, Volume } from "./primary-state.ts";
+import type { OpenGranule, Primary, RecordAction, Volume } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { nextMarked } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 import { pump, regionRead, releaseResolved } from "./resync.ts";
+import { begun, progress, trip } from "./set-members.ts";
 import { checkSlow, noteProbe } from "./slow.ts";
 
 // The machine of a group's primary: `step(state, event, out)`, synchronous and pure. Whatever takes time or may fail
@@ -56,6 +60,9 @@ export type PrimaryOptions = {
   /** Dirty maps found on disk, by site. */
   readonly dirtyMaps: ReadonlyMap<string, readonly RegionMap[]>;
   readonly nowMs: number;
+  readonly wallMs: number;
+  readonly journal: Journal | undefined;
+  readonly isJournalWhole: boolean;
 };
 
 export function createPrimary(options: PrimaryOptions): Primary {
@@ -73,12 +80,18 @@ export function createPrimary(options: PrimaryOptions): Primary {
       createVolume(index, volume, {
         openMap: must(options.openMaps[index], "a volume has no open map"),
         hasLostSync: record.failedVolumes.includes(volume.name),
+        // What is open was written before our first: by which of those LSNs, only a copy that takes sets would ask.
+        lastLsn: options.journal === undefined ? 0 : Math.max(1, record.lsnReserved) - 1,
       }),
     ),
     durability: options.durability,
     stage: "starting",
     why: "starting",
     nowMs,
+    wallMs: options.wallMs,
+    startedWallMs: options.wallMs,
+    journal: options.journal,
+    isJournalWhole: options.isJournalWhole,
     contactDeadlineMs: Number.POSITIVE_INFINITY,
     nextLsn: Math.max(1, record.lsnReserved),
     lsnReserved: 0,
@@ -89,6 +102,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     gathering: undefined,
     opening: undefined,
     openGranules: 0,
+    retainedGranules: 0,
     recordActions: [],
     locks: new Set(),
     marks: [],
@@ -107,12 +121,16 @@ export function createPrimary(options: PrimaryOptions): Primary {
 function createVolume(
   index: number,
   volume: { readonly name: string; readonly bytes: number },
-  found: { readonly openMap: RegionMap; readonly hasLostSync: boolean },
+  found: {
+    readonly openMap: RegionMap;
+    readonly hasLostSync: boolean;
+    readonly lastLsn: number;
+  },
 ): Volume {
-  const { openMap, hasLostSync } = found;
-  const open = new Map<number, { lastLsn: number; durable: boolean }>();
+  const { openMap, hasLostSync, lastLsn } = found;
+  const open = new Map<number, OpenGranule>();
   for (let unit = nextMarked(openMap, 0); unit !== -1; unit = nextMarked(openMap, unit + 1)) {
-    open.set(unit, { lastLsn: 0, durable: true });
+    open.set(unit, { lastLsn, durable: true, isRetained: false });
   }
   return {
     index,
@@ -167,9 +185,18 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
     case "start":
       return startPrimary(primary, out);
     case "tick":
-      return tick(primary, event.nowMs, out);
+      return tick(primary, event, out);
     case "turnEnd":
+      appendGathered(primary, out);
       return openGathered(primary, out);
+    case "appended":
+      return appended(primary, event, out);
+    case "journalSynced":
+      return journalSynced(primary, event, out);
+    case "sealDue":
+      return sealDue(primary, event.set, out);
+    case "reclaimed":
+      return reclaimed(primary, event);
     case "openMapDurable":
       readmit(primary, opened(primary, event.ticket, out), out);
       return relieve(primary, out);
@@ -219,6 +246,10 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
       // The latest reason helps most; that it was lost as slow must stay to be read while it is kept away for that.
       if (member.slowProbes === 0) member.why = event.why;
       return maybeServe(primary, out);
+    case "begun":
+      return begun(primary, member, out);
+    case "progress":
+      return progress(primary, member, event.sets, out);
     case "acked":
       return acked(primary, member, event.sequence, out);
     case "flushed":
@@ -270,6 +301,8 @@ function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[
       primary.lsnReserved = action.through;
       primary.recheckHeld = true;
       return;
+    case "tripped":
+      return releaseJournal(primary, out);
     case "fractured":
       return fractured(primary, action.member, action.ticket, out);
     case "begin":
@@ -295,9 +328,14 @@ function pumpAll(primary: Primary, out: PrimaryEffect[]): void {
   for (const member of primary.members) if (member.stage === "resync") pump(primary, member, out);
 }
 
-function tick(primary: Primary, nowMs: number, out: PrimaryEffect[]): void {
+function tick(
+  primary: Primary,
+  { nowMs, wallMs }: { readonly nowMs: number; readonly wallMs: number },
+  out: PrimaryEffect[],
+): void {
   const elapsedMs = nowMs - primary.nowMs;
   primary.nowMs = nowMs;
+  primary.wallMs = wallMs;
   noteMark(primary);
   for (const member of primary.members) {
     checkSlow(primary, member, out);
@@ -313,6 +351,14 @@ function tick(primary: Primary, nowMs: number, out: PrimaryEffect[]): void {
   pumpAll(primary, out);
   maybeServe(primary, out);
   if (primary.stage === "serving" && !strictAbsent(primary)) closeIdle(primary, out);
+  tickJournal(primary, out);
+}
+
+function tickJournal(primary: Primary, out: PrimaryEffect[]): void {
+  sealIdle(primary, out);
+  releaseJournal(primary, out);
+  const holder = overflowing(primary, out);
+  if (holder !== undefined) trip(primary, holder, out);
 }
 
 // While a strict member is away, the open map is what remembers what it may lack: nothing is closed.

@@ -39,6 +39,7 @@ function facts(
     primaryLsn: 9,
     heardMsAgo: 1500,
     appliedLsn: 9,
+    sets: undefined,
     mayAckAlone: true,
     ...rest,
   };
@@ -79,4 +80,36 @@ test("I33: a site that another one succeeded is promoted only by force, which na
   const plan = planPromotion(facts({ image: "consistent" }, { successor }));
   assert.equal(plan.verdict, "force");
   assert.match(plan.lines.join("\n"), /everything that north acked/);
+});
+
+test("decision 7: a copy of sets that is known to lack writes needs --force, which names them", () => {
+  const record = { image: "consistent" } as const;
+  const sets = { completeLsn: 40, knownLsn: 45, endedLsn: undefined };
+  const plan = planPromotion(facts(record, { sets, primaryState: "silent" }));
+  assert.equal(plan.verdict, "force");
+  assert.match(
+    plan.lines.join("; "),
+    /lacks 5 writes known, LSN 41 to 45, and whatever east acked/,
+  );
+});
+
+test("decision 7: a copy of sets that knows of nothing more is promoted, and says what is unknown", () => {
+  const record = { image: "consistent" } as const;
+  const sets = { completeLsn: 45, knownLsn: 45, endedLsn: undefined };
+  const plan = planPromotion(facts(record, { sets, primaryState: "silent" }));
+  assert.equal(plan.verdict, "go");
+  assert.doesNotMatch(plan.lines.join("; "), /nothing is lost/);
+  assert.match(plan.lines.join("; "), /how much that is is unknown/);
+});
+
+test("a switchover to a copy of sets loses nothing; what an orderly demotion left behind is known exactly", () => {
+  const record = { image: "consistent" } as const;
+  const all = { completeLsn: 45, knownLsn: 40, endedLsn: 45 };
+  const handedOver = planPromotion(facts(record, { sets: all, primaryState: "demoted" }));
+  assert.equal(handedOver.verdict, "go");
+  assert.match(handedOver.lines.join("; "), /nothing is lost/);
+  const some = { ...all, completeLsn: 43 };
+  const behind = planPromotion(facts(record, { sets: some, primaryState: "demoted" }));
+  assert.equal(behind.verdict, "force");
+  assert.equal(behind.lines.at(-1), "lacks 2 writes known, LSN 44 to 45");
 });

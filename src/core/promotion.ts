@@ -16,6 +16,14 @@ export type PromotionFacts = {
   readonly primaryLsn: number;
   readonly heardMsAgo: number | undefined;
   readonly appliedLsn: number;
+  /** With sets: what a promotion keeps, the highest LSN known of, and the last before an orderly demotion, if there was one. */
+  readonly sets:
+    | {
+        readonly completeLsn: number;
+        readonly knownLsn: number;
+        readonly endedLsn: number | undefined;
+      }
+    | undefined;
   /** The policy under which the primary feeds this copy lets it ack alone. */
   readonly mayAckAlone: boolean;
 };
@@ -55,7 +63,9 @@ export function planPromotion(facts: PromotionFacts): PromotionPlan {
     case "synchronized":
       return { ...go([...lines, ...synchronizedLines(facts)]) };
     case "consistent":
-      return consistentPlan(facts, lines);
+      return facts.sets === undefined || record.toldOfFracture !== undefined
+        ? consistentPlan(facts, lines)
+        : setsPlan(facts, facts.sets, lines);
     default:
       return force(
         [
@@ -117,6 +127,34 @@ function consistentPlan(facts: PromotionFacts, lines: readonly string[]): Promot
     `${primary} went on without this copy from LSN ${lsn} (${why})`,
     `bring ${primary} back; --force gives up ${known} and more that is unknown`,
   );
+}
+
+/** A copy that takes sets is a state of the past: it is promoted as it is, unless it is known to lack writes. */
+function setsPlan(
+  facts: PromotionFacts,
+  sets: NonNullable<PromotionFacts["sets"]>,
+  lines: readonly string[],
+): PromotionPlan {
+  const { primary } = facts;
+  const { completeLsn, endedLsn } = sets;
+  const missing = Math.max(0, (endedLsn ?? sets.knownLsn) - completeLsn);
+  const known = `${missing} writes known, LSN ${completeLsn + 1} to ${completeLsn + missing}`;
+  if (endedLsn !== undefined && missing === 0)
+    return go([...lines, `${primary} was demoted and handed everything over; nothing is lost`]);
+  const since = `whatever ${primary} acked since we last heard of it (${ago(facts.heardMsAgo)})`;
+  if (missing > 0) {
+    const lost = endedLsn === undefined ? `${known}, and ${since}` : known;
+    return force(
+      [...lines, `lacks ${lost}`],
+      `this copy lacks ${known}`,
+      `bring ${primary} back; --force gives up ${endedLsn === undefined ? `${known}, and more that is unknown` : known}`,
+    );
+  }
+  return go([
+    ...lines,
+    `has everything that is known of, up to LSN ${completeLsn}`,
+    `lacks ${since}: how much that is is unknown`,
+  ]);
 }
 
 function nextCounter(record: GroupRecord): number {

@@ -60,11 +60,21 @@ export type CopyStatus = {
   readonly applyLagWrites: number;
   /** Bytes of regions that the copy may lack. */
   readonly dirtyBytes: number;
+  /** At a copy that takes sets: those that are not applied, with what has come of them (a few, the oldest first). */
+  readonly sets: readonly SetStatus[];
   /** Bytes of regions sent and compared by resyncs since this process started. */
   readonly resyncSentBytes: number;
   readonly resyncComparedBytes: number;
   readonly link: LinkState;
   readonly why: string;
+};
+
+/** A set on its way into a copy. `expected` is known once its SEAL has come. */
+export type SetStatus = {
+  readonly set: number;
+  readonly received: number;
+  readonly expected: number | undefined;
+  readonly phase: string;
 };
 
 /** A command to a site, about one group. */

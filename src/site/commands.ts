@@ -2,6 +2,7 @@ import { compareHistories, generationCounter } from "#core/history.ts";
 import { planPromotion } from "#core/promotion.ts";
 import type { Volume } from "#core/primary-state.ts";
 import type { PromotionFacts, PromotionPlan } from "#core/promotion.ts";
+import type { GroupView } from "#wire/peer/documents.ts";
 import type { ErrorCode } from "#base/errors.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
 import { emit } from "./group-context.ts";
@@ -161,7 +162,8 @@ function promotionPlan(group: Group, answering: ReadonlySet<string>): PromotionP
   const relation = view === undefined ? "behind" : compareHistories(view.history, record.history);
   const answers = answering.has(primary);
   const serves = answers && view?.role === "primary" && relation !== "behind";
-  const policy = policiesOf(group.config, context.site).find((one) => one.site === primary);
+  // On these terms the primary feeds, or fed, this copy.
+  const policy = policiesOf(group.config, primary).find((one) => one.site === context.site);
   return planPromotion({
     record,
     primary,
@@ -171,8 +173,25 @@ function promotionPlan(group: Group, answering: ReadonlySet<string>): PromotionP
     primaryLsn: heard?.view.lsn ?? 0,
     heardMsAgo: heard === undefined ? undefined : context.ports.clock.nowMs() - heard.atMs,
     appliedLsn: group.copy?.copy.appliedLsn ?? 0,
+    sets: policy?.mode.unit === "set" ? setsKnown(group, answers ? view : undefined) : undefined,
     mayAckAlone: policy?.loss.mayAckAlone ?? true,
   });
+}
+
+/** What staging here keeps at a promotion; nothing where this site was not fed with sets since it last was the primary. */
+function setsKnown(group: Group, view: GroupView | undefined): PromotionFacts["sets"] {
+  const staging = group.copy?.staging?.staging;
+  if (staging === undefined || staging.complete.set === 0) return undefined;
+  const { complete, received } = staging;
+  const isSame =
+    view !== undefined &&
+    compareHistories(view.history, group.context.store.record.history) === "same";
+  const hasEnded = isSame && view.role === "demoted" && view.lsn > 0;
+  return {
+    completeLsn: complete.lsn,
+    knownLsn: Math.max(group.heard?.view.lsn ?? 0, received.lsn),
+    endedLsn: hasEnded ? view.lsn : undefined,
+  };
 }
 
 function successorKnown(group: Group): PromotionFacts["successor"] {
@@ -214,9 +233,8 @@ function runDemote(group: Group, dryRun: boolean, done: Done): void {
   ];
   for (const member of run.primary.members) {
     const isThere = member.stage === "synchronized";
-    plan.push(
-      `${member.site} ${isThere ? "has everything" : "lacks writes and will still lack them"}`,
-    );
+    const has = member.policy.mode.unit === "set" ? "gets everything first" : "has everything";
+    plan.push(`${member.site} ${isThere ? has : "lacks writes and will still lack them"}`);
   }
   if (dryRun) return done({ ok: true, plan });
   if (run.primary.stage === "ended" || run.primary.drain !== undefined) {

@@ -20,6 +20,7 @@ const kindOf: ReadonlyMap<number, CopyWorkKind> = new Map([
   [frameType.memberMap, "memberMap"],
   [frameType.synchronized, "synchronized"],
   [frameType.fractured, "fractured"],
+  [frameType.mark, "mark"],
 ]);
 
 /** The frame as work for the machine, or which rule it breaks. */
@@ -58,6 +59,7 @@ function plainWork(kind: CopyWorkKind, frame: Frame, session: number): CopyWork 
     offset: header.offset,
     length: header.length,
     lsn: header.lsn,
+    set: kind === "synchronized" || kind === "mark" ? header.set : 0,
     sequence: header.sequence,
     index: header.index,
     mayPunch: (header.flags & frameFlags.mayPunch) !== 0,
@@ -94,10 +96,13 @@ function brokenRule(
       return header.volume === allVolumes ? undefined : brokenVolume(header, volumes);
     case "memberMap":
       return brokenVolume(header, volumes);
+    case "mark":
     case "begin":
     case "synchronized":
     case "fractured":
       return undefined;
+    case "setEnd":
+      return "the end of a set is nothing that a primary sends";
   }
 }
 

@@ -9,10 +9,24 @@ import { copyOf, orInto } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import { eraseDirtyMaps, saveRecord, syncOpenMaps, writeOpenMaps } from "#store/group-store.ts";
-import type { SessionOpen, SessionOpened } from "#wire/peer/documents.ts";
+import type { LaneOpen, SessionOpen, SessionOpened } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { Frame } from "#wire/peer/messages.ts";
 import { workOf } from "./copy-frames.ts";
+import {
+  acceptLane,
+  beginSets,
+  endSets,
+  goOnWithSets,
+  setApplied,
+  setMarked,
+  startCopySets,
+  takeBatch,
+  takeWhole,
+} from "./copy-sets.ts";
+import type { CopySets, SetsHost } from "./copy-sets.ts";
+import { closeStaging, settleStaging } from "./staging-run.ts";
+import type { StagingRun } from "./staging-run.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { sendDocument } from "./peer-connection.ts";
@@ -26,6 +40,8 @@ import { traceIn, traceOut } from "./trace-session.ts";
 
 export type CopyRun = {
   readonly copy: Copy;
+  /** With staging: goes on with what a restart found there; then `onStarted`. */
+  start(): void;
   /** Who feeds us, while somebody does. */
   fedBy(): string | undefined;
   /** Takes a session that the group's door has let in. */
@@ -34,12 +50,24 @@ export type CopyRun = {
   toldFractured(lsn: number, why: string): void;
   /** Ends the session; what was begun ends by itself. */
   close(why: string): void;
+  /** One more connection of its session. Answers why it is not wanted, or "". */
+  acceptLane(peer: Peer, open: LaneOpen): string;
+  /** Applies what is complete and gives up the rest; calls back with why that did not wholly work. */
+  settle(done: (why: string | undefined) => void): void;
+  /** Staging, where there is one. */
+  readonly staging: StagingRun | undefined;
+  /** Nobody will be heard here any more: ends timers and closes the staging log. */
+  dispose(): void;
   /** Calls back once no image write is under way. */
   whenQuiet(done: () => void): void;
 };
 
 export type CopyRunOptions = {
   readonly context: GroupContext;
+  /** Where sets are kept until they are complete; undefined while no copy of the group takes any. */
+  readonly staging: StagingRun | undefined;
+  /** With staging: what a restart found there counts, and a primary may be let in. */
+  readonly onStarted: () => void;
   /** Our own records cannot be written: the group cannot go on here. */
   readonly onFailed: (why: string) => void;
 };
@@ -59,6 +87,7 @@ type Run = {
   sessions: number;
   /** The session's connection is paused until an image is synced. */
   isPressed: boolean;
+  sets: CopySets | undefined;
 };
 
 export function startCopyRun(options: CopyRunOptions): CopyRun {
@@ -78,9 +107,14 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
     ackSequence: undefined,
     sessions: 0,
     isPressed: false,
+    sets: undefined,
   };
+  if (options.staging !== undefined) run.sets = startCopySets(setsHost(run, options.staging));
   return {
     copy: run.copy,
+    start() {
+      if (run.sets !== undefined) goOnWithSets(run.sets);
+    },
     fedBy: () => run.wire?.peer.site,
     accept: (peer, open) => accept(run, peer, open),
     stable: (lsn, lsnReserved) => submit(run, { kind: "stable", lsn, lsnReserved }),
@@ -89,6 +123,17 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
       if (run.wire === undefined) submit(run, { kind: "toldFractured", lsn, why });
     },
     close: (why) => run.wire?.peer.connection.close(why),
+    acceptLane: (peer, open) =>
+      run.sets === undefined ? "no sets are taken here" : acceptLane(run.sets, peer, open),
+    settle(done) {
+      if (options.staging === undefined) done(undefined);
+      else settleStaging(options.staging, done);
+    },
+    staging: options.staging,
+    dispose() {
+      run.sets?.tick.cancel();
+      if (options.staging !== undefined) closeStaging(options.staging);
+    },
     whenQuiet(done) {
       run.quietWaiters.push(done);
       tellQuiet(run);
@@ -99,6 +144,7 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
 // A primary has one session with us: a new one ends the old.
 function accept(run: Run, peer: Peer, open: SessionOpen): void {
   run.wire?.peer.connection.close("the primary has opened a newer session");
+  if (run.sets !== undefined) endSets(run.sets, "the primary has opened a newer session");
   const { record } = run.copy;
   sendDocument(peer, frameType.opened, openedDocument(run));
   const generation = generationCounter(open.history);
@@ -113,6 +159,7 @@ function accept(run: Run, peer: Peer, open: SessionOpen): void {
   peer.onLost = (why) => {
     if (run.wire !== wire) return;
     run.wire = undefined;
+    if (run.sets !== undefined) endSets(run.sets, why);
     submit(run, { kind: "lost", why });
   };
   // The primary of another generation cannot know what is uncertain here (decision 4).
@@ -149,6 +196,8 @@ function openedDocument(run: Run): SessionOpened {
     ),
     receivedLsn: run.copy.receivedLsn,
     appliedLsn: run.copy.appliedLsn,
+    completeSet: run.options.staging?.staging.complete.set ?? 0,
+    completeLsn: run.options.staging?.staging.complete.lsn ?? 0,
     preservedPoint: null,
   };
 }
@@ -159,8 +208,15 @@ function receive(run: Run, wire: SessionWire, session: number, frame: Frame): vo
   // A late frame of another tenure or session does no harm (I28, N4).
   if (header.generation !== wire.generation || header.epoch !== wire.epoch) return;
   traceIn(run.context, run.context.site, header);
+  if (header.type === frameType.batch) {
+    if (run.sets === undefined) return wire.peer.connection.close("no sets are taken here");
+    return takeBatch(run.sets, 0, frame);
+  }
   const work = workOf(frame, session, run.copy.volumes);
   if (!work.ok) return wire.peer.connection.close(work.error);
+  const { kind, set } = work.value;
+  if (kind === "synchronized" && set > 0 && run.sets !== undefined)
+    return takeWhole(run.sets, work.value);
   submit(run, { kind: "work", work: work.value });
 }
 
@@ -180,7 +236,7 @@ function submit(run: Run, event: CopyEvent): void {
 }
 
 function perform(run: Run, effect: CopyEffect): void {
-  const { wire, context } = run;
+  const { context } = run;
   switch (effect.kind) {
     case "image":
       return writeImage(run, effect.work);
@@ -207,16 +263,39 @@ function perform(run: Run, effect: CopyEffect): void {
       return compare(run, effect.work);
     case "event":
       return emit(context, effect.event);
-    case "failSession":
-      if (wire !== undefined) {
-        const { generation, epoch } = wire;
-        sendDocument(wire.peer, frameType.failed, { why: effect.why }, { generation, epoch });
-        wire.peer.connection.end(effect.why);
-      }
+    case "setApplied":
+      if (run.sets !== undefined) setApplied(run.sets, effect.set, effect.failure);
       return;
+    case "setMarked":
+      if (run.sets !== undefined) setMarked(run.sets, effect.set);
+      return;
+    case "failSession":
+      return failSession(run, effect.why);
     default:
       return answer(run, effect);
   }
+}
+
+function failSession(run: Run, why: string): void {
+  const { wire } = run;
+  if (wire === undefined) return;
+  const { generation, epoch } = wire;
+  sendDocument(wire.peer, frameType.failed, { why }, { generation, epoch });
+  wire.peer.connection.end(why);
+}
+
+function setsHost(run: Run, staging: StagingRun): SetsHost {
+  return {
+    context: run.context,
+    copy: run.copy,
+    staging,
+    wire: () => run.wire,
+    submit: (event) => submit(run, event),
+    sendBegun: () => sendBegun(run),
+    failSession: (why) => failSession(run, why),
+    onFailed: run.options.onFailed,
+    onStarted: run.options.onStarted,
+  };
 }
 
 type Answer = Extract<
@@ -234,17 +313,24 @@ function answer(run: Run, effect: Answer): void {
       sendBare(wire, frameType.flushed, { index: effect.ticket });
       break;
     case "sendBegun":
-      // The record names no members of ours any more; whatever we marked as a primary has been taken over.
-      for (const site of run.context.store.dirtyMaps.keys())
-        eraseDirtyMaps(run.context.store, site);
-      sendBare(wire, frameType.begun, {});
-      break;
+      if (effect.begin.firstSet > 0 && run.sets !== undefined)
+        return beginSets(run.sets, effect.begin);
+      return sendBegun(run);
     case "sendSynchronizedRecorded":
       sendBare(wire, frameType.synchronizedRecorded, {});
       break;
     default:
       return unreachable(effect);
   }
+  traceOut(run.context, run.context.site, wire.scratch);
+}
+
+function sendBegun(run: Run): void {
+  const { wire } = run;
+  if (wire === undefined) return;
+  // The record names no members of ours any more; whatever we marked as a primary has been taken over.
+  for (const site of run.context.store.dirtyMaps.keys()) eraseDirtyMaps(run.context.store, site);
+  sendBare(wire, frameType.begun, {});
   traceOut(run.context, run.context.site, wire.scratch);
 }
 

@@ -3,13 +3,7 @@ import type { IoFailure } from "#base/errors.ts";
 import type { GroupConfig } from "#config/types.ts";
 import { blankMember } from "#core/group-record.ts";
 import type { GroupRecord } from "#core/group-record.ts";
-import {
-  compareHistories,
-  currentGeneration,
-  describeGeneration,
-  generationCounter,
-  withTenure,
-} from "#core/history.ts";
+import { currentGeneration, describeGeneration, withTenure } from "#core/history.ts";
 import { lossTable, policyTable } from "#core/policy.ts";
 import type { MemberPolicy } from "#core/policy.ts";
 import { createRegionMap, mark, orInto } from "#core/region-map.ts";
@@ -17,15 +11,17 @@ import type { BlockDevice } from "#ports/block-device.ts";
 import type { ExportFound } from "#ports/exports.ts";
 import { isFailure } from "#ports/file.ts";
 import { createDirtyMaps, eraseDirtyMaps, openGroupStore, saveRecord } from "#store/group-store.ts";
-import type { GroupView, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
-import { frameType } from "#wire/peer/messages.ts";
+import type { GroupView } from "#wire/peer/documents.ts";
 import { startCopyRun } from "./copy-run.ts";
 import type { CopyRun } from "./copy-run.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
+import { closeJournal, openJournal } from "./journal-run.ts";
+import type { JournalRun } from "./journal-run.ts";
+import { openStaging } from "./staging-run.ts";
+import type { StagingRun } from "./staging-run.ts";
 import type { Inquiries } from "./inquiry.ts";
-import { sendDocument } from "./peer-connection.ts";
-import type { Peer, PeerIdentity } from "./peer-connection.ts";
+import type { PeerIdentity } from "./peer-connection.ts";
 import type { SitePorts } from "./ports.ts";
 import { startPrimaryRun } from "./primary-run.ts";
 import type { PrimaryRun } from "./primary-run.ts";
@@ -38,6 +34,8 @@ export type Group = {
   readonly config: GroupConfig;
   context: GroupContext;
   run: PrimaryRun | undefined;
+  /** Open while a primary with copies that take sets runs here. */
+  journal: JournalRun | undefined;
   copy: CopyRun | undefined;
   /** What was last heard of the group's primary. */
   heard: { readonly site: string; readonly view: GroupView; readonly atMs: number } | undefined;
@@ -88,6 +86,7 @@ export function openGroup(
       config,
       context: { ...options, store: opened.value, images },
       run: undefined,
+      journal: undefined,
       copy: undefined,
       heard: undefined,
       views: new Map(),
@@ -98,8 +97,7 @@ export function openGroup(
       stopWaiters: [],
     };
     for (const why of opened.value.damage) emit(group.context, { kind: "damage", why });
-    takeRole(group);
-    done(group, "");
+    takeRole(group, () => done(group, ""));
   });
 }
 
@@ -130,14 +128,44 @@ function freshRecord(options: GroupOptions): Omit<GroupRecord, "replicaId" | "op
 
 // ------------------------------------------------------------------------------------------- roles
 
-function takeRole(group: Group): void {
-  group.context.store.record.bootId = group.context.ports.bootId;
-  if (group.context.store.record.role === "primary") becomePrimary(group);
-  else becomeCopy(group);
+function takeRole(group: Group, done: () => void): void {
+  const { context } = group;
+  const { record } = context.store;
+  const isSameBoot = record.bootId !== "" && record.bootId === context.ports.bootId;
+  const isPowerLost = !record.cleanStop && !isSameBoot;
+  record.bootId = context.ports.bootId;
+  if (record.role === "primary") becomePrimary(group, isPowerLost, done);
+  else becomeCopy(group, done);
 }
 
-function becomePrimary(group: Group): void {
+/** Opens the journal where a copy needs one; then the primary runs, or the group has failed here. */
+function becomePrimary(group: Group, isPowerLost: boolean, done: () => void): void {
+  const { context, config } = group;
+  if (!takesSets(config)) {
+    runPrimary(group, undefined);
+    return done();
+  }
+  openJournal({ context, bytesMax: config.journal.bytesMax, isPowerLost }, (opened) => {
+    if (opened.ok) runPrimary(group, opened.value);
+    else fail(group, `the journal cannot be used: ${opened.error}`);
+    done();
+  });
+}
+
+/** Some copy of the group is fed with sets, from a journal. */
+function takesSets(config: GroupConfig): boolean {
+  return [...config.copies.values()].some(({ mode }) => policyTable[mode].unit === "set");
+}
+
+function fail(group: Group, why: string): void {
+  group.failedWhy = why;
+  emit(group.context, { kind: "failed", why });
+}
+
+function runPrimary(group: Group, journal: JournalRun | undefined): void {
   const { context } = group;
+  group.journal = journal;
+  for (const why of journal?.log.damage ?? []) emit(context, { kind: "damage", why });
   // A member that left the configuration is forgotten, or it would hold the stable LSN back for ever.
   const policies = policiesOf(group.config, context.site);
   for (const site of Object.keys(context.store.record.members)) {
@@ -148,6 +176,7 @@ function becomePrimary(group: Group): void {
   group.run = startPrimaryRun({
     context,
     policies,
+    journal,
     onServed: () => emit(context, { kind: "serving", why: describe(context) }),
     onDropExports: () => group.onDrop(group.name),
     onEnded: (how, why) => primaryEnded(group, how, why),
@@ -159,25 +188,47 @@ function describe(context: GroupContext): string {
   return `${describeGeneration(record.history)}, incarnation ${record.incarnation}`;
 }
 
-function becomeCopy(group: Group): void {
+/** Opens the staging log where sets may come; then the copy can be fed. */
+function becomeCopy(group: Group, done: () => void): void {
+  if (!takesSets(group.config)) {
+    return runCopy(group, undefined, done);
+  }
+  openStaging(group.context, (opened) => {
+    if (opened.ok) return runCopy(group, opened.value, done);
+    fail(group, `the staging log cannot be used: ${opened.error}`);
+    done();
+  });
+}
+
+function runCopy(group: Group, staging: StagingRun | undefined, done: () => void): void {
+  for (const why of staging?.log.damage ?? []) emit(group.context, { kind: "damage", why });
   group.copy = startCopyRun({
     context: group.context,
+    staging,
+    onStarted: done,
     onFailed: (why) => {
-      group.failedWhy = why;
-      emit(group.context, { kind: "failed", why });
+      fail(group, why);
       group.copy?.close(why);
     },
   });
+  if (staging === undefined) done();
+  else group.copy.start();
 }
 
 function primaryEnded(group: Group, how: "demoted" | "stopped" | "failed", why: string): void {
   group.run?.close();
+  if (group.journal !== undefined) closeJournal(group.journal);
+  group.journal = undefined;
   emit(group.context, { kind: "role", from: "primary", to: how, why });
   if (how === "failed") group.failedWhy = why;
   if (how === "demoted") {
     group.run = undefined;
-    becomeCopy(group);
+    return becomeCopy(group, () => tellStopped(group));
   }
+  tellStopped(group);
+}
+
+function tellStopped(group: Group): void {
   for (const waiter of group.stopWaiters.splice(0)) waiter();
 }
 
@@ -198,6 +249,7 @@ export function policiesOf(config: GroupConfig, site: string): MemberPolicy[] {
       autoResume: copy.resume === "auto",
       timeoutMs: copy.timeoutMs,
       rateBytesPerSecond: copy.rateBytesPerSecond,
+      connections: policyTable[copy.mode].ordered ? 1 : copy.connections,
     });
   }
   return policies;
@@ -212,8 +264,15 @@ export function promote(group: Group, done: (failure: string | undefined) => voi
   const copy = group.copy;
   if (copy === undefined) return recordPromotion(group, done);
   copy.close("this site is being promoted");
-  // What the old primary sent and is being written must not appear after hosts have read here.
-  copy.whenQuiet(() => recordPromotion(group, done));
+  // Complete sets belong to the image, and what follows them is given up (U50).
+  copy.settle((why) => {
+    if (why !== undefined) {
+      group.isChangingRole = false;
+      return done(`the sets that are complete here cannot be applied: ${why}`);
+    }
+    // What the old primary sent and is being written must not appear after hosts have read here.
+    copy.whenQuiet(() => recordPromotion(group, done));
+  });
 }
 
 function recordPromotion(group: Group, done: (failure: string | undefined) => void): void {
@@ -225,6 +284,10 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
   record.role = "primary";
   record.image = "synchronized";
   record.toldOfFracture = undefined;
+  // What a journal of an earlier tenure holds is of no order that follows this one; so are sets that were staged.
+  delete record.journalId;
+  delete record.stagingId;
+  delete record.applied;
   const failure = markMembers(group);
   if (failure !== undefined) {
     group.failedWhy = failure.message;
@@ -238,10 +301,10 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
     }
     group.isChangingRole = false;
     group.recordBefore = undefined;
+    group.copy?.dispose();
     group.copy = undefined;
     emit(context, { kind: "role", from: "secondary", to: "primary", why: describe(context) });
-    becomePrimary(group);
-    done(undefined);
+    becomePrimary(group, false, () => done(group.failedWhy === "" ? undefined : group.failedWhy));
   });
 }
 
@@ -272,133 +335,10 @@ function markMembers(group: Group): IoFailure | undefined {
   return undefined;
 }
 
-// -------------------------------------------------------------------------------------------- door
-
-/** A primary elsewhere asks to feed this site. */
-export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void {
-  const { record } = group.context.store;
-  if (group.isChangingRole) {
-    return refuseSession(group, peer, "busy", "a change of role is under way");
-  }
-  const relation = compareHistories(open.history, record.history);
-  if (relation === "behind") {
-    return refuseSession(
-      group,
-      peer,
-      "higher-generation",
-      `${group.context.site} holds ${describeGeneration(record.history)}`,
-    );
-  }
-  if (relation === "diverged") {
-    return refuseSession(
-      group,
-      peer,
-      "diverged",
-      "both sides have been primary in generations that the other does not know",
-    );
-  }
-  if (relation === "same" && open.incarnation < record.incarnation && group.run === undefined) {
-    const why = `${group.context.site} was fed by incarnation ${record.incarnation} of this generation; older metadata was restored at ${peer.site}`;
-    return refuseSession(group, peer, "stale", why);
-  }
-  const mismatch = mismatchOf(record, open);
-  if (mismatch !== "") return refuseSession(group, peer, "not-a-copy", mismatch);
-  if (currentGeneration(open.history)?.site !== peer.site) {
-    return refuseSession(
-      group,
-      peer,
-      "not-a-copy",
-      `${peer.site} is not the primary of the generation it names`,
-    );
-  }
-  if (group.run !== undefined) {
-    if (relation === "ahead")
-      group.run.submit({
-        kind: "outranked",
-        by: `${peer.site} holds generation ${generationCounter(open.history)}`,
-      });
-    return refuseSession(group, peer, "busy", "this site is giving up its own role first");
-  }
-  if (group.copy === undefined || group.failedWhy !== "") {
-    return refuseSession(group, peer, "busy", group.failedWhy);
-  }
-  group.copy.accept(peer, open);
-}
-
-function mismatchOf(record: GroupRecord, open: SessionOpen): string {
-  if (open.regionBytes !== record.regionBytes) {
-    return `regions are ${record.regionBytes} bytes here and ${open.regionBytes} there; both sites need the same file`;
-  }
-  const ours = record.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
-  const theirs = open.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
-  return ours === theirs
-    ? ""
-    : `volumes are ${ours} here and ${theirs} there; both sites need the same file`;
-}
-
-function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why: string): void {
-  const { history } = knownRecord(group);
-  sendDocument(peer, frameType.refused, { code, why, history });
-  peer.connection.end(why);
-}
-
 /** The record as others may know it. */
 export function knownRecord(group: Group): GroupRecord {
   return group.recordBefore ?? group.copy?.copy.recordBefore ?? group.context.store.record;
 }
-
-/** What another site has said of the group. */
-export function viewHeard(group: Group, site: string, view: GroupView): void {
-  const { context } = group;
-  const record = knownRecord(group);
-  const relation = compareHistories(view.history, record.history);
-  group.views.set(site, { view, atMs: context.ports.clock.nowMs() });
-  if (view.role === "primary" && (relation === "same" || relation === "ahead")) {
-    group.heard = { site, view, atMs: context.ports.clock.nowMs() };
-  }
-  if (group.run !== undefined) {
-    if (relation === "ahead")
-      group.run.submit({
-        kind: "outranked",
-        by: `${site} holds generation ${generationCounter(view.history)}`,
-      });
-    return;
-  }
-  if (group.copy === undefined || relation !== "same") return;
-  if (view.role === "primary") group.copy.stable(view.stableLsn, view.lsnReserved);
-  const why = view.fractured[context.site];
-  if (why !== undefined) group.copy.toldFractured(view.lsn, why);
-}
-
-/** What this site says of the group to others. */
-export function viewOf(group: Group): GroupView {
-  const record = knownRecord(group);
-  const own = group.run?.view();
-  return {
-    group: group.name,
-    role: record.role,
-    history: record.history,
-    image: record.image,
-    lsn: own?.lsn ?? group.copy?.copy.appliedLsn ?? 0,
-    lsnReserved: record.lsnReserved,
-    set: 0,
-    stableLsn: own?.stableLsn ?? 0,
-    fractured: own?.fractured ?? fracturedBefore(record),
-    wallMs: group.context.ports.clock.wallMs(),
-  };
-}
-
-// A demoted site has gone on without these before: they must not take its leaving for a handover of everything.
-function fracturedBefore(record: GroupRecord): Record<string, string> {
-  const fractured: Record<string, string> = {};
-  for (const [site, member] of Object.entries(record.members)) {
-    if (member.alone)
-      fractured[site] = `${record.site} acked writes without it before it was demoted`;
-  }
-  return fractured;
-}
-
-// ----------------------------------------------------------------------------------------- exports
 
 export function findVolume(group: Group, name: string): ExportFound {
   const index = group.config.volumes.findIndex((volume) => volume.name === name);
@@ -433,6 +373,7 @@ export function stopGroup(group: Group, done: () => void): void {
   };
   if (group.run === undefined || group.run.primary.stage === "ended") {
     group.copy?.close("this site is stopping");
+    group.copy?.dispose();
     return close();
   }
   group.stopWaiters.push(close);

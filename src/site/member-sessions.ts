@@ -1,12 +1,15 @@
+import { must } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import { joined } from "#base/bytes.ts";
 import { compareHistories, generationCounter } from "#core/history.ts";
 import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
+import { isFed } from "#core/member-state.ts";
 import { mayConnect } from "#core/slow.ts";
 import { decodeJson } from "#wire/peer/decode.ts";
 import { parseOpened, parseRefusal } from "#wire/peer/documents.ts";
-import type { SessionOpen } from "#wire/peer/documents.ts";
+import type { LaneOpen, SessionOpen } from "#wire/peer/documents.ts";
+import { parseProgress } from "./progress.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { Frame } from "#wire/peer/messages.ts";
 import type { GroupContext } from "./group-context.ts";
@@ -18,13 +21,17 @@ import {
   feedCompare,
   feedFlush,
   feedFractured,
+  feedMark,
   feedMemberMap,
   feedRegion,
   feedSynchronized,
   feedWrite,
 } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
-import { traceIn, traceOut } from "./trace-session.ts";
+import { addLane, endSender, pumpSender, senderApplied, startSender } from "./sender-run.ts";
+import type { Sender } from "./sender-run.ts";
+import type { JournalRun } from "./journal-run.ts";
+import { traceBatch, traceIn, traceOut } from "./trace-session.ts";
 
 // The primary's sessions with its members: dials them when they may be fed, turns frames into events and effects into
 // frames.
@@ -36,6 +43,8 @@ export type MemberSessions = {
   /** The site lives: whoever waits to be dialled again need not wait longer. */
   siteAnswered(site: string): void;
   perform(effect: SessionEffect): void;
+  /** There is more in the journal. */
+  journalGrew(): void;
   closeAll(why: string): void;
 };
 
@@ -51,6 +60,8 @@ export type SessionEffect = Extract<
       | "sendMemberMap"
       | "sendSynchronized"
       | "sendFractured"
+      | "sendSets"
+      | "sendMark"
       | "closeSession";
   }
 >;
@@ -61,24 +72,32 @@ type Slot = {
   isDialing: boolean;
   attempts: number;
   dialAtMs: number;
+  /** With a journal: what feeds the member from it, while it is fed. */
+  sender: Sender | undefined;
+  /** When the session last showed a sign of life, or was asked for one. */
+  aliveMs: number;
 };
 
-type Sessions = {
+/** The primary whose members these are. */
+export type Owner = {
   readonly context: GroupContext;
   readonly primary: Primary;
+  readonly journal: JournalRun | undefined;
+};
+
+type Sessions = Owner & {
   readonly submit: (event: PrimaryEvent) => void;
   readonly slots: readonly Slot[];
   epoch: number;
 };
 
 export function createMemberSessions(
-  context: GroupContext,
-  primary: Primary,
+  owner: Owner,
   submit: (event: PrimaryEvent) => void,
 ): MemberSessions {
+  const { primary } = owner;
   const sessions: Sessions = {
-    context,
-    primary,
+    ...owner,
     submit,
     epoch: 0,
     slots: primary.members.map((member) => ({
@@ -87,11 +106,16 @@ export function createMemberSessions(
       isDialing: false,
       attempts: 0,
       dialAtMs: 0,
+      sender: undefined,
+      aliveMs: 0,
     })),
   };
   return {
     dialDue() {
-      for (const slot of sessions.slots) dialIfDue(sessions, slot);
+      for (const slot of sessions.slots) {
+        nudgeIfSilent(sessions, slot);
+        dialIfDue(sessions, slot);
+      }
     },
     siteDown(site, why) {
       for (const slot of sessions.slots) {
@@ -106,6 +130,9 @@ export function createMemberSessions(
       }
     },
     perform: (effect) => perform(sessions, effect),
+    journalGrew() {
+      for (const { sender } of sessions.slots) if (sender !== undefined) pumpSender(sender);
+    },
     closeAll(why) {
       for (const slot of sessions.slots) slot.wire?.peer.connection.close(why);
     },
@@ -206,14 +233,16 @@ function opened(
   peer.onFrame = (frame) => receive(sessions, slot, frame);
   peer.onLost = (why) => {
     slot.wire = undefined;
+    endSets(slot, why);
     sessions.submit({ kind: "sessionLost", member, epoch, why });
   };
   const { replicaId, history, isBlank, mustRewrite, aloneTowards } = hello.value;
+  const { completeSet, completeLsn } = hello.value;
   sessions.submit({
     kind: "sessionOpened",
     member,
     epoch,
-    hello: { replicaId, history, isBlank, mustRewrite, aloneTowards },
+    hello: { replicaId, history, isBlank, mustRewrite, aloneTowards, completeSet, completeLsn },
   });
 }
 
@@ -225,6 +254,7 @@ function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
   if (wire === undefined) return;
   if (header.generation !== wire.generation || header.epoch !== wire.epoch) return;
   traceIn(sessions.context, slot.member.site, header);
+  slot.aliveMs = sessions.context.ports.clock.nowMs();
   const member = slot.member.index;
   switch (header.type) {
     case frameType.ack:
@@ -245,8 +275,13 @@ function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
       });
     case frameType.openMapEnd:
       return sessions.submit({ kind: "memberOpenMapEnd", member });
-    case frameType.begun:
+    case frameType.progress:
+      return progressed(sessions, slot, frame);
+    // What is staged there is on its way to be complete, which is what we wait for; the trace has it.
+    case frameType.staged:
       return;
+    case frameType.begun:
+      return sessions.submit({ kind: "begun", member });
     case frameType.synchronizedRecorded:
       return sessions.submit({ kind: "synchronizedRecorded", member });
     case frameType.failed:
@@ -289,8 +324,8 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
       break;
     case "sendBegin": {
       const { history, incarnation, lsnReserved } = primary.record;
-      const { resync } = effect;
-      feedBegin(wire, { history, incarnation, lsn: effect.lsn, lsnReserved, resync });
+      const { resync, firstSet } = effect;
+      feedBegin(wire, { history, incarnation, lsn: effect.lsn, lsnReserved, resync, firstSet });
       break;
     }
     case "sendFlush":
@@ -300,7 +335,12 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
       feedMemberMap(wire, effect.volume, effect.map, primary.volumes[effect.volume]?.bytes ?? 0);
       return;
     case "sendSynchronized":
-      feedSynchronized(wire, effect.lsn);
+      feedSynchronized(wire, effect.lsn, effect.set);
+      break;
+    case "sendSets":
+      return startSets(sessions, index, effect.fromSet);
+    case "sendMark":
+      feedMark(wire, effect.set);
       break;
     case "sendFractured":
       feedFractured(wire, effect.lsn, effect.why);
@@ -317,8 +357,87 @@ function closeSession(sessions: Sessions, index: number, why: string): void {
   const wire = slot?.wire;
   if (slot === undefined || wire === undefined) return;
   slot.wire = undefined;
+  endSets(slot, why);
   wire.peer.onFrame = () => undefined;
   wire.peer.onLost = () => undefined;
   wire.peer.connection.end(why);
   sessions.submit({ kind: "sessionLost", member: index, epoch: wire.epoch, why });
+}
+
+// -------------------------------------------------------------------------------------------- sets
+
+/** The member is fed from the journal, at first over the session's own connection; more are dialled beside it. */
+function startSets(sessions: Sessions, index: number, fromSet: number): void {
+  const slot = must(sessions.slots[index], "an effect names an unknown member");
+  const journal = must(sessions.journal, "only a group with a journal sends sets");
+  const { wire, member } = slot;
+  if (wire === undefined) return;
+  slot.sender = startSender(journal, wire, fromSet, {
+    onFailed: (why) => closeSession(sessions, index, why),
+    onSent: ({ generation, epoch }, entries) =>
+      traceBatch(sessions.context, "out", { copy: member.site, generation, epoch }, entries),
+  });
+  for (let lane = 1; lane < member.policy.connections; lane += 1) dialLane(sessions, slot, lane);
+}
+
+// A connection that does not come about costs speed, and nothing else.
+function dialLane(sessions: Sessions, slot: Slot, lane: number): void {
+  const { context } = sessions;
+  const { wire, sender, member } = slot;
+  if (wire === undefined || sender === undefined) return;
+  const { generation, epoch } = wire;
+  const document: LaneOpen = {
+    purpose: "lane",
+    group: context.config.name,
+    generation,
+    epoch,
+    lane,
+  };
+  const target = { site: member.site, address: context.addressOf(member.site), document };
+  dialPeer(context.identity, context.ports.transport, target, (outcome) => {
+    if (outcome.kind !== "opened") return;
+    const { peer } = outcome;
+    if (slot.sender !== sender) return peer.connection.close("the session has ended");
+    // The batches on it would be missing for ever: the session begins anew.
+    peer.onLost = (why) => {
+      if (slot.sender === sender) closeSession(sessions, member.index, `a connection: ${why}`);
+    };
+    peer.onFrame = ({ header }) => {
+      traceIn(context, member.site, header);
+      slot.aliveMs = context.ports.clock.nowMs();
+      if (header.type !== frameType.staged)
+        peer.connection.close(`frame type ${header.type} does not belong on this connection`);
+    };
+    addLane(sender, createSessionWire(peer, generation, epoch, context.ports.crypto));
+  });
+}
+
+/**
+ * A window of sets is full, and nothing is sent any more: were the copy's machine started anew meanwhile, neither side would
+ * ever learn that its connection is gone. A frame that asks for nothing finds out; a copy that is merely slow takes no harm.
+ */
+function nudgeIfSilent(sessions: Sessions, slot: Slot): void {
+  const { sender, member, wire } = slot;
+  if (wire === undefined || member.policy.mode.unit !== "set") return;
+  const nowMs = sessions.context.ports.clock.nowMs();
+  // BEGUN, or what became of the sets that are whole there.
+  const isAsked = sender === undefined ? isFed(member) : sender.sentSealed > sender.appliedSet;
+  if (isAsked && nowMs - slot.aliveMs < member.policy.ackTimeoutMs) return;
+  slot.aliveMs = nowMs;
+  if (isAsked) feedMark(wire, 0);
+}
+
+function endSets(slot: Slot, why: string): void {
+  const { sender } = slot;
+  slot.sender = undefined;
+  if (sender === undefined) return;
+  endSender(sender);
+  for (const lane of sender.lanes.slice(1)) lane.peer.connection.close(why);
+}
+
+function progressed(sessions: Sessions, slot: Slot, frame: Frame): void {
+  const sets = parseProgress(frame);
+  if (sets === undefined) return slot.wire?.peer.connection.close("a PROGRESS is incomplete");
+  if (slot.sender !== undefined) senderApplied(slot.sender, sets.appliedSet);
+  sessions.submit({ kind: "progress", member: slot.member.index, sets });
 }

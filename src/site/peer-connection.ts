@@ -39,6 +39,8 @@ export type Peer = {
   onFrame: (frame: Frame) => void;
   /** All frames of one received chunk have been handed over. */
   onChunkEnd: () => void;
+  /** Everything that was queued has been taken by the network. */
+  onDrain: () => void;
   /** Comes once, and nothing after it. */
   onLost: (why: string) => void;
 };
@@ -180,7 +182,7 @@ function handshake(
       pushChunk(state.decoder, chunk);
       state.peer?.onChunkEnd();
     },
-    onDrain: ignore,
+    onDrain: () => state.peer?.onDrain(),
     onClose: (why) => {
       state.timer.cancel();
       stopDecoder(state.decoder);
@@ -247,7 +249,15 @@ function take(state: Handshake, frame: Frame): string | undefined {
 
 function becomePeer(state: Handshake, site: string): void {
   const { connection, pool } = state;
-  state.peer = { site, connection, pool, onFrame: ignore, onChunkEnd: ignore, onLost: ignore };
+  state.peer = {
+    site,
+    connection,
+    pool,
+    onFrame: ignore,
+    onChunkEnd: ignore,
+    onDrain: ignore,
+    onLost: ignore,
+  };
   state.onProven(state.peer, state.timer);
 }
 

@@ -1,4 +1,4 @@
-import { unreachable } from "#base/assert.ts";
+import { must, unreachable } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { History } from "#core/history.ts";
@@ -8,6 +8,9 @@ import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
 import type { Member, Primary, ResyncItem } from "#core/primary-state.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { stableLsn } from "#core/flush.ts";
+import { createJournal } from "#core/journal.ts";
+import type { Journal, SealPolicy } from "#core/journal.ts";
+import { policyTable } from "#core/policy.ts";
 import type { HostOutcome, HostRequest, HostVolume } from "#ports/host-request.ts";
 import {
   createDirtyMaps,
@@ -17,11 +20,14 @@ import {
   writeDirtyMaps,
   writeOpenMaps,
 } from "#store/group-store.ts";
+import { sync } from "#store/log.ts";
 import type { GroupView } from "#wire/peer/documents.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { createMemberSessions } from "./member-sessions.ts";
 import type { MemberSessions } from "./member-sessions.ts";
+import { appendBatch, bytesMaxOf, journalFigures, reclaimThrough } from "./journal-run.ts";
+import type { JournalRun } from "./journal-run.ts";
 import { readRegion } from "./read-region.ts";
 
 // Drives a group's primary: hands events to the machine one at a time, and performs its effects in order. It decides
@@ -42,6 +48,8 @@ export type PrimaryRun = {
 export type PrimaryRunOptions = {
   readonly context: GroupContext;
   readonly policies: readonly MemberPolicy[];
+  /** Open, and replayed; undefined where no copy needs one. */
+  readonly journal: JournalRun | undefined;
   readonly onServed: () => void;
   readonly onDropExports: () => void;
   readonly onEnded: (how: "demoted" | "stopped" | "failed", why: string) => void;
@@ -72,12 +80,15 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
     openMaps: context.store.openMaps.map((onDisk) => onDisk.map),
     dirtyMaps: dirtyMapsOf(context),
     nowMs: clock.nowMs(),
+    wallMs: clock.wallMs(),
+    journal: options.journal === undefined ? undefined : machineJournal(options, options.journal),
+    isJournalWhole: options.journal?.isWhole ?? false,
   });
   const run: Run = {
     options,
     context,
     primary,
-    sessions: createMemberSessions(context, primary, (event) => {
+    sessions: createMemberSessions({ context, primary, journal: options.journal }, (event) => {
       // A stopped process reads its sockets before its timers: what they bring must not be taken for the present.
       watchStandstill(run);
       submit(run, event);
@@ -92,7 +103,7 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
   };
   const timer = clock.every(limits.tickMs, () => {
     watchStandstill(run);
-    submit(run, { kind: "tick", nowMs: clock.nowMs() });
+    submit(run, { kind: "tick", nowMs: clock.nowMs(), wallMs: clock.wallMs() });
     run.sessions.dialDue();
   });
   submit(run, { kind: "start" });
@@ -229,6 +240,15 @@ function perform(run: Run, effect: PrimaryEffect): void {
       return syncImage(run, effect.volume, effect.ticket);
     case "readRegion":
       return readForMember(run, effect.item);
+    case "append":
+    case "syncJournal":
+    case "reclaim":
+      return journal(run, effect);
+    case "awaitSeal":
+      run.context.ports.clock.after(effect.afterMs, () =>
+        submit(run, { kind: "sealDue", set: effect.set }),
+      );
+      return;
     case "event":
       return emit(run.context, effect.event);
     case "served":
@@ -354,6 +374,64 @@ function store(run: Run, effect: StoreEffect): void {
     }
     case "eraseDirtyMaps":
       return check(run, eraseDirtyMaps(onDisk, memberOf(run, effect.member).site));
+    default:
+      return unreachable(effect);
+  }
+}
+
+// ----------------------------------------------------------------------------------------- journal
+
+function machineJournal(options: PrimaryRunOptions, journal: JournalRun): Journal {
+  const { config, ports } = options.context;
+  const seals = [...config.copies.values()].filter(({ mode }) => policyTable[mode].journal);
+  return createJournal(
+    {
+      policy: tightest(seals.map(({ seal }) => seal)),
+      overflow: config.journal.overflow,
+      bytesMax: bytesMaxOf(journal),
+    },
+    journal.found,
+    ports.clock.nowMs(),
+  );
+}
+
+// All copies of a group get the same sets: the most impatient of them decides when those end.
+function tightest(seals: readonly SealPolicy[]): SealPolicy {
+  const [first, ...others] = seals;
+  let policy = must(first, "a group with a journal has a copy that takes sets");
+  for (const { everyMs, bytesMax, onFlush } of others) {
+    policy = {
+      everyMs: Math.min(policy.everyMs, everyMs),
+      bytesMax: Math.min(policy.bytesMax, bytesMax),
+      onFlush: policy.onFlush === onFlush ? onFlush : true,
+    };
+  }
+  return policy;
+}
+
+type JournalEffect = Extract<PrimaryEffect, { kind: "append" | "syncJournal" | "reclaim" }>;
+
+function journal(run: Run, effect: JournalEffect): void {
+  const onDisk = must(run.options.journal, "only a group with a journal asks for it");
+  switch (effect.kind) {
+    case "append": {
+      const payload = effect.requests.flatMap(({ payload: chunks }) => chunks);
+      const failure = appendBatch(onDisk, effect.entries, payload);
+      if (failure !== undefined) return storeFailed(run, failure);
+      const { requests } = effect;
+      submit(run, { kind: "appended", requests, ...journalFigures(onDisk) });
+      return run.sessions.journalGrew();
+    }
+    case "syncJournal": {
+      const { volume, ticket } = effect;
+      return sync(onDisk.log, (failure) => {
+        if (failure === undefined) submit(run, { kind: "journalSynced", volume, ticket });
+        else storeFailed(run, failure);
+      });
+    }
+    case "reclaim":
+      reclaimThrough(onDisk, effect.lsn, effect.set);
+      return submit(run, { kind: "reclaimed", ...journalFigures(onDisk) });
     default:
       return unreachable(effect);
   }

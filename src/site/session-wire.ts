@@ -88,19 +88,41 @@ export function feedFlush(feed: SessionWire, volume: number, ticket: number): vo
   sendFrame(feed, noBody);
 }
 
-export function feedSynchronized(feed: SessionWire, lsn: number): void {
+export function feedSynchronized(feed: SessionWire, lsn: number, set: number): void {
   const header = prepare(feed, frameType.synchronized, 0);
   header.lsn = lsn;
+  header.set = set;
   sendFrame(feed, noBody);
+}
+
+/** Behind this word the set may be applied. */
+export function feedMark(feed: SessionWire, set: number): void {
+  const header = prepare(feed, frameType.mark, 0);
+  header.set = set;
+  sendFrame(feed, noBody);
+}
+
+/** A batch as it lies in the journal. */
+export function feedBatch(
+  feed: SessionWire,
+  table: Uint8Array,
+  payload: readonly Uint8Array[],
+): void {
+  const header = prepare(feed, frameType.batch, 0);
+  header.index = table.length;
+  sendFrame(feed, [table, ...payload]);
 }
 
 export function feedBegin(feed: SessionWire, begin: SessionBegin): void {
   const { generation, epoch } = feed;
+  // For the trace, which looks at what was prepared last.
+  prepare(feed, frameType.begin, 0).lsn = begin.lsn;
   sendDocument(feed.peer, frameType.begin, begin, { generation, epoch });
 }
 
 export function feedFractured(feed: SessionWire, lsn: number, why: string): void {
   const { generation, epoch } = feed;
+  prepare(feed, frameType.fractured, 0).lsn = lsn;
   sendDocument(feed.peer, frameType.fractured, { why }, { generation, epoch, lsn });
 }
 
@@ -137,6 +159,16 @@ export function sendBare(feed: SessionWire, type: FrameType, fields: Partial<Fra
   sendFrame(feed, noBody);
 }
 
+export function sendBody(
+  feed: SessionWire,
+  type: FrameType,
+  fields: Partial<FrameHeader>,
+  body: Uint8Array,
+): void {
+  Object.assign(prepare(feed, type, 0), fields);
+  sendFrame(feed, [body]);
+}
+
 export function sendBits(
   feed: SessionWire,
   type: FrameType,
@@ -166,6 +198,7 @@ function prepare(feed: SessionWire, type: FrameType, sequence: number): FrameHea
   header.type = type;
   header.flags = 0;
   header.lsn = 0;
+  header.set = 0;
   header.index = 0;
   header.volume = 0;
   header.offset = 0;

@@ -5,8 +5,9 @@ import { parseOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "./api.ts";
 import { runCommand } from "./commands.ts";
-import { findVolume, openGroup, sessionAsked, stopGroup, viewHeard, viewOf } from "./group.ts";
+import { findVolume, openGroup, stopGroup } from "./group.ts";
 import type { Group } from "./group.ts";
+import { laneAsked, sessionAsked, viewHeard, viewOf } from "./group-door.ts";
 import { createInquiries } from "./inquiry.ts";
 import type { Inquiries, InquirySite } from "./inquiry.ts";
 import { acceptPeer, sendDocument } from "./peer-connection.ts";
@@ -214,6 +215,7 @@ function opened(parts: Parts, peer: Peer, document: unknown): void {
   if (open.value.purpose === "inquiry") return parts.inquiries.answer(peer);
   const group = parts.groups.get(open.value.group);
   if (group !== undefined && holds(group.config, peer.site)) {
+    if (open.value.purpose === "lane") return laneAsked(group, peer, open.value);
     return sessionAsked(group, peer, open.value);
   }
   const why = `site ${parts.options.name} has no part in group ${open.value.group}, or is still starting`;

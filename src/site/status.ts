@@ -1,5 +1,5 @@
 import { limits } from "#base/limits.ts";
-import { shownState } from "#core/member-state.ts";
+import { isInJournal, shownState } from "#core/member-state.ts";
 import { generationCounter } from "#core/history.ts";
 import { markedBytes } from "#core/region-map.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
@@ -8,6 +8,7 @@ import type { CopyStatus, GroupStatus, VolumeStatus } from "./api.ts";
 import { knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { InquiryStatus } from "./inquiry.ts";
+import { memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
 
 // What `status` says. Never better than what is known: a copy without contact to its primary is `consistent` at best
 // (I33).
@@ -24,9 +25,16 @@ export function groupStatus(group: Group): GroupStatus {
     serving: primary?.stage === "serving",
     why: group.failedWhy === "" ? (primary?.why ?? "") : group.failedWhy,
     lsn: primary === undefined ? (group.copy?.copy.appliedLsn ?? 0) : primary.nextLsn - 1,
-    set: 0,
+    set:
+      primary?.journal === undefined
+        ? (group.copy?.staging?.staging.applied.set ?? 0)
+        : primary.journal.set - 1,
     volumes: group.config.volumes.map((volume, index) => volumeStatus(group, volume, index)),
-    journal: { bytesUsed: 0, bytesMax: 0, stalledWrites: primary?.held.length ?? 0 },
+    journal: {
+      bytesUsed: primary?.journal?.bytesUsed ?? 0,
+      bytesMax: primary?.journal?.bytesMax ?? 0,
+      stalledWrites: primary?.held.length ?? 0,
+    },
     copies:
       primary === undefined
         ? [ownStatus(group)]
@@ -67,7 +75,7 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
   const lostMsAgo = member.lostAtMs === 0 ? 0 : primary.nowMs - member.lostAtMs;
   return {
     site: member.site,
-    mode: "sync",
+    mode: member.policy.mode.name,
     state,
     image: imageOf(member),
     received: member.ackedLsn,
@@ -80,16 +88,21 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
     applyLagBytes: 0,
     applyLagWrites: 0,
     dirtyBytes,
+    sets: [],
+    ...(group.journal === undefined || member.policy.mode.unit === "write"
+      ? {}
+      : memberFigures(primary, member, group.journal, dirtyBytes)),
     resyncSentBytes: member.sentBytes,
     resyncComparedBytes: member.comparedBytes,
     link: linkOf(inquiry, member),
-    why: isWell ? "" : whyNot(member, inquiry),
+    why: isWell ? whyBehind(primary, member) : whyNot(member, inquiry),
   };
 }
 
 // What a lost strict member may lack is in the open map alone until it is back: nothing was acked without it since.
 function missingBytes(primary: Primary, member: Member): number {
-  if (member.stage === "synchronized") return 0;
+  // The journal has what it lacks; what is open may be so for other reasons.
+  if (member.stage === "synchronized" || isInJournal(member)) return 0;
   const dirty = (member.dirty ?? []).reduce((sum, map) => sum + markedBytes(map), 0);
   // Writes on their way to a member that is not waited for are acked already.
   if (member.stage !== "none") return dirty + member.outstandingBytes;
@@ -97,7 +110,7 @@ function missingBytes(primary: Primary, member: Member): number {
 }
 
 function imageOf(member: Member): CopyStatus["image"] {
-  if (member.stage === "synchronized") return "synchronized";
+  if (member.stage === "synchronized") return member.policy.mode.imageWell;
   if (member.record.phase === "blank") return "out-of-sync";
   return member.stage === "resync" || member.stage === "joining" ? "synchronizing" : "consistent";
 }
@@ -140,9 +153,12 @@ function ownStatus(group: Group): CopyStatus {
   const heardLsn = heard?.view.lsn ?? appliedLsn;
   const lagWrites = Math.max(0, heardLsn - appliedLsn);
   const isSynchronized = record.image === "synchronized";
+  const staging = group.copy?.staging;
+  const takesSets =
+    staging !== undefined && (copy?.session?.takesSets ?? record.applied !== undefined);
   return {
     site: context.site,
-    mode: "sync",
+    mode: takesSets ? "async" : "sync",
     state: ownState(group, isFed),
     // Without contact nobody here knows whether the primary went on alone.
     image: isSynchronized && !isFed ? "consistent" : record.image,
@@ -156,6 +172,13 @@ function ownStatus(group: Group): CopyStatus {
     applyLagBytes: 0,
     applyLagWrites: 0,
     dirtyBytes: 0,
+    sets: [],
+    ...(takesSets
+      ? ownFigures(staging, {
+          lsn: heardLsn,
+          msAgo: isFed || heard === undefined ? undefined : nowMs - heard.atMs,
+        })
+      : {}),
     resyncSentBytes: 0,
     resyncComparedBytes: 0,
     link: isFed ? "up" : "wan-down",
@@ -166,13 +189,17 @@ function ownStatus(group: Group): CopyStatus {
 function ownState(group: Group, isFed: boolean): CopyState {
   const { image } = knownRecord(group);
   if (image === "out-of-sync") return "init-sync";
+  const takesSets = group.copy?.copy.session?.takesSets === true;
   if (image === "synchronizing") return isFed ? "resync" : "fractured";
+  if (isFed && takesSets && image === "consistent") return "streaming";
   return isFed && image === "synchronized" ? "synchronized" : "fractured";
 }
 
 function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
   const record = knownRecord(group);
   if (isFed && record.image === "synchronized") return "";
+  if (isFed && group.copy?.copy.session?.takesSets === true && record.image === "consistent")
+    return "";
   if (isFed) return "a resync is running";
   if (record.toldOfFracture !== undefined) {
     return `the primary went on without this copy: ${record.toldOfFracture.why}`;

@@ -1,5 +1,6 @@
 import type { FrameHeader } from "#wire/peer/messages.ts";
 import { frameType } from "#wire/peer/messages.ts";
+import type { Entry } from "#core/entry.ts";
 import type { GroupContext } from "./group-context.ts";
 
 // Lines of `serve --trace` for the frames of a session. Nothing is computed while nobody traces.
@@ -14,6 +15,34 @@ export function traceIn(context: GroupContext, copy: string, header: FrameHeader
 
 export function traceOut(context: GroupContext, copy: string, header: FrameHeader): void {
   if (context.ports.trace !== undefined) line(context, "out", copy, header);
+}
+
+/** A line for each write, zeroed range and SEAL of a batch. */
+export function traceBatch(
+  context: GroupContext,
+  dir: "in" | "out",
+  session: { readonly copy: string; readonly generation: number; readonly epoch: number },
+  entries: readonly Entry[],
+): void {
+  const { trace } = context.ports;
+  if (trace === undefined) return;
+  for (const { kind, set, index, lsn, volume, offset, length } of entries) {
+    const isSeal = kind === "seal";
+    trace.line({
+      dir,
+      kind,
+      group: context.config.name,
+      copy: session.copy,
+      generation: session.generation,
+      epoch: session.epoch,
+      set,
+      index,
+      lsn,
+      volume: isSeal ? "*" : (context.config.volumes[volume]?.name ?? "*"),
+      offset: isSeal ? 0 : offset,
+      length,
+    });
+  }
 }
 
 function line(context: GroupContext, dir: "in" | "out", copy: string, header: FrameHeader): void {

@@ -36,6 +36,7 @@ export const sampleDocuments = {
     epoch: 9,
     lsn: 4_503_599_627_370_496,
   },
+  lane: { purpose: "lane", group: "bank", generation: 3, epoch: 9, lane: 1 },
   opened: {
     replicaId: "00112233445566778899aabbccddeeff",
     history,
@@ -46,6 +47,8 @@ export const sampleDocuments = {
     aloneTowards: ["vault"],
     receivedLsn: 12,
     appliedLsn: 11,
+    completeSet: 7,
+    completeLsn: 12,
     preservedPoint: null,
   },
   refused: { code: "higher-generation", why: "west holds generation 4 of west", history },
@@ -66,7 +69,7 @@ export const sampleDocuments = {
       },
     ],
   },
-  begin: { history, incarnation: 2, lsn: 12, lsnReserved: 1_048_577, resync: true },
+  begin: { history, incarnation: 2, lsn: 12, lsnReserved: 1_048_577, resync: true, firstSet: 0 },
   fractured: { why: "paused by an operator" },
   failed: { why: "the image here cannot be written: EIO" },
 } as const;
@@ -101,9 +104,11 @@ export const sampleFrames: readonly SampleFrame[] = [
     { ...session, lsn: 14, length: 65_536, index: 65_536, sequence: 2 ** 32 - 1 },
     Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8),
   ),
+  frame("batch", { ...session, index: 56 }, sealLine()),
   frame("flush", { ...session, volume: allVolumes, index: 5 }),
   frame("memberMap", { ...session, volume: 1, offset: 3968 }, bits),
   frame("synchronized", { ...session, lsn: 14 }),
+  frame("mark", { ...session, set: 8 }),
   frame("fractured", { ...session, lsn: 14 }, utf8(JSON.stringify(sampleDocuments.fractured))),
   frame("ack", { ...session, sequence: 4, lsn: 14 }),
   frame("flushed", { ...session, index: 5 }),
@@ -112,8 +117,20 @@ export const sampleFrames: readonly SampleFrame[] = [
   frame("synchronizedRecorded", session),
   frame("openMap", { ...session, volume: 0, offset: 0 }, bits),
   frame("openMapEnd", session),
+  frame("progress", { ...session, set: 7, lsn: 12 }, new Uint8Array(32).fill(1)),
+  frame("staged", { ...session, sequence: 3 }),
   frame("failed", session, utf8(JSON.stringify(sampleDocuments.failed))),
 ];
+
+/** A batch of nothing but the SEAL of an empty set. */
+function sealLine(): Uint8Array {
+  const line = new Uint8Array(56);
+  line[0] = 3;
+  line[4] = 1;
+  line[16] = 8;
+  line[24] = 8;
+  return line;
+}
 
 function document(type: keyof typeof frameType, value: unknown): SampleFrame {
   return frame(type, {}, utf8(JSON.stringify(value)));

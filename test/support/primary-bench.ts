@@ -83,6 +83,7 @@ export function createBench(options: BenchOptions = {}): Bench {
     autoResume: true,
     timeoutMs: 3_000,
     rateBytesPerSecond: undefined,
+    connections: 1,
   }));
   const phase = options.phase ?? "synchronized";
   const record = sampleRecord({ volumes, regionBytes: benchRegionBytes, openMapIds: [1, 2] });
@@ -96,6 +97,9 @@ export function createBench(options: BenchOptions = {}): Bench {
     record,
     policies,
     durability: options.durability ?? "flush",
+    wallMs: 0,
+    journal: undefined,
+    isJournalWhole: false,
     openMaps,
     dirtyMaps: new Map(),
     nowMs: 1_000,
@@ -213,6 +217,8 @@ export function connect(bench: Bench, member: BenchMember): boolean {
     aloneTowards: [],
     isBlank: false,
     mustRewrite: false,
+    completeSet: 0,
+    completeLsn: 0,
   };
   submit(bench, { kind: "sessionOpened", member: member.index, epoch: bench.epoch, hello });
   return true;

@@ -1,4 +1,4 @@
-import { getU64, joined, textOf, viewOf } from "#base/bytes.ts";
+import { firstBytes, getU64, joined, textOf, viewOf } from "#base/bytes.ts";
 import { crc32c, crc32cChunks } from "#base/checksum.ts";
 import { limits } from "#base/limits.ts";
 import type { Result } from "#base/errors.ts";
@@ -6,7 +6,11 @@ import { frameHeaderBytes, frameMagic, frameType } from "./messages.ts";
 import type { Frame, FrameHeader, FrameType } from "./messages.ts";
 
 /** Types whose body may be as long as a host's request; every other body is a control message. */
-const payloadTypes: ReadonlySet<number> = new Set([frameType.write, frameType.region]);
+const payloadTypes: ReadonlySet<number> = new Set([
+  frameType.write,
+  frameType.region,
+  frameType.batch,
+]);
 const knownTypes: ReadonlySet<number> = new Set(Object.values(frameType));
 
 /**
@@ -134,7 +138,8 @@ function endFrame(decoder: FrameDecoder): void {
   decoder.header = undefined;
   const body = decoder.body;
   decoder.body = [];
-  if (header.bodyBytes > 0 && crc32cChunks(body) !== decoder.bodyCrc) {
+  const guarded = header.type === frameType.batch ? firstBytes(body, header.index) : body;
+  if (header.bodyBytes > 0 && crc32cChunks(guarded) !== decoder.bodyCrc) {
     return giveUp(
       decoder,
       `the checksum of the body of a frame of type ${header.type} does not match`,

@@ -14,6 +14,7 @@ const parsers: Readonly<Record<string, Parser>> = {
   greeting: { parse: parseGreeting, sample: sampleDocuments.greeting },
   proof: { parse: parseProof, sample: sampleDocuments.proof },
   open: { parse: parseOpen, sample: sampleDocuments.open },
+  lane: { parse: parseOpen, sample: sampleDocuments.lane },
   opened: { parse: parseOpened, sample: sampleDocuments.opened },
   refusal: { parse: parseRefusal, sample: sampleDocuments.refused },
   begin: { parse: parseBegin, sample: sampleDocuments.begin },

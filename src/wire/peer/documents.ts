@@ -23,9 +23,18 @@ export type SessionOpen = {
   readonly lsn: number;
 };
 
+/** OPEN of one more connection of a session that takes sets: any of them may bring any batch. */
+export type LaneOpen = {
+  readonly purpose: "lane";
+  readonly group: string;
+  readonly generation: number;
+  readonly epoch: number;
+  readonly lane: number;
+};
+
 export type InquiryOpen = { readonly purpose: "inquiry" };
 
-export type PeerOpen = SessionOpen | InquiryOpen;
+export type PeerOpen = SessionOpen | LaneOpen | InquiryOpen;
 
 /** OPENED of a session: the copy says who it is and what it has. Its open map follows where the generations differ. */
 export type SessionOpened = {
@@ -41,6 +50,9 @@ export type SessionOpened = {
   readonly aloneTowards: readonly string[];
   readonly receivedLsn: number;
   readonly appliedLsn: number;
+  /** With sets: the last that is complete there and its last LSN; 0 where there is none. */
+  readonly completeSet: number;
+  readonly completeLsn: number;
   /** Place of the preserved point; null while none is kept. */
   readonly preservedPoint: null;
 };
@@ -60,6 +72,8 @@ export type SessionBegin = {
   /** LSNs below this may have been used: a copy that is promoted begins above. */
   readonly lsnReserved: number;
   readonly resync: boolean;
+  /** With sets: the first that follows; 0 for a mirror. */
+  readonly firstSet: number;
 };
 
 /** What a site says of a group in a probe and in its answer. */
@@ -84,6 +98,7 @@ export type Probe = { readonly id: number; readonly views: readonly GroupView[] 
 export function parseOpen(value: unknown): Result<PeerOpen> {
   if (!isObject(value)) return wrong("OPEN is no document");
   if (value["purpose"] === "inquiry") return { ok: true, value: { purpose: "inquiry" } };
+  if (value["purpose"] === "lane") return parseLane(value);
   if (value["purpose"] !== "session") return wrong("OPEN names a purpose that we do not know");
   const { group, volumes, regionBytes, history, incarnation, epoch, lsn } = value;
   if (!isText(group) || !isCount(regionBytes) || !isCount(incarnation) || !isCount(lsn)) {
@@ -98,10 +113,18 @@ export function parseOpen(value: unknown): Result<PeerOpen> {
   };
 }
 
+function parseLane(value: Record<string, unknown>): Result<LaneOpen> {
+  const { group, generation, epoch, lane } = value;
+  if (!isText(group) || !isCount(generation) || !isCount(epoch) || !isCount(lane))
+    return wrong("OPEN of a lane is incomplete");
+  return { ok: true, value: { purpose: "lane", group, generation, epoch, lane } };
+}
+
 export function parseOpened(value: unknown): Result<SessionOpened> {
   if (!isObject(value)) return wrong("OPENED is no document");
   const { replicaId, history, role, image, isBlank, mustRewrite } = value;
-  const { aloneTowards, receivedLsn, appliedLsn } = value;
+  const { aloneTowards, receivedLsn, appliedLsn, completeSet, completeLsn } = value;
+  if (!isCount(completeSet) || !isCount(completeLsn)) return wrong("OPENED is incomplete");
   if (typeof mustRewrite !== "boolean") return wrong("OPENED is incomplete");
   if (!isText(replicaId) || !isText(role) || !isText(image) || typeof isBlank !== "boolean") {
     return wrong("OPENED is incomplete");
@@ -125,6 +148,8 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
       aloneTowards,
       receivedLsn,
       appliedLsn,
+      completeSet,
+      completeLsn,
       preservedPoint,
     },
   };
@@ -151,11 +176,11 @@ export function parseRefusal(value: unknown): Result<PeerRefusal> {
 
 export function parseBegin(value: unknown): Result<SessionBegin> {
   if (!isObject(value)) return wrong("BEGIN is no document");
-  const { history, incarnation, lsn, lsnReserved, resync } = value;
+  const { history, incarnation, lsn, lsnReserved, resync, firstSet } = value;
   if (!isHistory(history) || !isCount(incarnation)) return wrong("BEGIN is incomplete");
   if (!isCount(lsn) || !isCount(lsnReserved)) return wrong("BEGIN names no LSNs");
-  if (typeof resync !== "boolean") return wrong("BEGIN is incomplete");
-  return { ok: true, value: { history, incarnation, lsn, lsnReserved, resync } };
+  if (typeof resync !== "boolean" || !isCount(firstSet)) return wrong("BEGIN is incomplete");
+  return { ok: true, value: { history, incarnation, lsn, lsnReserved, resync, firstSet } };
 }
 
 export function parseProbe(value: unknown): Result<Probe> {

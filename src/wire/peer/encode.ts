@@ -1,6 +1,6 @@
-import { putU64, totalBytes, utf8, viewOf } from "#base/bytes.ts";
+import { firstBytes, putU64, totalBytes, utf8, viewOf } from "#base/bytes.ts";
 import { crc32c, crc32cChunks } from "#base/checksum.ts";
-import { emptyHeader, frameHeaderBytes, frameMagic } from "./messages.ts";
+import { emptyHeader, frameHeaderBytes, frameMagic, frameType } from "./messages.ts";
 import type { FrameHeader, FrameType } from "./messages.ts";
 
 /**
@@ -18,7 +18,7 @@ export function createHeaderPool(): HeaderPool {
 
 /**
  * Writes a frame's header over its body chunks and gives back the header's bytes; the caller sends them and then the
- * body as it is. `header.bodyBytes` is set here.
+ * body as it is. `header.bodyBytes` is set here. Of a batch, `index` bytes are its table.
  */
 export function encodeHeader(
   pool: HeaderPool,
@@ -34,6 +34,7 @@ export function encodeHeader(
   const view = pool.view;
   pool.at = start + frameHeaderBytes;
   header.bodyBytes = totalBytes(body);
+  const guarded = header.type === frameType.batch ? firstBytes(body, header.index) : body;
   view.setUint16(start, frameMagic, true);
   view.setUint8(start + 2, header.type);
   view.setUint8(start + 3, header.flags);
@@ -48,7 +49,7 @@ export function encodeHeader(
   view.setUint32(start + 44, header.generation, true);
   view.setUint32(start + 48, header.epoch, true);
   view.setUint32(start + 52, header.sequence, true);
-  view.setUint32(start + 56, header.bodyBytes === 0 ? 0 : crc32cChunks(body), true);
+  view.setUint32(start + 56, header.bodyBytes === 0 ? 0 : crc32cChunks(guarded), true);
   const bytes = pool.slab.subarray(start, pool.at);
   view.setUint32(start + 60, crc32c(bytes.subarray(0, 60)), true);
   return bytes;

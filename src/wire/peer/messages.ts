@@ -7,6 +7,8 @@
 //   32  u64 offset          40  u32 length       44  u32 generation     48  u32 epoch    52  u32 sequence
 //   56  u32 CRC32C of the body                   60  u32 CRC32C of bytes 0..59
 //
+// The body of a BATCH is checksummed in its table alone: each line there guards its own payload (batch/messages.ts).
+//
 // A frame is valid when both checksums agree, the type is known and its body is within the type's limit; anything else
 // ends the connection, and nothing of it is applied (I34). Fields that a type does not use are zero. `set`, `index` and
 // `source` are there for the modes with sets and several sources; a mirror leaves them zero.
@@ -39,12 +41,14 @@ export const frameType = {
   zero: 21, //         volume, offset, length, lsn; flag mayPunch
   region: 22, //       volume, offset, length; body: the primary's content at this place in the order
   regionZero: 23, //   volume, offset, length: the range reads as zeros
+  batch: 25, //        index: bytes of the table; body: a batch. On any connection of the session; no ACK of its own
   compare: 24, //      volume, offset, length; index: region bytes; body: one 64-bit hash per region
   // Primary to copy, each with an answer of its own.
   begin: 30, //        body: JSON (Begin); answer: begun
   flush: 31, //        volume (0xffff: all), index: ticket; answer: flushed
   memberMap: 32, //    volume, offset: first granule of the page; body: bits. No answer of its own
-  synchronized: 33, // lsn; answer: synchronizedRecorded
+  synchronized: 33, // lsn; set: once it is applied (0: now); answer: synchronizedRecorded
+  mark: 35, //         set: it may be applied behind this, while regions are under way. No answer
   fractured: 34, //    lsn, index: reason; the copy is no longer fed. No answer
   // Copy to primary.
   ack: 40, //          sequence: everything up to it is in the image
@@ -54,6 +58,8 @@ export const frameType = {
   synchronizedRecorded: 44,
   openMap: 45, //      volume, offset: first granule; body: bits of the copy's open map
   openMapEnd: 46,
+  progress: 48, //     set, lsn: complete and durable; body: four u64: applied set, its lsn, synced lsn, stamp of the complete set
+  staged: 49, //       sequence: batches of this connection up to it are durable
   failed: 47, //       body: JSON {why}; the copy cannot go on
 } as const;
 

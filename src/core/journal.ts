@@ -1,0 +1,252 @@
+import { crc32cChunks } from "#base/checksum.ts";
+import { limits } from "#base/limits.ts";
+import type { HostRequest } from "#ports/host-request.ts";
+import type { Entry } from "./entry.ts";
+import { digestStep } from "./entry.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Primary } from "./primary-state.ts";
+import { reserve } from "./reserves.ts";
+
+// The journal at the primary, as its machine sees it: writes get their set and index with their LSN, gather for a turn, are
+// appended as one batch, and go to the image after that (SPEC-async.md). A group whose copies are all mirrors has none.
+
+/** When the open set is sealed (decision 15). `only`: at a host's FLUSH, so that a transaction lies in one set. */
+export type SealPolicy = {
+  readonly everyMs: number;
+  readonly bytesMax: number;
+  readonly onFlush: boolean | "only";
+};
+
+export type Journal = {
+  readonly policy: SealPolicy;
+  readonly overflow: "trip" | "stall" | "fail";
+  readonly bytesMax: number;
+  bytesUsed: number;
+  /** It has everything from this set on; and up to where it may forget. */
+  firstSet: number;
+  releasedLsn: number;
+  releasedSet: number;
+  /** It was full, and copies are tripped until enough is free. */
+  isTripping: boolean;
+  /** The open set: what its SEAL will say. */
+  set: number;
+  coversFrom: number;
+  count: number;
+  digest: number;
+  setBytes: number;
+  /** The last LSN in the order, up to which a SEAL speaks. */
+  lastLsn: number;
+  /** What the last SEAL spoke of. */
+  sealedLsn: number;
+  /** When its first write came, and when the last set was sealed. */
+  openedMs: number;
+  sealedMs: number;
+  /** Numbers from here on were never used. */
+  nextSet: number;
+  /** What this turn has brought, not yet appended. */
+  gathered: Entry[];
+  gatheredBytes: number;
+  gatheredRequests: HostRequest[];
+};
+
+/** What an earlier incarnation left: the sets that its journal holds, the last of which it may not have sealed. */
+export type JournalFound = {
+  /** The next set to be given a number: above everything that was reserved. */
+  readonly nextSet: number;
+  /** The set that the journal ends in without its SEAL, or the last sealed one, with what its SEAL has to say. */
+  readonly openSet:
+    | { readonly set: number; readonly count: number; readonly digest: number }
+    | undefined;
+  readonly lastSealedSet: number;
+  readonly bytesUsed: number;
+  readonly firstSet: number;
+  readonly lastLsn: number;
+};
+
+export function createJournal(
+  options: Pick<Journal, "policy" | "overflow" | "bytesMax">,
+  found: JournalFound,
+  nowMs: number,
+): Journal {
+  const { openSet } = found;
+  return {
+    ...options,
+    bytesUsed: found.bytesUsed,
+    firstSet: found.firstSet,
+    releasedLsn: 0,
+    releasedSet: 0,
+    isTripping: false,
+    set: openSet?.set ?? found.nextSet,
+    coversFrom: found.lastSealedSet + 1,
+    count: openSet?.count ?? 0,
+    digest: openSet?.digest ?? 0,
+    setBytes: 0,
+    lastLsn: found.lastLsn,
+    sealedLsn: 0,
+    openedMs: nowMs,
+    sealedMs: nowMs,
+    nextSet: found.nextSet,
+    gathered: [],
+    gatheredBytes: 0,
+    gatheredRequests: [],
+  };
+}
+
+/** The write has its LSN: it gets its place in a set, and goes to the image once it is in the journal. */
+export function journalWrite(
+  primary: Primary,
+  journal: Journal,
+  request: HostRequest,
+  out: PrimaryEffect[],
+): void {
+  const isWrite = request.kind === "write";
+  if (journal.count === 0) {
+    journal.openedMs = primary.nowMs;
+    if (journal.policy.onFlush !== "only")
+      out.push({ kind: "awaitSeal", set: journal.set, afterMs: journal.policy.everyMs });
+  }
+  journal.count += 1;
+  journal.lastLsn = request.lsn;
+  const entry: Entry = {
+    kind: isWrite ? "write" : "zero",
+    mayPunch: request.mayPunch,
+    source: 0,
+    incarnation: primary.record.incarnation,
+    lsn: request.lsn,
+    set: journal.set,
+    index: journal.count,
+    volume: request.volume,
+    offset: request.offset,
+    length: request.length,
+    payloadCrc: isWrite ? crc32cChunks(request.payload) : 0,
+    stampMs: 0,
+  };
+  const payloadBytes = isWrite ? request.length : 0;
+  if (journal.gatheredBytes + payloadBytes > limits.batchBytesMax) appendGathered(primary, out);
+  journal.digest = digestStep(journal.digest, entry);
+  journal.setBytes += request.length;
+  gather(primary, journal, entry, out);
+  journal.gatheredRequests.push(request);
+  journal.gatheredBytes += payloadBytes;
+  if (isFull(journal)) seal(primary, journal, out);
+}
+
+function isFull(journal: Journal): boolean {
+  const { policy, setBytes, count } = journal;
+  const bytesMax = policy.onFlush === "only" ? limits.bracketBytesMax : policy.bytesMax;
+  return setBytes >= bytesMax || count >= limits.setEntriesMax;
+}
+
+function gather(primary: Primary, journal: Journal, entry: Entry, out: PrimaryEffect[]): void {
+  if (journal.gathered.length >= limits.batchEntriesMax) appendGathered(primary, out);
+  if (journal.gathered.length === 0) out.push({ kind: "awaitTurnEnd" });
+  journal.gathered.push(entry);
+}
+
+/** Closes the open set where it stands in the order. It may be empty: then it moves the recovery point on. */
+export function seal(primary: Primary, journal: Journal, out: PrimaryEffect[]): void {
+  // A number beyond the reserve could be given out again after a crash: the set grows on until the reserve is on record.
+  if (journal.nextSet + 1 >= primary.lsnReserved) return;
+  const entry: Entry = {
+    kind: "seal",
+    mayPunch: false,
+    source: 0,
+    incarnation: primary.record.incarnation,
+    // Every LSN that was given is of a write in this set or one before: an empty set moves the recovery point up to here.
+    lsn: journal.count > 0 ? journal.lastLsn : primary.nextLsn - 1,
+    set: journal.set,
+    index: journal.count + 1,
+    volume: 0,
+    offset: journal.coversFrom,
+    length: 0,
+    payloadCrc: journal.digest,
+    stampMs: primary.wallMs,
+  };
+  gather(primary, journal, entry, out);
+  journal.sealedLsn = entry.lsn;
+  for (const member of primary.members) {
+    const isResyncing = member.stage === "resync" || member.stage === "joining";
+    if (isResyncing && member.policy.mode.unit === "set")
+      out.push({ kind: "sendMark", member: member.index, set: journal.set });
+  }
+  journal.coversFrom = journal.set + 1;
+  // An incarnation ends the set that the last one left open, and then begins above all numbers that may have been used.
+  journal.set = Math.max(journal.set + 1, journal.nextSet);
+  journal.nextSet = journal.set;
+  if (journal.nextSet + limits.lsnReserveMargin === primary.lsnReserved) reserve(primary, out);
+  journal.count = 0;
+  journal.digest = 0;
+  journal.setBytes = 0;
+  journal.sealedMs = primary.nowMs;
+}
+
+/** The set that the last incarnation left open gets its SEAL, and ours begin. */
+export function sealLeftOpen(primary: Primary, out: PrimaryEffect[]): void {
+  const { journal } = primary;
+  if (journal === undefined || journal.set >= journal.nextSet) return;
+  seal(primary, journal, out);
+  appendGathered(primary, out);
+}
+
+/** A host's FLUSH stands at its place in the order; it never waits for a copy (decision 15). */
+export function sealAtFlush(primary: Primary, out: PrimaryEffect[]): void {
+  const { journal } = primary;
+  if (journal === undefined || journal.policy.onFlush === false || journal.count === 0) return;
+  seal(primary, journal, out);
+}
+
+/** The time of a set is over, unless it was sealed before. */
+export function sealDue(primary: Primary, set: number, out: PrimaryEffect[]): void {
+  const { journal } = primary;
+  if (journal === undefined || journal.set !== set || journal.count === 0) return;
+  seal(primary, journal, out);
+  appendGathered(primary, out);
+}
+
+/** Seals that no write asks for: the heartbeat of an idle group, and a bracket that takes too long. */
+export function sealIdle(primary: Primary, out: PrimaryEffect[]): void {
+  const { journal } = primary;
+  if (journal === undefined || primary.stage !== "serving") return;
+  const isIdle = journal.count === 0 && primary.nowMs - journal.sealedMs >= limits.emptySealMs;
+  const isLate = journal.count > 0 && primary.nowMs - journal.openedMs >= limits.bracketMsMax;
+  if (!isIdle && !isLate) return;
+  seal(primary, journal, out);
+  appendGathered(primary, out);
+}
+
+/** The turn's writes are all in, or somebody must not wait: one append for all of them. */
+export function appendGathered(primary: Primary, out: PrimaryEffect[]): void {
+  const { journal } = primary;
+  if (journal === undefined || journal.gathered.length === 0) return;
+  out.push({ kind: "append", entries: journal.gathered, requests: journal.gatheredRequests });
+  journal.gathered = [];
+  journal.gatheredRequests = [];
+  journal.gatheredBytes = 0;
+}
+
+/** They are in the journal, in the page cache at least: the images may have them. */
+export function appended(
+  primary: Primary,
+  done: {
+    readonly requests: readonly HostRequest[];
+    readonly bytesUsed: number;
+    readonly firstSet: number;
+  },
+  out: PrimaryEffect[],
+): void {
+  noteJournal(primary, done);
+  for (const request of done.requests) out.push({ kind: "image", request });
+}
+
+/** What the log says of itself after entries have gone or come. */
+export function noteJournal(
+  primary: Primary,
+  figures: { readonly bytesUsed: number; readonly firstSet: number },
+): void {
+  const { journal } = primary;
+  if (journal === undefined) return;
+  // Hosts that waited for room are looked at again: segments go a while after they were let go.
+  if (figures.bytesUsed < journal.bytesUsed) primary.recheckHeld = true;
+  journal.bytesUsed = figures.bytesUsed;
+  journal.firstSet = figures.firstSet;
+}

@@ -1,0 +1,139 @@
+import { askRecord } from "./records.ts";
+import { fracture } from "./dirty-maps.ts";
+import { appendGathered, seal } from "./journal.ts";
+import type { Journal } from "./journal.ts";
+import { releaseJournal } from "./journal-room.ts";
+import { mapOf, markAll } from "./member-maps.ts";
+import { isFed, isInJournal, noteState, shownState } from "./member-state.ts";
+import { orOpenInto, releaseRetained } from "./open-map.ts";
+import type { MemberHello, PrimaryEffect, SetProgress } from "./primary-events.ts";
+import type { Member, Primary } from "./primary-state.ts";
+import { reserve } from "./reserves.ts";
+import { startResync } from "./resync.ts";
+
+// Members that take sets: where they go on, what they report, and how they are tripped. What they lack is in the journal or
+// dirty, never neither (I16).
+
+/**
+ * Where the member's sets end, as it says itself. It goes on from there when the journal has everything behind that;
+ * otherwise what is open here is dirty towards it, and a member that has gone back behind its own word is compared throughout.
+ */
+export function judgePosition(
+  primary: Primary,
+  member: Member,
+  hello: MemberHello,
+  out: PrimaryEffect[],
+): void {
+  const { journal } = primary;
+  if (journal === undefined || member.policy.mode.unit !== "set") return;
+  const isAhead = hello.completeLsn >= primary.nextLsn;
+  passNumbers(primary, journal, hello, out);
+  if (!isInJournal(member)) return;
+  const { sets, record } = member;
+  if (hello.completeLsn < record.syncedLsn) {
+    markAll(primary, member, out);
+    record.phase = "dirty";
+    return;
+  }
+  sets.completeSet = hello.completeSet;
+  sets.completeLsn = hello.completeLsn;
+  if (!isAhead && hello.completeSet + 1 >= journal.firstSet) return;
+  for (const volume of primary.volumes) {
+    orOpenInto(mapOf(primary, member, volume.index, out), volume);
+  }
+  record.phase = "dirty";
+}
+
+/**
+ * Under another primary the member has had numbers that ours have not come to: whoever is promoted knows no others' reserves.
+ * Ours go on above them, so that what is new is newer to the member too (trap 5).
+ */
+function passNumbers(
+  primary: Primary,
+  journal: Journal,
+  hello: MemberHello,
+  out: PrimaryEffect[],
+): void {
+  if (hello.completeLsn < primary.nextLsn && hello.completeSet < journal.nextSet) return;
+  primary.nextLsn = Math.max(primary.nextLsn, hello.completeLsn + 1);
+  journal.nextSet = Math.max(journal.nextSet, hello.completeSet + 1);
+  reserve(primary, out);
+}
+
+/** The record is durable: the member is fed with sets, and with regions where it lacks more than the journal has. */
+export function beginSets(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const { journal } = primary;
+  if (journal === undefined) return;
+  const before = shownState(member);
+  const { sets } = member;
+  const resync = member.dirty !== undefined;
+  if (resync) {
+    // The sets begin anew here: what came before is in the image, and the regions bring it.
+    seal(primary, journal, out);
+    appendGathered(primary, out);
+    sets.completeSet = journal.set - 1;
+    sets.completeLsn = primary.nextLsn - 1;
+    sets.appliedLsn = sets.completeLsn;
+    sets.syncedLsn = Math.min(sets.syncedLsn, sets.completeLsn);
+  }
+  const firstSet = sets.completeSet + 1;
+  member.stage = resync ? "resync" : "synchronized";
+  member.why = "";
+  sets.catchUpLsn = primary.nextLsn - 1;
+  sets.firstSet = firstSet;
+  out.push({ kind: "sendBegin", member: member.index, lsn: sets.completeLsn, resync, firstSet });
+  noteState(member, before, resync ? "regions to bring over" : "the journal has all it lacks", out);
+  primary.recheckHeld = true;
+}
+
+/**
+ * The member has BEGIN on record: before that it could not tell our batches from those of another session. With a resync, what
+ * was complete there is in its images by now: applied later, it would undo regions of ours.
+ */
+export function begun(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  if (member.policy.mode.unit !== "set" || !isFed(member)) return;
+  out.push({ kind: "sendSets", member: member.index, fromSet: member.sets.firstSet });
+  startResync(primary, member, out);
+}
+
+/** The member has told how far its sets have come. Never backwards: messages of one session come in order. */
+export function progress(
+  primary: Primary,
+  member: Member,
+  told: SetProgress,
+  out: PrimaryEffect[],
+): void {
+  if (member.stage === "none" || member.stage === "opening") return;
+  const { sets, record } = member;
+  Object.assign(sets, told);
+  member.progressMs = primary.nowMs;
+  member.ackedLsn = told.completeLsn;
+  if (isInJournal(member)) record.syncedLsn = Math.max(record.syncedLsn, told.completeLsn);
+  if (record.alone && member.stage === "synchronized" && told.completeLsn >= sets.catchUpLsn) {
+    const before = shownState(member);
+    // Everything that was acked without it is there (decision 9).
+    record.alone = false;
+    askRecord(primary, { kind: "none" }, out);
+    noteState(member, before, "has caught up", out);
+  }
+  releaseRetained(primary, out);
+  releaseJournal(primary, out);
+}
+
+/**
+ * The journal has no room left: the copy that holds its tail is tripped. Everything that it has not confirmed is dirty towards
+ * it, durably, before an entry goes (traps 1 and 14).
+ */
+export function trip(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const before = shownState(member);
+  const why = "the journal is full and this copy is the furthest behind";
+  for (const volume of primary.volumes) {
+    orOpenInto(mapOf(primary, member, volume.index, out), volume);
+  }
+  member.record.phase = "dirty";
+  fracture(primary, member, true, out);
+  askRecord(primary, { kind: "tripped" }, out);
+  if (member.stage !== "none") out.push({ kind: "closeSession", member: member.index, why });
+  member.why = why;
+  noteState(member, before, why, out);
+}

@@ -1,0 +1,150 @@
+import {
+  compareHistories,
+  currentGeneration,
+  describeGeneration,
+  generationCounter,
+} from "#core/history.ts";
+import type { GroupRecord } from "#core/group-record.ts";
+import type { GroupView, LaneOpen, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
+import { frameType } from "#wire/peer/messages.ts";
+import { knownRecord } from "./group.ts";
+import type { Group } from "./group.ts";
+import { sendDocument } from "./peer-connection.ts";
+import type { Peer } from "./peer-connection.ts";
+
+// What other sites ask of a group here, and tell of it: sessions of a primary elsewhere, more connections for them, views.
+
+/** A primary that feeds this site opens one more connection for its session. */
+export function laneAsked(group: Group, peer: Peer, open: LaneOpen): void {
+  const why = group.copy?.acceptLane(peer, open) ?? "this site is no copy";
+  const isTaken = group.copy !== undefined && why === "";
+  if (isTaken) sendDocument(peer, frameType.opened, {});
+  else refuseSession(group, peer, "busy", why);
+}
+
+/** A primary elsewhere asks to feed this site. */
+export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void {
+  const { record } = group.context.store;
+  if (group.isChangingRole) {
+    return refuseSession(group, peer, "busy", "a change of role is under way");
+  }
+  const relation = compareHistories(open.history, record.history);
+  if (relation === "behind") {
+    return refuseSession(
+      group,
+      peer,
+      "higher-generation",
+      `${group.context.site} holds ${describeGeneration(record.history)}`,
+    );
+  }
+  if (relation === "diverged") {
+    return refuseSession(
+      group,
+      peer,
+      "diverged",
+      "both sides have been primary in generations that the other does not know",
+    );
+  }
+  if (relation === "same" && open.incarnation < record.incarnation && group.run === undefined) {
+    const why = `${group.context.site} was fed by incarnation ${record.incarnation} of this generation; older metadata was restored at ${peer.site}`;
+    return refuseSession(group, peer, "stale", why);
+  }
+  const mismatch = mismatchOf(record, open);
+  if (mismatch !== "") return refuseSession(group, peer, "not-a-copy", mismatch);
+  if (currentGeneration(open.history)?.site !== peer.site) {
+    return refuseSession(
+      group,
+      peer,
+      "not-a-copy",
+      `${peer.site} is not the primary of the generation it names`,
+    );
+  }
+  if (group.run !== undefined) {
+    if (relation === "ahead")
+      group.run.submit({
+        kind: "outranked",
+        by: `${peer.site} holds generation ${generationCounter(open.history)}`,
+      });
+    return refuseSession(group, peer, "busy", "this site is giving up its own role first");
+  }
+  if (group.copy === undefined || group.failedWhy !== "") {
+    return refuseSession(group, peer, "busy", group.failedWhy);
+  }
+  group.copy.accept(peer, open);
+}
+
+function mismatchOf(record: GroupRecord, open: SessionOpen): string {
+  if (open.regionBytes !== record.regionBytes) {
+    return `regions are ${record.regionBytes} bytes here and ${open.regionBytes} there; both sites need the same file`;
+  }
+  const ours = record.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
+  const theirs = open.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
+  return ours === theirs
+    ? ""
+    : `volumes are ${ours} here and ${theirs} there; both sites need the same file`;
+}
+
+function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why: string): void {
+  const { history } = knownRecord(group);
+  sendDocument(peer, frameType.refused, { code, why, history });
+  peer.connection.end(why);
+}
+
+/** What another site has said of the group. */
+export function viewHeard(group: Group, site: string, view: GroupView): void {
+  const { context } = group;
+  const record = knownRecord(group);
+  const relation = compareHistories(view.history, record.history);
+  group.views.set(site, { view, atMs: context.ports.clock.nowMs() });
+  if (view.role === "primary" && (relation === "same" || relation === "ahead")) {
+    group.heard = { site, view, atMs: context.ports.clock.nowMs() };
+  }
+  if (group.run !== undefined) {
+    if (relation === "ahead")
+      group.run.submit({
+        kind: "outranked",
+        by: `${site} holds generation ${generationCounter(view.history)}`,
+      });
+    return;
+  }
+  if (group.copy === undefined || relation !== "same") return;
+  if (view.role === "primary") group.copy.stable(view.stableLsn, view.lsnReserved);
+  const why = view.fractured[context.site];
+  if (why !== undefined) group.copy.toldFractured(view.lsn, why);
+}
+
+/** What this site says of the group to others. */
+export function viewOf(group: Group): GroupView {
+  const record = knownRecord(group);
+  const own = group.run?.view();
+  return {
+    group: group.name,
+    role: record.role,
+    history: record.history,
+    image: record.image,
+    lsn: own?.lsn ?? lsnWithout(group, record),
+    lsnReserved: record.lsnReserved,
+    set: 0,
+    stableLsn: own?.stableLsn ?? 0,
+    fractured: own?.fractured ?? fracturedBefore(record),
+    wallMs: group.context.ports.clock.wallMs(),
+  };
+}
+
+// Who was demoted in order knows its last LSN, until somebody feeds it; otherwise it had better say nothing.
+function lsnWithout(group: Group, record: GroupRecord): number {
+  if (record.role === "demoted") return record.cleanStop ? record.lsnReserved - 1 : 0;
+  return group.copy?.copy.appliedLsn ?? 0;
+}
+
+// A demoted site has gone on without these before: they must not take its leaving for a handover of everything.
+function fracturedBefore(record: GroupRecord): Record<string, string> {
+  const fractured: Record<string, string> = {};
+  for (const [site, member] of Object.entries(record.members)) {
+    if (member.alone)
+      fractured[site] = `${record.site} acked writes without it before it was demoted`;
+  }
+  return fractured;
+}
+
+// ----------------------------------------------------------------------------------------- exports

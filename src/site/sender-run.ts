@@ -1,0 +1,181 @@
+import { createFifo, peek, push, shift } from "#base/fifo.ts";
+import type { Fifo } from "#base/fifo.ts";
+import { limits } from "#base/limits.ts";
+import { costOf } from "#core/entry.ts";
+import type { Entry } from "#core/entry.ts";
+import { placeOf } from "#store/log.ts";
+import type { LogPlace } from "#store/log.ts";
+import { readRecords } from "#store/log-read.ts";
+import type { LogRecord } from "#store/log-read.ts";
+import { decodeTable } from "#wire/batch/decode.ts";
+import { placeOfSet } from "./journal-run.ts";
+import type { JournalRun } from "./journal-run.ts";
+import type { Peer } from "./peer-connection.ts";
+import { feedBatch } from "./session-wire.ts";
+import type { SessionWire } from "./session-wire.ts";
+
+// Feeds one copy from the journal: reads batches in large pieces and hands each to the connection that has least to send.
+// What a copy has not applied is bounded by a window; beyond it the journal keeps the rest, not the memory.
+
+/** A batch on its way, as it counts in the bounds of the copy. */
+type Sent = {
+  readonly lastSet: number;
+  readonly bytes: number;
+  readonly seals: number;
+  /** The last set whose SEAL is in it; 0 for none. */
+  readonly sealed: number;
+};
+
+export type SenderOwner = {
+  onFailed(why: string): void;
+  /** These have been handed to this connection. */
+  onSent(lane: SessionWire, entries: readonly Entry[]): void;
+};
+
+export type Sender = {
+  readonly journal: JournalRun;
+  /** Connections of the session; the first also carries everything else. */
+  readonly lanes: SessionWire[];
+  readonly owner: SenderOwner;
+  /** Where to read next; undefined when that is what will be appended next. */
+  next: LogPlace | undefined;
+  /** Sets below this the copy has. */
+  readonly fromSet: number;
+  isReading: boolean;
+  isEnded: boolean;
+  /** Batches sent and not applied there, oldest first. */
+  readonly inFlight: Fifo<Sent>;
+  inFlightBytes: number;
+  inFlightSeals: number;
+  appliedSet: number;
+  sentSet: number;
+  /** The last set whose SEAL was sent. */
+  sentSealed: number;
+};
+
+/** Begins to feed a copy that has all sets below `fromSet`. */
+export function startSender(
+  journal: JournalRun,
+  wire: SessionWire,
+  fromSet: number,
+  owner: SenderOwner,
+): Sender {
+  const sender: Sender = {
+    journal,
+    lanes: [],
+    owner,
+    next: placeOfSet(journal, fromSet),
+    fromSet,
+    isReading: false,
+    isEnded: false,
+    inFlight: createFifo(),
+    inFlightBytes: 0,
+    inFlightSeals: 0,
+    appliedSet: fromSet - 1,
+    sentSet: fromSet - 1,
+    sentSealed: fromSet - 1,
+  };
+  addLane(sender, wire);
+  return sender;
+}
+
+/** One more connection of the session. */
+export function addLane(sender: Sender, wire: SessionWire): void {
+  sender.lanes.push(wire);
+  wire.peer.onDrain = () => pumpSender(sender);
+  pumpSender(sender);
+}
+
+export function endSender(sender: Sender): void {
+  sender.isEnded = true;
+  for (const wire of sender.lanes) wire.peer.onDrain = () => undefined;
+}
+
+/** The copy has everything up to this set in its images. */
+export function senderApplied(sender: Sender, set: number): void {
+  sender.appliedSet = Math.max(sender.appliedSet, set);
+  for (
+    let oldest = peek(sender.inFlight);
+    oldest !== undefined && oldest.lastSet <= sender.appliedSet;
+    oldest = peek(sender.inFlight)
+  ) {
+    shift(sender.inFlight);
+    sender.inFlightBytes -= oldest.bytes;
+    sender.inFlightSeals -= oldest.seals;
+  }
+  pumpSender(sender);
+}
+
+/** Reads on and sends as far as window and connections allow. To be called when anything of that has changed. */
+export function pumpSender(sender: Sender): void {
+  if (sender.isEnded || sender.isReading || !mayRead(sender)) return;
+  const { log } = sender.journal;
+  sender.next ??= placeOfSet(sender.journal, sender.sentSet + 1);
+  // What was staged before this session is complete by now, and the journal has let it go before it was read.
+  const [oldest] = log.segments;
+  if (sender.next !== undefined && oldest !== undefined && sender.next.segment < oldest.number)
+    sender.next = placeOf(log, Math.max(sender.next.number, log.firstRecord));
+  if (sender.next === undefined || sender.next.number > log.lastRecord) return;
+  sender.isReading = true;
+  readRecords(log, sender.next, limits.senderReadBytes, (read) => {
+    sender.isReading = false;
+    if (sender.isEnded) return;
+    if ("code" in read) return sender.owner.onFailed(read.message);
+    sender.next = read.next;
+    for (const record of read.records) send(sender, record);
+    pumpSender(sender);
+  });
+}
+
+// A set that does not fit into the window is sent to its end nevertheless: it is applied whole or not at all.
+function mayRead(sender: Sender): boolean {
+  if (idlestLane(sender) === undefined) return false;
+  const { inFlightBytes, inFlightSeals } = sender;
+  // Nothing whole is on its way: the copy can apply nothing before more comes.
+  if (sender.sentSealed <= sender.appliedSet) return true;
+  return inFlightBytes < limits.sessionWindowBytesMax && inFlightSeals < limits.sessionSetsMax;
+}
+
+function idlestLane(sender: Sender): SessionWire | undefined {
+  let idlest: SessionWire | undefined;
+  for (const lane of sender.lanes) {
+    if (queuedBytes(lane.peer) >= limits.laneQueueBytesMax) continue;
+    if (idlest === undefined || queuedBytes(lane.peer) < queuedBytes(idlest.peer)) idlest = lane;
+  }
+  return idlest;
+}
+
+function queuedBytes(peer: Peer): number {
+  return peer.connection.queuedBytes();
+}
+
+function send(sender: Sender, record: LogRecord): void {
+  const entries = decodeTable(record.table, record.payload.length);
+  const last = entries.ok ? entries.value.at(-1) : undefined;
+  if (!entries.ok || last === undefined)
+    return sender.owner.onFailed("the journal holds a record that is no batch");
+  sender.sentSet = Math.max(sender.sentSet, last.set);
+  if (last.set < sender.fromSet) return;
+  const lane = idlestLane(sender) ?? sender.lanes[0];
+  if (lane === undefined) return;
+  const sent = sentOf(entries.value, last.set);
+  push(sender.inFlight, sent);
+  sender.inFlightBytes += sent.bytes;
+  sender.inFlightSeals += sent.seals;
+  sender.sentSealed = Math.max(sender.sentSealed, sent.sealed);
+  feedBatch(lane, record.table, [record.payload]);
+  sender.owner.onSent(lane, entries.value);
+}
+
+function sentOf(entries: readonly Entry[], lastSet: number): Sent {
+  let bytes = 0;
+  let seals = 0;
+  let sealed = 0;
+  for (const entry of entries) {
+    bytes += costOf(entry);
+    if (entry.kind !== "seal") continue;
+    seals += 1;
+    sealed = entry.set;
+  }
+  return { lastSet, bytes, seals, sealed };
+}

@@ -1,0 +1,90 @@
+import { shownState } from "#core/member-state.ts";
+import type { Member, Primary } from "#core/primary-state.ts";
+import { viewSets, watermarksOf } from "#core/staging-state.ts";
+import { limits } from "#base/limits.ts";
+import type { CopyStatus } from "./api.ts";
+import { bytesBehind } from "./journal-run.ts";
+import type { JournalRun } from "./journal-run.ts";
+import type { StagingRun } from "./staging-run.ts";
+
+// The figures of copies that take sets, at the primary and at the copy itself. All lags are upper bounds (I33): what is on its
+// way counts as lacking until the copy has said otherwise.
+
+type Figures = Pick<
+  CopyStatus,
+  | "received"
+  | "staged"
+  | "complete"
+  | "applied"
+  | "lagBytes"
+  | "lagWrites"
+  | "lagSeconds"
+  | "applyLagBytes"
+  | "applyLagWrites"
+  | "sets"
+>;
+
+/** What the primary knows of such a member. */
+export function memberFigures(
+  primary: Primary,
+  member: Member,
+  journal: JournalRun,
+  dirtyBytes: number,
+): Figures {
+  const { sets, record } = member;
+  const lsn = primary.nextLsn - 1;
+  const isDirty = record.phase !== "synchronized";
+  const completeLsn = isDirty ? Math.min(sets.completeLsn, record.syncedLsn) : sets.completeLsn;
+  const lagWrites = Math.max(0, lsn - completeLsn);
+  const behindBytes = lagWrites === 0 ? 0 : bytesBehind(journal, sets.completeSet);
+  const sinceMs = sets.stampMs === 0 ? primary.startedWallMs : sets.stampMs;
+  return {
+    received: sets.completeLsn,
+    staged: sets.completeLsn,
+    complete: sets.completeLsn,
+    applied: sets.appliedLsn,
+    lagBytes: Math.max(behindBytes, dirtyBytes),
+    lagWrites,
+    lagSeconds: lagWrites === 0 ? 0 : Math.max(0, primary.wallMs - sinceMs) / 1000,
+    applyLagBytes:
+      sets.appliedSet >= sets.completeSet
+        ? 0
+        : Math.max(0, bytesBehind(journal, sets.appliedSet) - behindBytes),
+    applyLagWrites: Math.max(0, sets.completeLsn - sets.appliedLsn),
+    sets: [],
+  };
+}
+
+/** What a copy knows of itself. `heardLsn`: the newest that its primary has told of. */
+export function ownFigures(
+  staging: StagingRun,
+  heard: { readonly lsn: number; readonly msAgo: number | undefined },
+): Figures {
+  const { received, staged, complete, applied, waitingBytes } = watermarksOf(staging.staging);
+  const lagWrites = Math.max(0, heard.lsn - complete);
+  return {
+    received,
+    staged,
+    complete,
+    applied,
+    lagBytes: 0,
+    lagWrites,
+    lagSeconds: (heard.msAgo ?? 0) / 1000,
+    applyLagBytes: waitingBytes,
+    applyLagWrites: Math.max(0, complete - applied),
+    sets: viewSets(staging.staging, limits.setsShownMax),
+  };
+}
+
+/** Why such a member is not at its best, or "". */
+export function whyBehind(primary: Primary, member: Member): string {
+  const behind = primary.nextLsn - 1 - member.sets.completeLsn;
+  switch (shownState(member)) {
+    case "replaying":
+      return `catching up from the journal, ${behind} writes behind`;
+    case "tripped":
+      return "the journal was full: what this copy missed is copied by regions when it is back";
+    default:
+      return "";
+  }
+}

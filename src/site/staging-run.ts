@@ -1,0 +1,257 @@
+import { unreachable } from "#base/assert.ts";
+import { totalBytes, textOf, utf8 } from "#base/bytes.ts";
+import type { Result } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
+import type { Entry } from "#core/entry.ts";
+import { stepStaging } from "#core/staging.ts";
+import { createStaging } from "#core/staging-state.ts";
+import type {
+  Batch,
+  Flag,
+  FoundRecord,
+  Point,
+  Staging,
+  StagingEffect,
+  StagingEvent,
+} from "#core/staging-state.ts";
+import { append, closeLog, figuresOf, placeOf, reclaim, sync } from "#store/log.ts";
+import type { Log } from "#store/log.ts";
+import { openLog } from "#store/log-open.ts";
+import { readRecords } from "#store/log-read.ts";
+import type { LogRecord } from "#store/log-read.ts";
+import { saveRecord } from "#store/group-store.ts";
+import { decodeTable, payloadIsSound, splitPayload } from "#wire/batch/decode.ts";
+import { encodeTable } from "#wire/batch/encode.ts";
+import type { GroupContext } from "./group-context.ts";
+import { logName, removeOtherLogs } from "./journal-run.ts";
+
+// Drives the staging of a copy that takes sets: batches go to its log, flags behind them, complete sets to the machine of the
+// copy. It decides nothing.
+
+/** Where a write's bytes are: the chunks that were received, or read back after a restart. */
+export type Payload = readonly Uint8Array[];
+
+const recordKind = { batch: 1, flags: 2 } as const;
+
+/** A batch as it came: what the log stores without looking into it. */
+export type RawBatch = { readonly table: Uint8Array; readonly payload: Payload };
+
+/** What the run asks of the copy that it belongs to. */
+export type StagingOwner = {
+  apply(set: number, entries: readonly Entry[], held: readonly (Payload | undefined)[]): void;
+  syncImages(): void;
+  ackLane(lane: number, sequence: number): void;
+  progress(complete: Point, applied: Point, synced: Point): void;
+  ready(epoch: number): void;
+  consistent(point: Point): void;
+  started(): void;
+  release(held: readonly Payload[]): void;
+  failSession(why: string): void;
+  failed(why: string): void;
+};
+
+export type StagingRun = {
+  readonly context: GroupContext;
+  readonly log: Log;
+  readonly staging: Staging<Payload>;
+  /** Set by whom it belongs to, before the first event. */
+  owner: StagingOwner | undefined;
+  readonly inbox: StagingEvent<Payload>[];
+  readonly effects: StagingEffect<Payload>[];
+  isRunning: boolean;
+  /** Nothing is decided any more: what is under way ends by itself. */
+  isClosed: boolean;
+  readonly settleWaiters: ((why: string | undefined) => void)[];
+};
+
+/** Opens the staging log, or makes it, and finds what a restart keeps. */
+export function openStaging(
+  context: GroupContext,
+  done: (result: Result<StagingRun>) => void,
+): void {
+  const { record, folder, randomId } = context.store;
+  record.stagingId ??= randomId();
+  removeOtherLogs(folder, "staging", record.stagingId);
+  openLog(
+    {
+      folder,
+      name: logName("staging", record.stagingId),
+      logId: record.stagingId,
+      segmentBytes: limits.stagingSegmentBytes,
+      bytesMax: limits.stagingBytesMax,
+      knownThrough: 0,
+      verifyPayload: (table, payload) => payload.length === 0 || payloadIsSound(table, [payload]),
+      visit: () => undefined,
+    },
+    (opened) => {
+      if (!opened.ok) return done(opened);
+      const log = opened.value;
+      const applied = record.applied ?? { set: 0, lsn: 0, stampMs: 0 };
+      readFound(log, applied, (found) => {
+        if (!found.ok) return done(found);
+        const mode = context.config.copies.get(context.site)?.staging ?? "durable";
+        const run: StagingRun = {
+          context,
+          log,
+          staging: createStaging(mode, applied, found.value),
+          owner: undefined,
+          inbox: [],
+          effects: [],
+          isRunning: false,
+          isClosed: false,
+          settleWaiters: [],
+        };
+        done({ ok: true, value: run });
+      });
+    },
+  );
+}
+
+function readFound(
+  log: Log,
+  applied: Point,
+  done: (result: Result<FoundRecord<Payload>[]>) => void,
+): void {
+  const found: FoundRecord<Payload>[] = [];
+  const next = (from: ReturnType<typeof placeOf>): void => {
+    if (from === undefined) return done({ ok: true, value: found });
+    readRecords(log, from, limits.journalReadBytes, (read) => {
+      if ("code" in read) return done({ ok: false, error: read.message });
+      if (read.records.length === 0) return done({ ok: true, value: found });
+      for (const record of read.records) {
+        const one = foundOf(record, applied);
+        if (one === undefined)
+          return done({
+            ok: false,
+            error: `staging record ${record.number} is neither batch nor flags`,
+          });
+        found.push(one);
+      }
+      next(read.next);
+    });
+  };
+  next(placeOf(log, figuresOf(log).firstRecord));
+}
+
+function foundOf(record: LogRecord, applied: Point): FoundRecord<Payload> | undefined {
+  const { number: place, kind, table, payload } = record;
+  if (kind === recordKind.flags) {
+    const flags = parseFlags(table);
+    return flags === undefined ? undefined : { place, kind: "flags", flags };
+  }
+  const entries = decodeTable(table, payload.length);
+  const payloads = entries.ok ? splitPayload(entries.value, [payload]) : undefined;
+  if (!entries.ok || payloads === undefined) return undefined;
+  // What is applied is not held again: only its place in the log counts.
+  const held = payloads.map((chunks, i) => {
+    const entry = entries.value[i];
+    return entry?.kind === "write" && entry.set > applied.set ? chunks : undefined;
+  });
+  return { place, kind: "batch", entries: entries.value, held };
+}
+
+function parseFlags(table: Uint8Array): readonly Flag[] | undefined {
+  const text = textOf(table);
+  // The log's checksums say that these are our own bytes.
+  return text === undefined ? undefined : (JSON.parse(text) as readonly Flag[]);
+}
+
+export function submitStaging(run: StagingRun, event: StagingEvent<Payload>): void {
+  if (run.isClosed) return;
+  run.inbox.push(event);
+  if (run.isRunning) return;
+  run.isRunning = true;
+  for (let i = 0; i < run.inbox.length; i += 1) {
+    const next = run.inbox[i];
+    if (next === undefined) continue;
+    stepStaging(run.staging, next, run.effects);
+    const effects = run.effects.splice(0);
+    for (const effect of effects) perform(run, effect);
+  }
+  run.inbox.length = 0;
+  run.isRunning = false;
+}
+
+/** Applies what is complete and gives up the rest (U50); `done` gets why that did not wholly work. */
+export function settleStaging(run: StagingRun, done: (why: string | undefined) => void): void {
+  run.settleWaiters.push(done);
+  submitStaging(run, { kind: "settle" });
+}
+
+export function closeStaging(run: StagingRun): void {
+  run.isClosed = true;
+  closeLog(run.log);
+}
+
+function perform(run: StagingRun, effect: StagingEffect<Payload>): void {
+  const { owner, log } = run;
+  if (owner === undefined) return;
+  switch (effect.kind) {
+    case "stage":
+      return stage(run, effect.ticket, effect.batch);
+    case "flag":
+      return put(run, effect.ticket, {
+        kind: recordKind.flags,
+        table: utf8(JSON.stringify(effect.flags)),
+        payload: [],
+      });
+    case "sync":
+      return sync(log, (failure) =>
+        submitStaging(run, { kind: "synced", ticket: effect.ticket, failure }),
+      );
+    case "ackLane":
+      return owner.ackLane(effect.lane, effect.sequence);
+    case "progress":
+      return owner.progress(effect.complete, effect.applied, effect.synced);
+    case "apply":
+      return owner.apply(effect.set, effect.entries, effect.held);
+    case "syncImages":
+      return owner.syncImages();
+    case "recordApplied":
+      return recordApplied(run, effect.point);
+    case "forget": {
+      const failure = reclaim(log, effect.through + 1);
+      if (failure !== undefined) owner.failed(failure.message);
+      return;
+    }
+    case "release":
+      return owner.release(effect.held);
+    case "ready":
+      return owner.ready(effect.epoch);
+    case "started":
+      return owner.started();
+    case "consistent":
+      return owner.consistent(effect.point);
+    case "settled":
+      for (const waiter of run.settleWaiters.splice(0)) waiter(effect.why);
+      return;
+    case "failSession":
+      return owner.failSession(effect.why);
+    default:
+      return unreachable(effect);
+  }
+}
+
+function stage(run: StagingRun, ticket: number, batch: Batch<Payload>): void {
+  const raw = batch.raw as RawBatch | undefined;
+  if (raw !== undefined) return put(run, ticket, { kind: recordKind.batch, ...raw });
+  // A set that was gathered in memory: one record, made here.
+  const table = encodeTable(batch.entries);
+  const payload = batch.held.flatMap((chunks) => [...(chunks ?? [])]);
+  put(run, ticket, { kind: recordKind.batch, table, payload });
+}
+
+function put(run: StagingRun, ticket: number, record: RawBatch & { readonly kind: number }): void {
+  const place = append(run.log, record.kind, record.table, record.payload);
+  if (place === "full") {
+    const message = `the staging log is full (${totalBytes(record.payload)} bytes more)`;
+    submitStaging(run, { kind: "stageFailed", failure: { code: "ENOSPC", message } });
+  } else if ("code" in place) submitStaging(run, { kind: "stageFailed", failure: place });
+  else submitStaging(run, { kind: "staged", ticket, place: place.number });
+}
+
+function recordApplied(run: StagingRun, point: Point): void {
+  const { store } = run.context;
+  store.record.applied = point;
+  saveRecord(store, (failure) => submitStaging(run, { kind: "appliedRecorded", failure }));
+}
