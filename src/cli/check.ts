@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { formatProblem } from "#config/locate.ts";
-import { describePromise, describeWarnings } from "#config/promise.ts";
+import { ackedBy, describePromise, describeWarnings } from "#config/promise.ts";
 import type { GroupConfig } from "#config/types.ts";
 import { inspectConfig } from "#control/load-config.ts";
 import type { GlobalOptions } from "./context.ts";
@@ -35,7 +35,8 @@ function promiseJson(group: GroupConfig): unknown {
     name: group.name,
     promise: describePromise(group),
     durability: group.durability,
-    ackedBy: [group.primary, ...group.copies.keys()],
-    rpoSeconds: group.copies.size === 0 ? null : 0,
+    ackedBy: ackedBy(group),
+    // Of a copy that follows, the lag is what would be lost; no number promises that.
+    rpoSeconds: ackedBy(group).length > 1 ? 0 : null,
   };
 }

@@ -10,7 +10,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 
 const code = await run(process.argv.slice(2), {
   loadCreateSite: async () => (await import("#site/site.ts")).createSite,
-  loadInspectGroup: async () => (await import("#store/inspect.ts")).inspectGroupFolder,
+  loadInspectGroup: async () => (await import("./inspect-logs.ts")).inspectWithLogs,
   script: import.meta.filename,
 });
 // A command is over when its answer is out, whatever timers and sockets still hold on.

@@ -45,6 +45,10 @@ function buildGroup(name: string, group: RawGroup, resolve: ResolvePath): GroupC
     copies: new Map(copies.map(([site, copy]) => [site, buildCopy(site, copy)])),
     durability: group.durability ?? defaults.durability,
     regionBytes: group.region ?? defaults.regionBytes,
+    journal: {
+      bytesMax: group.journal?.size ?? defaults.journal.bytesMax,
+      overflow: group.journal?.overflow ?? defaults.journal.overflow,
+    },
     hooks: {
       ...(onPromote === undefined ? {} : { onPromote: resolve(onPromote) }),
       ...(onDemote === undefined ? {} : { onDemote: resolve(onDemote) }),
@@ -65,7 +69,7 @@ function buildVolume(
 function buildCopy(site: string, copy: RawCopy): CopyConfig {
   return {
     site,
-    mode: "sync",
+    mode: copy.mode === "async" ? "async" : "sync",
     onLoss: copy.onLoss === "stall" || copy.onLoss === "fail" ? copy.onLoss : defaults.onLoss,
     ackTimeoutMs: copy.ackTimeout ?? defaults.ackTimeoutMs,
     resume: copy.resume ?? defaults.resume,
@@ -74,6 +78,13 @@ function buildCopy(site: string, copy: RawCopy): CopyConfig {
     probeMs: copy.probe ?? defaults.probeMs,
     timeoutMs: copy.timeout ?? defaults.timeoutMs,
     rateBytesPerSecond: copy.rate,
+    seal: {
+      everyMs: copy.seal?.every ?? defaults.seal.everyMs,
+      bytesMax: copy.seal?.bytes ?? defaults.seal.bytesMax,
+      onFlush: copy.seal?.onFlush ?? defaults.seal.onFlush,
+    },
+    staging: copy.staging ?? defaults.staging,
+    connections: copy.connections ?? defaults.connections,
   };
 }
 

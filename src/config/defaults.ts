@@ -1,4 +1,4 @@
-import { KiB } from "#base/limits.ts";
+import { GiB, KiB, MiB } from "#base/limits.ts";
 
 /** What holds where the cluster file is silent (SPEC decision 23, INTERFACE table of options). */
 export const defaults = {
@@ -9,4 +9,8 @@ export const defaults = {
   resume: "auto",
   probeMs: 500,
   timeoutMs: 3_000,
+  journal: { bytesMax: 1 * GiB, overflow: "trip" },
+  seal: { everyMs: 50, bytesMax: 4 * MiB, onFlush: true },
+  staging: "durable",
+  connections: 4,
 } as const;

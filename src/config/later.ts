@@ -40,11 +40,11 @@ function laterInGroup(place: Place, group: RawGroup): readonly PlacedProblem[] {
 
 function laterInCopy(place: Place, copy: RawCopy): readonly PlacedProblem[] {
   const problems: PlacedProblem[] = [];
-  if (copy.mode !== "sync") {
+  if (copy.mode !== "sync" && copy.mode !== "async") {
     problems.push({
       place: [...place, "mode"],
       reason: `mode ${copy.mode} is not in this version`,
-      hint: "use mode: sync",
+      hint: "use mode: sync or mode: async",
     });
   }
   if (copy.transport !== undefined && copy.transport !== "tcp") {

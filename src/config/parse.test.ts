@@ -75,8 +75,15 @@ test("a cluster file becomes absolute paths, bytes, milliseconds and defaults", 
     probeMs: 500,
     timeoutMs: 3_000,
     rateBytesPerSecond: undefined,
+    ...asyncDefaults,
   });
 });
+
+const asyncDefaults = {
+  seal: { everyMs: 50, bytesMax: 4 * 2 ** 20, onFlush: true },
+  staging: "durable",
+  connections: 4,
+};
 
 test("every option of a sync copy is read in its unit", () => {
   const options =
@@ -95,7 +102,28 @@ test("every option of a sync copy is read in its unit", () => {
     probeMs: 100,
     timeoutMs: 1_000,
     rateBytesPerSecond: 10 * 2 ** 20,
+    ...asyncDefaults,
   });
+});
+
+test("every option of an async copy is read in its unit, and the journal's", () => {
+  const options =
+    "mode: async, seal: { every: 200ms, bytes: 1MiB, onFlush: only }, staging: memory, connections: 2, rpo: 10s";
+  const text = good
+    .replace("mode: sync", options)
+    .replace(
+      "    primary: east",
+      "    primary: east\n    journal: { size: 2GiB, overflow: stall }",
+    );
+  const outcome = parse(text);
+  assert.ok(outcome.ok, JSON.stringify(outcome));
+  const bank = outcome.config.groups.get("bank");
+  assert.deepEqual(bank?.journal, { bytesMax: 2 ** 31, overflow: "stall" });
+  const west = bank?.copies.get("west");
+  assert.deepEqual(
+    [west?.mode, west?.seal, west?.staging, west?.connections],
+    ["async", { everyMs: 200, bytesMax: 2 ** 20, onFlush: "only" }, "memory", 2],
+  );
 });
 
 test("all problems of a file come at once, in the order of its lines", () => {
@@ -408,13 +436,13 @@ const cases: readonly Case[] = [
     problem:
       "16 groups.bank.volumes.log.at.west: /etc/antipode/west/bank/data.img is already the image of bank/data",
   },
-  // Later versions
   {
-    name: "async",
-    from: "mode: sync",
-    to: "mode: async",
-    problem: "18 groups.bank.copies.west.mode: mode async is not in this version | use mode: sync",
+    name: "a journal that is too small",
+    from: "    primary: east",
+    to: "    primary: east\n    journal: { size: 64MiB }",
+    problem: "14 groups.bank.journal.size: a journal of 64MiB cannot be kept | 256MiB to 16TiB fit",
   },
+  // Later versions
   {
     name: "cycle",
     from: "mode: sync",

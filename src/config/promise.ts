@@ -1,6 +1,6 @@
 import { isLocal, parseAddress } from "./addresses.ts";
 import type { Config, CopyConfig, GroupConfig } from "./types.ts";
-import { formatDuration } from "./units.ts";
+import { formatDuration, formatSize } from "./units.ts";
 
 /**
  * What a group promises its hosts, in one line: when a write is acked, what the loss of the primary costs (RPO), and
@@ -11,11 +11,40 @@ export function describePromise(group: GroupConfig): string {
   if (copies.length === 0) {
     return `${group.name}: acked by ${group.primary} alone (${ackWords(group)}); no copy, so losing ${group.primary} loses everything`;
   }
-  const sites = copies.map(({ site }) => site).join(" and ");
-  const losses = copies.map(lossWords).join("; ");
+  const mirrors = copies.filter(({ mode }) => mode === "sync");
+  const followers = copies.filter(({ mode }) => mode === "async");
+  const sites = ackedBy(group);
+  const have = sites.length > 1 ? "have" : "has";
+  const words = [
+    `${group.name}: acked when ${sites.join(" and ")} ${have} it (${ackWords(group)})`,
+    ...(mirrors.length === 0 ? [] : ["RPO 0 while synchronized"]),
+    ...mirrors.map(lossWords),
+    ...followers.map((copy) => followWords(group, copy)),
+  ];
+  return words.join("; ");
+}
+
+/** Sites whose ack a host's write waits for while all is well. */
+export function ackedBy(group: GroupConfig): readonly string[] {
+  const mirrors = [...group.copies.values()].filter(({ mode }) => mode === "sync");
+  return [group.primary, ...mirrors.map(({ site }) => site)];
+}
+
+function followWords(group: GroupConfig, copy: CopyConfig): string {
+  const { everyMs, bytesMax, onFlush } = copy.seal;
+  const sealed =
+    onFlush === "only"
+      ? "that end with a host's flush"
+      : `of at most ${formatDuration(everyMs)} or ${formatSize(bytesMax)}`;
+  const objective = copy.rpoMs === undefined ? "" : `, objective ${formatDuration(copy.rpoMs)}`;
+  const full = {
+    trip: "the copy is given up and resynced later",
+    stall: "host writes wait",
+    fail: "host writes fail",
+  };
   return (
-    `${group.name}: acked when ${group.primary} and ${sites} have it (${ackWords(group)}); ` +
-    `RPO 0 while synchronized; ${losses}`
+    `${copy.site} follows in sets ${sealed}, RPO is its lag${objective}; ` +
+    `${formatSize(group.journal.bytesMax)} of journal bridge its absence, then ${full[group.journal.overflow]}`
   );
 }
 

@@ -73,6 +73,7 @@ function checkGroup(place: Place, group: RawGroup, sites: readonly string[]): Pl
     ...checkCount([...place, "volumes"], volumes.length, 1, limits.volumesPerGroupMax),
     ...checkCount([...place, "copies"], copies.length, 0, limits.copiesPerGroupMax),
     ...checkRegion([...place, "region"], group.region),
+    ...checkJournal([...place, "journal", "size"], group.journal?.size),
   ];
   if (reservedGroupNames.includes(name)) {
     problems.push(
@@ -100,6 +101,13 @@ function checkGroup(place: Place, group: RawGroup, sites: readonly string[]): Pl
     }
   }
   return problems;
+}
+
+function checkJournal(place: Place, bytes: number | undefined): PlacedProblem[] {
+  const { journalBytesMin, journalBytesMax } = limits;
+  if (bytes === undefined || (bytes >= journalBytesMin && bytes <= journalBytesMax)) return [];
+  const range = `${formatSize(journalBytesMin)} to ${formatSize(journalBytesMax)}`;
+  return [problem(place, `a journal of ${formatSize(bytes)} cannot be kept`, `${range} fit`)];
 }
 
 function checkCopy(place: Place, copy: RawCopy): PlacedProblem[] {

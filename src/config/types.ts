@@ -34,6 +34,7 @@ export type GroupConfig = {
   readonly copies: ReadonlyMap<string, CopyConfig>;
   readonly durability: "flush" | "write";
   readonly regionBytes: number;
+  readonly journal: JournalConfig;
   readonly hooks: { readonly onPromote?: string; readonly onDemote?: string };
 };
 
@@ -44,7 +45,22 @@ export type VolumeConfig = {
   readonly at: ReadonlyMap<string, string>;
 };
 
-export type CopyMode = "sync";
+/** The ordered log with data that copies other than mirrors are fed from. */
+export type JournalConfig = {
+  readonly bytesMax: number;
+  /** What a host write gets, or a copy, when the journal is full. */
+  readonly overflow: "trip" | "stall" | "fail";
+};
+
+/** When the open set of writes is closed (async). */
+export type SealConfig = {
+  readonly everyMs: number;
+  readonly bytesMax: number;
+  /** At a host's FLUSH too, or then only. */
+  readonly onFlush: boolean | "only";
+};
+
+export type CopyMode = "sync" | "async";
 
 export type CopyConfig = {
   readonly site: string;
@@ -57,6 +73,11 @@ export type CopyConfig = {
   readonly rpoMs: number | undefined;
   readonly probeMs: number;
   readonly timeoutMs: number;
+  readonly seal: SealConfig;
+  /** Where a set is kept until it is complete. */
+  readonly staging: "durable" | "memory";
+  /** Parallel connections of the session (async). */
+  readonly connections: number;
   /** Ceiling for resync in bytes per second; undefined: none. */
   readonly rateBytesPerSecond: number | undefined;
 };

@@ -90,6 +90,7 @@ function configOf(data: string, logPath: string): Config {
     copies: new Map(),
     durability: "flush" as const,
     regionBytes: 65_536,
+    journal: { bytesMax: 1 << 30, overflow: "trip" as const },
     hooks: {},
   };
   return {

@@ -9,6 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { readEvents, readStatus } from "#cli/client.ts";
 import type { StampedEvent } from "#control/event-log.ts";
 import { openFolder } from "#io/folder.ts";
+import type { TraceLine } from "#ports/events.ts";
 import { isFailure } from "#ports/file.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 import { type InspectReport, inspectGroupFolder } from "#store/inspect.ts";
@@ -25,8 +26,12 @@ export type ClusterOptions = {
   readonly sites?: readonly string[];
   /** Volumes by group, each with its size as the cluster file writes it. One group `bank` with one volume by default. */
   readonly groups?: Readonly<Record<string, Readonly<Record<string, string>>>>;
-  /** Options of a copy by its site, as they stand in the cluster file behind `mode: sync`. */
+  /** Modes of copies by their site; `sync` where none is given. */
+  readonly modes?: Readonly<Record<string, "sync" | "async">>;
+  /** Options of a copy by its site, as they stand in the cluster file behind the mode. */
   readonly copies?: Readonly<Record<string, string>>;
+  /** Every site writes a trace; `TestSite.trace` reads it. */
+  readonly isTraced?: boolean;
   /** More lines of every group, such as `durability: write`. */
   readonly groupLines?: readonly string[];
   /** Sites whose peer address is a TCP port instead of a socket file, so that a proxy can reset connections to it. */
@@ -80,6 +85,8 @@ export type TestSite = {
   /** Polls the group's status until the condition holds; throws with the last status when it never does. */
   until(what: string, holds: (group: GroupStatus) => boolean, group?: string): Promise<GroupStatus>;
   events(): Promise<readonly StampedEvent[]>;
+  /** The trace up to now, where the cluster is traced. */
+  trace(): readonly TraceLine[];
   /** Path of a volume's image in the site's folder. */
   image(volume?: string, group?: string): string;
   /** The group's folder as it lies on the disk, running or not. */
@@ -107,7 +114,8 @@ export async function createCluster(
   for (const name of names) {
     const file = join(folder, `${name}.yaml`);
     fs.writeFileSync(file, describe(options, { names, folder, peers, reach, self: name }));
-    const process = new SiteProcess(file, name);
+    const trace = options.isTraced === true ? join(folder, `${name}.trace`) : undefined;
+    const process = new SiteProcess(file, name, trace);
     processes.push(process);
     sites.set(name, createSite(process, { folder, peer: peers.get(name) ?? "" }));
   }
@@ -138,7 +146,7 @@ export async function createCluster(
   };
 }
 
-/** A cluster whose sites all run and whose copies are all synchronized. */
+/** A cluster whose sites all run and whose copies are all well. */
 export async function startCluster(
   t: TestContext,
   options: ClusterOptions = {},
@@ -146,7 +154,10 @@ export async function startCluster(
   const cluster = await createCluster(t, options);
   await cluster.start();
   const [primary = "", ...copies] = options.sites ?? ["east", "west"];
-  for (const copy of copies) await cluster.copyIs(primary, copy, "synchronized");
+  for (const copy of copies) {
+    const isSync = options.modes?.[copy] !== "async";
+    await cluster.copyIs(primary, copy, isSync ? "synchronized" : "streaming");
+  }
   return cluster;
 }
 
@@ -219,7 +230,7 @@ function describe(
       });
       const copies = names.slice(1).map((name) => {
         const more = options.copies?.[name] ?? "probe: 100ms";
-        return `      ${name}: { mode: sync, ${more} }`;
+        return `      ${name}: { mode: ${options.modes?.[name] ?? "sync"}, ${more} }`;
       });
       return [
         `  ${group}:`,
@@ -263,9 +274,12 @@ class SiteProcess {
   #stdout = "";
   stderr = "";
 
-  constructor(file: string, name: string) {
+  readonly trace: string | undefined;
+
+  constructor(file: string, name: string, trace: string | undefined) {
     this.#file = file;
     this.name = name;
+    this.trace = trace;
   }
 
   get pid(): number {
@@ -274,7 +288,9 @@ class SiteProcess {
 
   async start(): Promise<void> {
     if (this.#child !== undefined) throw new Error(`${this.name} runs already`);
-    const child = spawn(program, ["--config", this.#file, "serve", "--site", this.name], {
+    const traced = this.trace === undefined ? [] : ["--trace", this.trace];
+    const args = ["--config", this.#file, "serve", "--site", this.name, ...traced];
+    const child = spawn(program, args, {
       env: environment(),
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -345,6 +361,12 @@ function createSite(
       must(copyOf(await group(wanted), site), `copy ${site} at ${name}`),
     events: () => readEvents(api),
     image: (volume = "data", wanted = "bank") => join(data, wanted, `${volume}.img`),
+    trace() {
+      const text = fs.readFileSync(must(process.trace, "the cluster is traced"), "utf8");
+      // The last line may still be under way.
+      const lines = text.slice(0, text.lastIndexOf("\n") + 1).split("\n");
+      return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as TraceLine);
+    },
     inspect(wanted = "bank") {
       const opened = openFolder(join(data, wanted));
       if (isFailure(opened)) throw new Error(opened.message);

@@ -141,6 +141,7 @@ export function copyStatus(
     applyLagBytes: 0,
     applyLagWrites: 0,
     dirtyBytes: atBest ? 0 : 65536,
+    sets: [],
     resyncSentBytes: 0,
     resyncComparedBytes: 0,
     link: "up",
