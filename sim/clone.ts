@@ -2,9 +2,10 @@ import type { EventRecord } from "#ports/events.ts";
 import { cloneDiskState, keeps, losePower } from "./disk-state.ts";
 import type { DiskState, Keep } from "./disk-state.ts";
 import type { StepWatcher } from "./disk.ts";
-import { allSynchronized } from "./run-state.ts";
+import { allCaughtUp } from "./run-state.ts";
 import { differences, viewImages } from "./image-view.ts";
 import type { Line } from "./line.ts";
+import { logsOf } from "./log-view.ts";
 import type { Claim } from "./oracle.ts";
 import { promote } from "./operator.ts";
 import type { Prng } from "./prng.ts";
@@ -71,7 +72,8 @@ export class Cloner {
   // loss at just that time.
   readonly #watch = (event: EventRecord): void => {
     if (event.kind !== "image" || !this.#eventRng.chance(0.2)) return;
-    if (event.to === "synchronized") this.#take("as a copy records that it is whole");
+    if (event.to === "synchronized" || event.to === "consistent")
+      this.#take("as a copy records that it is whole");
     if (event.to !== "synchronizing") return;
     this.#world.scheduler.after(this.#eventRng.exponential(20e3), undefined, eventKind.watch, () =>
       this.#take("in the midst of a resync"),
@@ -176,7 +178,9 @@ function crashedClone(world: World, snapshot: Snapshot, crashes: Crashes, rng: P
 function crashedClaim(claim: Claim, crash: "kill" | Keep, tick: number): Claim {
   const allAckedBefore = Math.min(claim.allAckedBefore, tick);
   const then: Claim = { ...claim, allAckedBefore, asOf: tick };
-  return crash === "kill" ? then : { ...then, powerLostAt: tick, cut: false };
+  // What a copy has called complete was synced first: a loss of power takes nothing of it.
+  if (crash === "kill" || claim.sets !== undefined) return then;
+  return { ...then, powerLostAt: tick, cut: false };
 }
 
 /** Everybody comes back: the primary must have kept what was promised, and, when asked, everything must converge. */
@@ -205,8 +209,8 @@ function judgeRestart(clone: World, promises: Promises, crashes: Crashes, toTheE
     lostId: crash === "kill" ? "I2" : "N1",
   });
   if (clone.failed() || !toTheEnd) return;
-  clone.runFor(recoverUsMax, () => allSynchronized(clone));
-  compareWholeCopies(clone, line);
+  clone.runFor(recoverUsMax, () => allCaughtUp(clone));
+  if (allCaughtUp(clone)) compareWholeCopies(clone, line);
 }
 
 /** The primary's site is gone. The copy must be promotable when it was whole, and then have everything it took part in. */
@@ -215,7 +219,8 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   const site = rng.pick([...takeovers.keys()]);
   const copy = takeovers.get(site);
   const crash = crashes.get(site) ?? "kill";
-  if (copy === undefined) return;
+  // A site with writes off the line would go on with its branch, which the oracle of the line knows nothing of.
+  if (copy === undefined || line.diverged.has(site)) return;
   for (const machine of clone.machines.values()) if (machine.name !== primary) machine.start();
   clone.runFor(recoverUsMax, () => clone.machine(site).started);
   if (!clone.machine(site).started) return;
@@ -223,10 +228,16 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   clone.runFor(5e6);
   // A site that holds itself for the primary already is a branch, or the line's own heir: there is nothing to take over.
   if (clone.status(clone.machine(site), line.group.name)?.role === "primary") return;
-  let promoted: boolean | undefined;
-  promote(clone, clone.line(line.group.name), { site, force: false }, (ok) => (promoted = ok));
-  clone.runFor(recoverUsMax, () => promoted !== undefined);
+  const ends = copy.claim.sets === undefined ? undefined : setEndsAt(clone, line, site);
+  let promoted = tryPromote(clone, line, site, false);
   if (clone.failed()) return;
+  // A copy of sets may be known to lack writes. What it has then is a state of the past all the same, if it is whole.
+  const image = clone.status(clone.machine(site), line.group.name)?.copies[0]?.image;
+  if (promoted === false && copy.claim.sets !== undefined && image === "consistent") {
+    clone.count("clones:takeover of sets by force");
+    promoted = tryPromote(clone, line, site, true);
+    if (clone.failed()) return;
+  }
   if (promoted !== true) {
     // Refused for good reason where somebody holds a later generation, though it may never have served in it.
     const outdated = line.sites.some((other) => hasOtherHistory(clone, line, other));
@@ -238,9 +249,32 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   clone.count("clones:takeover judged");
   judge(clone, line, {
     site: site,
-    claim: crashedClaim(copy.claim, crash, promises.tick),
-    lostId: crash === "kill" ? "I3" : "N1",
+    claim: withEnds(crashedClaim(copy.claim, crash, promises.tick), ends),
+    lostId: copy.claim.sets !== undefined ? "I6" : crash === "kill" ? "I3" : "N1",
   });
+}
+
+/** Where a copy may be after its promotion: at the end of a set that is staged there, or where it is by its record. */
+function setEndsAt(clone: World, line: Line, site: string): ReadonlySet<number> | undefined {
+  const found = clone.inspector(site, line).record("current");
+  const applied = found.kind === "found" ? found.record.applied : undefined;
+  if (applied === undefined) return undefined;
+  clone.count("checks:I10");
+  const { entries } = logsOf(clone, line)(site, "staging", "current");
+  const seals = entries.filter(({ kind }) => kind === "seal");
+  return new Set([applied.lsn, ...seals.map(({ lsn }) => lsn)]);
+}
+
+function withEnds(claim: Claim, ends: ReadonlySet<number> | undefined): Claim {
+  const { sets } = claim;
+  return sets === undefined || ends === undefined ? claim : { ...claim, sets: { ...sets, ends } };
+}
+
+function tryPromote(clone: World, line: Line, site: string, force: boolean): boolean | undefined {
+  let promoted: boolean | undefined;
+  promote(clone, clone.line(line.group.name), { site, force }, (ok) => (promoted = ok));
+  clone.runFor(recoverUsMax, () => promoted !== undefined);
+  return promoted;
 }
 
 /** The site holds a generation that the line does not know: a later one, or one of another branch. */
@@ -270,7 +304,7 @@ function compareWholeCopies(clone: World, line: Line): void {
   const cloned = clone.line(line.group.name);
   const { site: primary } = cloned.oracle.reign;
   for (const site of cloned.sites) {
-    if (site === primary || !cloned.of(site).participant) continue;
+    if (site === primary || !cloned.of(site).well) continue;
     const [first, second] = [primary, site].map((name) => ({
       disk: clone.machine(name).disk.state,
       view: "current" as const,

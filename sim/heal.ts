@@ -1,4 +1,6 @@
 import type { GroupStatus } from "#site/api.ts";
+import { hasSets } from "./checkers/sets.ts";
+import { isWellState } from "./line.ts";
 import type { Line } from "./line.ts";
 import { primaryOf, promote } from "./operator.ts";
 import { differences } from "./image-view.ts";
@@ -7,6 +9,8 @@ import type { World } from "./world.ts";
 /** How long a healed world may take to come to rest, in virtual time (I31). */
 const convergeUsMax = 120e6;
 const stepUs = 200e3;
+/** Images are synced after a while without sets, and logs with heartbeats. */
+const logsUs = 8e6;
 /** How often, while it heals, an operator looks whether somebody must be told to go on. */
 const patienceUs = 3e6;
 
@@ -26,6 +30,8 @@ export function converge(world: World): void {
       world.look(machine);
     }
     if (atRest(world)) {
+      // Logs are let go a little after what is in them was applied.
+      if ([...world.lines.values()].some(hasSets)) world.runFor(logsUs);
       world.count("phases:at rest");
       return;
     }
@@ -83,10 +89,14 @@ function blockersOf(world: World, line: Line): string[] {
   for (const copy of status.copies) {
     if (copy.state === "split-brain" && haveDiverged(world, line, primary.name, copy.site))
       continue;
-    if (copy.state !== "synchronized")
-      found.push(`copy ${copy.site} is ${copy.state} (${copy.why})`);
+    if (!isWellState(copy.state)) found.push(`copy ${copy.site} is ${copy.state} (${copy.why})`);
     else if (copy.dirtyBytes > 0)
-      found.push(`copy ${copy.site} is synchronized with ${copy.dirtyBytes} dirty bytes`);
+      found.push(`copy ${copy.site} is ${copy.state} with ${copy.dirtyBytes} dirty bytes`);
+    // Sets that are on their way, or staged and not applied, are no rest yet.
+    else if (copy.state === "streaming" && (copy.applied < status.lsn || copy.lagWrites > 0))
+      found.push(
+        `copy ${copy.site} is streaming, ${copy.lagWrites} writes behind, applied ${copy.applied} of ${status.lsn}`,
+      );
   }
   return found;
 }
@@ -110,7 +120,7 @@ function isBeyondRepair(world: World, line: Line, status: GroupStatus): boolean 
   return (
     world.hadDiskErrors &&
     isFailed &&
-    status.copies.every((copy) => copy.image !== "synchronized" && !line.of(copy.site).participant)
+    status.copies.every((copy) => copy.image !== "synchronized" && !line.of(copy.site).well)
   );
 }
 
@@ -139,6 +149,7 @@ function help(world: World, line: Line): void {
     return;
   }
   const status = world.status(primary, group);
+  if (status?.serving === false && isDistrusted(world, status.why)) restart(world, primary.name);
   for (const volume of status?.volumes ?? []) {
     if (volume.state !== "failed") continue;
     world.command(primary.name, { kind: "repair", group, volume: volume.name }, (outcome) => {
@@ -148,10 +159,23 @@ function help(world: World, line: Line): void {
     });
   }
   for (const copy of status?.copies ?? []) {
-    if (copy.state === "synchronized" || copy.state === "resync" || copy.state === "split-brain")
+    if (isDistrusted(world, copy.why)) restart(world, copy.site);
+    if (isWellState(copy.state) || copy.state === "resync" || copy.state === "split-brain")
       continue;
     world.command(primary.name, { kind: "resume", group, copy: copy.site }, () => undefined);
   }
+}
+
+/** A file that a disk failed to write is not trusted again by the same process, and its operator is told so. */
+function isDistrusted(world: World, why: string): boolean {
+  const isSaid = /cannot be written|of staging here failed|of the image here failed/.test(why);
+  return world.hadDiskErrors && isSaid;
+}
+
+function restart(world: World, site: string): void {
+  world.count("situations:site restarted");
+  world.machine(site).kill();
+  world.machine(site).start();
 }
 
 function replacePrimary(world: World, line: Line, primary: string): void {
@@ -188,7 +212,7 @@ function compareImages(world: World): void {
   for (const line of world.lines.values()) {
     const { reign } = line.oracle;
     for (const site of line.sites) {
-      if (site === reign.site || !line.of(site).participant) continue;
+      if (site === reign.site || !line.of(site).well) continue;
       const [first, second] = [reign.site, site].map((name) => ({
         disk: world.machine(name).disk.state,
         view: "current" as const,

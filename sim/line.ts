@@ -1,5 +1,5 @@
 import type { GroupConfig } from "#config/types.ts";
-import type { GroupStatus } from "#site/api.ts";
+import type { CopyStatus, GroupStatus } from "#site/api.ts";
 import { Oracle } from "./oracle.ts";
 import type { Claim, WriteRecord } from "./oracle.ts";
 
@@ -8,6 +8,14 @@ export type SiteKnowledge = {
   readonly bit: number;
   /** The serving primary's status says that it has everything. */
   participant: boolean;
+  /** Its status is the best that its mode knows: a mirror has everything, a copy that takes sets is fed behind what it has. */
+  well: boolean;
+  /** With sets: up to where the primary of a reign has called it complete. What is complete there, a takeover finds (I33). */
+  complete: { readonly reign: number; readonly lsn: number };
+  /** With sets: tick since when its status says that nobody feeds it; Infinity while it is fed. */
+  unfedFrom: number;
+  /** The primary lost its power: what that site kept, and brings its copies to, is no point of the history. */
+  isTorn: boolean;
   /** Tick of the first ack that was given without it; Infinity while there is none. 0: it never had a whole image. */
   missedFrom: number;
   /** A write was acked while the status said that it does not take part. */
@@ -19,6 +27,14 @@ export type SiteKnowledge = {
   /** It may hold writes that the line has lost or given up since. */
   mayHoldLost: boolean;
 };
+
+const nothingComplete = { reign: 0, lsn: 0 };
+const unfedStates: readonly string[] = ["buffering", "tripped", "paused", "stopped", "split-brain"];
+
+/** The best that a copy's mode knows. */
+export function isWellState(state: string): boolean {
+  return state === "synchronized" || state === "streaming";
+}
 
 /**
  * One group's history that counts, and what each site owes to it: which writes must be found at a site if it were asked to
@@ -49,6 +65,10 @@ export class Line {
         {
           bit: 1 << place,
           participant: false,
+          well: false,
+          complete: nothingComplete,
+          unfedFrom: 0,
+          isTorn: false,
           missedFrom: place === 0 ? Infinity : 0,
           missedAck: false,
           powerLostAt: -1,
@@ -70,24 +90,53 @@ export class Line {
     const joined: string[] = [];
     for (const copy of status.copies) {
       const known = this.of(copy.site);
-      const whole = copy.state === "synchronized";
-      if (whole && !known.participant) {
-        known.missedFrom = Infinity;
+      const isWell = isWellState(copy.state);
+      if (isWell && !known.well) {
+        if (!this.takesSets(primary, copy.site)) this.#noteWholeMirror(primary, known);
         known.missedAck = false;
-        if (known.powerLostAt < known.wholeAt) known.powerLostAt = -1;
         known.mayHoldLost = false;
-        this.oracle.joined(this.of(primary).bit, known.bit);
+        known.isTorn = false;
         joined.push(copy.site);
       }
-      known.participant = whole;
+      known.well = isWell;
+      known.participant = copy.state === "synchronized";
+      if (this.takesSets(primary, copy.site)) this.#observeSets(known, copy);
     }
     return joined;
+  }
+
+  #noteWholeMirror(primary: string, known: SiteKnowledge): void {
+    known.missedFrom = Infinity;
+    if (known.powerLostAt < known.wholeAt) known.powerLostAt = -1;
+    this.oracle.joined(this.of(primary).bit, known.bit);
+  }
+
+  #observeSets(known: SiteKnowledge, copy: CopyStatus): void {
+    const { number } = this.oracle.reign;
+    const isFed = !unfedStates.includes(copy.state);
+    if (isFed) known.unfedFrom = Infinity;
+    else if (known.unfedFrom === Infinity) known.unfedFrom = this.oracle.next();
+    // Only of a whole image does this say what a takeover would find.
+    if (copy.state !== "streaming" && copy.state !== "replaying" && copy.state !== "buffering")
+      return;
+    if (copy.state !== "streaming" && known.complete.reign !== number) return;
+    const lsn =
+      known.complete.reign === number ? Math.max(known.complete.lsn, copy.complete) : copy.complete;
+    known.complete = { reign: number, lsn };
+  }
+
+  /** Whether a primary feeds a copy with sets: the site that was the first primary is fed on the terms of its successor. */
+  takesSets(primary: string, copy: string): boolean {
+    const { copies } = this.group;
+    return (copies.get(copy) ?? copies.get(primary))?.mode === "async";
   }
 
   /** The same of a primary that does not serve: whoever becomes whole before it does, counts when it serves. */
   observeAbsent(status: GroupStatus): void {
     for (const copy of status.copies) {
-      if (copy.state !== "synchronized") this.of(copy.site).participant = false;
+      if (isWellState(copy.state)) continue;
+      this.of(copy.site).participant = false;
+      this.of(copy.site).well = false;
     }
   }
 
@@ -116,7 +165,9 @@ export class Line {
     for (const site of this.sites) {
       const known = this.of(site);
       const isAlone = (known.bit & participants) === 0 && lacks(site);
-      if (isAlone) known.missedAck = true;
+      // What was sent before the session was lost is resynced away (decision 9): only what came after counts as acked alone.
+      const isUnfed = write.invokedTick > known.unfedFrom || !this.takesSets(primary, site);
+      if (isAlone && isUnfed) known.missedAck = true;
       const forgot = site !== primary && known.powerLostAt >= 0;
       if (isAlone || forgot) known.missedFrom = Math.min(known.missedFrom, write.ackedTick);
     }
@@ -130,6 +181,7 @@ export class Line {
   powerLost(site: string): void {
     // Until the primary notices, its status says that the site takes part, and nothing can be acked without it.
     this.of(site).powerLostAt = this.oracle.next();
+    if (this.oracle.reign.site === site) this.of(site).isTorn = true;
   }
 
   /**
@@ -142,7 +194,11 @@ export class Line {
     for (const other of this.sites) {
       const known = this.of(other);
       known.participant = false;
-      if (lostAt >= 0) known.powerLostAt = Math.max(known.powerLostAt, lostAt);
+      known.well = false;
+      if (lostAt < 0) continue;
+      known.powerLostAt = Math.max(known.powerLostAt, lostAt);
+      known.complete = nothingComplete;
+      known.isTorn = true;
     }
   }
 
@@ -161,7 +217,18 @@ export class Line {
 
   /** What must be found at a site that takes over. `byForce`: nothing is asked but content that hosts wrote. */
   takeoverClaim(site: string, byForce: boolean): Claim {
-    const { bit, powerLostAt, missedFrom, mayHoldLost } = this.of(site);
+    const { bit, powerLostAt, missedFrom, mayHoldLost, isTorn, complete } = this.of(site);
+    if (this.takesSets(this.oracle.reign.site, site)) {
+      return {
+        site: bit,
+        allAckedBefore: byForce ? 0 : Infinity,
+        powerLostAt: -1,
+        mayHoldLost: true,
+        cut: !byForce && !isTorn,
+        asOf: Infinity,
+        sets: { reign: complete.reign, completeLsn: complete.lsn },
+      };
+    }
     return {
       site: bit,
       allAckedBefore: byForce ? 0 : missedFrom,
@@ -184,7 +251,11 @@ export class Line {
 
   /** An operator has chosen this site's image: what the others held of the line before says nothing of it. */
   chosenByForce(site: string): void {
-    for (const other of this.sites) if (other !== site) this.of(other).missedFrom = 0;
+    for (const other of this.sites) {
+      if (other === site) continue;
+      this.of(other).missedFrom = 0;
+      this.of(other).complete = nothingComplete;
+    }
   }
 
   /** A process serves at a site, and its image was judged: the line goes on from there. */
@@ -198,8 +269,13 @@ export class Line {
       if (other === site) continue;
       // Until it is whole again it may hold what this image has lost: unsynced writes, or those of another reign.
       known.participant = false;
+      known.well = false;
       known.mayHoldLost = true;
+      known.unfedFrom = 0;
     }
+    mine.complete = nothingComplete;
+    mine.isTorn = false;
+    mine.well = false;
     mine.missedFrom = Infinity;
     mine.missedAck = false;
     mine.powerLostAt = -1;

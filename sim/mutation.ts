@@ -1,5 +1,5 @@
 import { mutants } from "./mutants/list.ts";
-import type { Mutant } from "./mutants/list.ts";
+import type { Mutant } from "./mutants/mutant.ts";
 import { runPool } from "./pool.ts";
 import storedSeeds from "./seeds.json" with { type: "json" };
 

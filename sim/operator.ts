@@ -68,7 +68,8 @@ export class Operator {
       case "takeover":
         return this.#takeOver(line, copy, primary, false);
       case "takeoverForced":
-        return this.#takeOver(line, copy, primary, true);
+        // One branch is judged well; a branch of a branch says more of the judge than of the engine.
+        return this.#takeOver(line, copy, primary, line.diverged.size === 0);
       case "partitionTakeover":
         return this.#takeOverInPartition(line, copy, primary);
       default:

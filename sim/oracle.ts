@@ -1,6 +1,9 @@
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import type { ImageView } from "./image-view.ts";
 import type { Prng } from "./prng.ts";
+import { judgePrefix, lsnOf } from "./prefix.ts";
+import type { Prefix } from "./prefix.ts";
+import { keyOf, placeOf } from "./sector-key.ts";
 import type { Held } from "./stamp.ts";
 
 // The oracle knows every write that a host made and what it was told of it (SPEC 4.1). It knows nothing of the engine: it
@@ -43,6 +46,16 @@ export type Claim = {
   readonly mayHoldLost: boolean;
   /** No write may be there while one is missing that was acked before the first was made. */
   readonly cut: boolean;
+  /**
+   * A copy that takes sets: the image is a state of the primary's at one LSN, and of what was acked those writes must be there
+   * that were reported complete, whatever crashed since.
+   */
+  readonly sets?: {
+    readonly reign: number;
+    readonly completeLsn: number;
+    /** LSNs at which a set may have ended, where they are known: it must have been at one of them (I10). */
+    readonly ends?: ReadonlySet<number>;
+  };
   /** What was settled as lost after this tick does not count yet. */
   readonly asOf: number;
 };
@@ -51,8 +64,6 @@ export type Claim = {
 export type Finding = { readonly id: string; readonly message: string };
 
 export type Reign = { readonly number: number; readonly site: string; readonly life: number };
-
-const SECTOR_KEYS = 0x1000_0000;
 
 export class Oracle {
   readonly writes: (WriteRecord | undefined)[] = [undefined];
@@ -196,6 +207,7 @@ export class Oracle {
       write: undefined,
     };
     let firstMissing: WriteRecord | undefined;
+    const order = { highestHeld: undefined, lowestMissing: undefined, where: "" } as Prefix;
     for (const key of this.#histories.keys()) {
       const [volume, sector] = placeOf(key);
       const verdict = this.#judgeSector(image, claim, volume, sector);
@@ -210,7 +222,10 @@ export class Oracle {
       }
       if (missing !== undefined && (firstMissing?.ackedTick ?? Infinity) > missing.ackedTick)
         firstMissing = missing;
+      if (claim.sets !== undefined && claim.cut)
+        this.#noteOrder(order, verdict, { volume, sector, asOf: claim.asOf });
     }
+    findings.push(...judgePrefix(order, claim, image.site, describe));
     if (claim.cut && firstMissing !== undefined && firstMissing.ackedTick < newestHeld.invoked) {
       findings.push({
         id: "I8",
@@ -222,12 +237,34 @@ export class Oracle {
     return findings;
   }
 
+  // The prefix test (SPEC 4.1) over the writes of the last reign: earlier ones are held, or lost, wherever a later one is held.
+  #noteOrder(
+    order: Prefix,
+    { held, newest }: { held: WriteRecord | undefined; newest: WriteRecord | undefined },
+    place: { readonly volume: number; readonly sector: number; readonly asOf: number },
+  ): void {
+    const { number } = this.reign;
+    if (held?.reign === number && lsnOf(held) > lsnOf(order.highestHeld)) order.highestHeld = held;
+    const lost = this.#lost.get(keyOf(place.volume, place.sector));
+    for (const id of this.history(place.volume, place.sector)) {
+      const write = this.writes[id];
+      if (write === undefined || write.reign !== number || lsnOf(write) === 0) continue;
+      if (wasLost(lost, id, place.asOf)) continue;
+      // What failed at the primary may be anywhere or nowhere.
+      if (write.outcome !== "ok" && write.outcome !== "none") continue;
+      if (!this.isSurelyOlder(newest, write)) continue;
+      if (order.lowestMissing !== undefined && lsnOf(write) >= lsnOf(order.lowestMissing)) continue;
+      order.lowestMissing = write;
+      order.where = `volume ${place.volume} sector ${place.sector} holds ${describe(held)}`;
+    }
+  }
+
   #judgeSector(
     image: ImageView,
     claim: Claim,
     volume: number,
     sector: number,
-  ): Finding | { held: WriteRecord | undefined; missing: WriteRecord | undefined } {
+  ): Finding | SectorVerdict {
     const held = image.held(volume, sector);
     const lost = this.#lost.get(keyOf(volume, sector));
     const place = { volume, sector, asOf: claim.asOf };
@@ -244,10 +281,13 @@ export class Oracle {
         : { id: "lost", message: `${holds} and lacks ${describe(required)}` };
     }
     // A sector that no write explains was reported as a phantom already.
-    if (legal.length === 0) return finding ?? { held: undefined, missing: undefined };
+    if (legal.length === 0) return finding ?? nothingHeld;
     // Of several zeroings it holds the first for certain, and lacks only what is newer than the last.
-    const missing = this.#firstNewer(legal.at(-1), place, (write) => write.ackedTick < Infinity);
-    return { held: legal[0], missing };
+    const newest = legal.reduce((one, other) =>
+      other !== undefined && this.isSurelyOlder(one, other) ? other : one,
+    );
+    const missing = this.#firstNewer(newest, place, (write) => write.ackedTick < Infinity);
+    return { held: legal[0], newest, missing };
   }
 
   /** The write of a sector with the earliest ack among those surely newer than what is held, and wanted. */
@@ -399,7 +439,16 @@ function wasLost(lost: ReadonlyMap<number, number> | undefined, id: number, asOf
   return tick !== undefined && tick <= asOf;
 }
 
+/** What a sector holds: for certain, at best, and the first acked write that it lacks. */
+type SectorVerdict = Readonly<Record<"held" | "newest" | "missing", WriteRecord | undefined>>;
+const nothingHeld: SectorVerdict = { held: undefined, newest: undefined, missing: undefined };
+
 function isRequired(write: WriteRecord, claim: Claim): boolean {
+  const { sets } = claim;
+  if (sets !== undefined) {
+    if (write.ackedTick >= claim.allAckedBefore || write.reign > sets.reign) return false;
+    return write.reign < sets.reign || lsnOf(write) <= sets.completeLsn;
+  }
   if (write.ackedTick >= claim.allAckedBefore) return false;
   if (write.ackedTick > claim.powerLostAt) return true;
   return (write.durableAt & claim.site) !== 0 && write.durableTick <= claim.powerLostAt;
@@ -433,12 +482,4 @@ export function describe(write: WriteRecord | undefined): string {
 
 function at(image: ImageView, volume: number, sector: number): string {
   return `${image.site} volume ${volume} sector ${sector}`;
-}
-
-function keyOf(volume: number, sector: number): number {
-  return volume * SECTOR_KEYS + sector;
-}
-
-function placeOf(key: number): readonly [number, number] {
-  return [Math.floor(key / SECTOR_KEYS), key % SECTOR_KEYS];
 }

@@ -8,7 +8,7 @@ import { setLimits } from "./knobs.ts";
 import { Operator } from "./operator.ts";
 import type { Finding } from "./oracle.ts";
 import { createPrng } from "./prng.ts";
-import { allSynchronized } from "./run-state.ts";
+import { allWell } from "./run-state.ts";
 import { eventKind } from "./scheduler.ts";
 import { drawSwarm } from "./swarm.ts";
 import type { Swarm } from "./swarm.ts";
@@ -59,7 +59,7 @@ export function runSeed(options: RunOptions): RunResult {
   const rng = world.rng.fork("phases");
   const firstRequestsMax = swarm.requestsMax / 4;
   if (rng.chance(0.85))
-    world.runFor(5e6, () => allSynchronized(world) || requests(world) >= firstRequestsMax);
+    world.runFor(5e6, () => allWell(world) || requests(world) >= firstRequestsMax);
   faults.begin();
   operator.begin();
   cloner.begin();

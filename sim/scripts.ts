@@ -10,7 +10,7 @@ import type { HostScriptStep } from "./host.ts";
 import { setLimits } from "./knobs.ts";
 import type { Finding } from "./oracle.ts";
 import { eventKind } from "./scheduler.ts";
-import { allSynchronized } from "./run-state.ts";
+import { allWell } from "./run-state.ts";
 import { makeConfig } from "./swarm.ts";
 import type { Swarm } from "./swarm.ts";
 import { World } from "./world.ts";
@@ -107,7 +107,7 @@ function runOnce(
     counters: options.counters,
   });
   for (const machine of world.machines.values()) machine.start();
-  world.runFor(5e6, () => allSynchronized(world));
+  world.runFor(5e6, () => allWell(world));
   const from = new Map(
     [...world.machines].map(([site, machine]) => [site, machine.disk.steps + 1]),
   );
@@ -148,6 +148,9 @@ function quietSwarm(durability: "flush" | "write"): Swarm {
     ackTimeoutMs: 1_000,
     resume: "auto",
     preserveBytesMax: undefined,
+    seal: { everyMs: 50, bytesMax: 64 * KiB, onFlush: true },
+    staging: "durable",
+    connections: 1,
     rpoMs: undefined,
     probeMs: 50,
     timeoutMs: 400,
@@ -160,6 +163,7 @@ function quietSwarm(durability: "flush" | "write"): Swarm {
     copies: new Map([["west", copy]]),
     durability,
     regionBytes: 4 * KiB,
+    journal: { bytesMax: 4096 * KiB, overflow: "trip" },
     hooks: {},
   };
   const still = { write: 0, fua: 0, zero: 0, flush: 0, read: 0, chain: 0 };

@@ -3,6 +3,7 @@ import type { Config, CopyConfig, GroupConfig, SiteConfig } from "#config/types.
 import type { DiskBehaviour } from "./disk.ts";
 import type { NetworkShape } from "./network.ts";
 import type { Prng } from "./prng.ts";
+import { drawModes, drawSetLimits } from "./swarm-sets.ts";
 
 // Swarm testing: each seed draws which kinds of trouble exist in its world at all, and how often. A world with everything at
 // once hides more than it shows; the prototype's detection rates moved tenfold with the mix (PROOF §4.1).
@@ -110,7 +111,7 @@ export function drawSwarm(rng: Prng): Swarm {
     disk: drawDisk(rng),
     clockRateSpread: rng.chance(0.3) ? 0.01 : 0,
     poisonPayload: rng.chance(0.3),
-    limits: drawLimits(rng),
+    limits: { ...drawLimits(rng), ...drawSetLimits(rng.fork("set limits")) },
   };
 }
 
@@ -152,6 +153,9 @@ function drawConfig(rng: Prng, sites: readonly string[], groups: readonly string
         ackTimeoutMs: rng.pick([1_000, 3_000]),
         resume: rng.chance(0.9) ? "auto" : "manual",
         preserveBytesMax: rng.pick([undefined, 0]),
+        seal: { everyMs: 50, bytesMax: 64 * KiB, onFlush: true },
+        staging: "durable",
+        connections: 1,
         rpoMs: undefined,
         probeMs,
         timeoutMs: Math.max(400, probeMs * rng.between(4, 8)),
@@ -168,10 +172,11 @@ function drawConfig(rng: Prng, sites: readonly string[], groups: readonly string
       copies,
       durability,
       regionBytes,
+      journal: { bytesMax: 4096 * KiB, overflow: "trip" },
       hooks: {},
     });
   }
-  return makeConfig(sites, byGroup);
+  return makeConfig(sites, drawModes(rng.fork("modes"), byGroup));
 }
 
 /** A cluster of the simulator: addresses are `SITE:PORT`, and nothing on a real machine. */

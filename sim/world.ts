@@ -19,6 +19,7 @@ import type { Prng } from "./prng.ts";
 import { Scheduler, eventKind } from "./scheduler.ts";
 import { Story } from "./story.ts";
 import type { Swarm } from "./swarm.ts";
+import { generationsSince, losesAll, lostIdOf, sitesBefore } from "./succession.ts";
 
 export type WorldOptions = {
   /** Names the streams of chance; a seed, or a clone of one. */
@@ -220,6 +221,8 @@ export class World {
     line.promotableAtStart.clear();
     for (const { site, state } of status.copies) {
       const isMet = state === "resync" || state === "synchronized";
+      // A copy that takes sets lacks what is newest, and its promotion says so.
+      if (line.takesSets(machine.name, site)) continue;
       if (isMet && this.#isPromotable(site, line)) line.promotableAtStart.add(site);
     }
     for (const copy of line.observe(machine.name, status)) this.#noteJoined(line, copy);
@@ -269,12 +272,14 @@ export class World {
     if (reign.number === 0 || this.#cloned) return;
     if (!restart && line.diverged.delete(name)) this.count("situations:branch chosen");
     // Where the operator has chosen a branch, what it acked by itself is the line from now on.
-    const sites = this.#sitesBefore(machine, line);
+    const sites = sitesBefore(this, machine.name, line);
     const isBranch = !restart && line.oracle.adoptBranch(sites, machine.process?.life ?? -1);
-    if (isBranch) for (const site of sites) line.diverged.delete(site);
+    // A site that forks from before the line has not diverged from those that it follows: only from what it gives up.
+    const forks = isBranch || (!restart && generationsSince(this, machine.name, line) === 0);
+    if (forks) for (const site of sites) line.diverged.delete(site);
     // A primary that served nobody came between: what its promotion gave up is gone, and was said then.
-    const isUnseen = !restart && this.#generationsSince(machine, line) > 1;
-    const asked = forced || isUnseen || isBranch;
+    const isUnseen = !restart && generationsSince(this, machine.name, line) > 1;
+    const asked = (forced && losesAll(this, line, name)) || isUnseen || isBranch;
     const claim = restart ? line.restartClaim(name) : line.takeoverClaim(name, asked);
     this.count(
       restart
@@ -284,7 +289,9 @@ export class World {
           : "situations:takeover judged",
     );
     const findings = line.oracle.judge(this.imagesOf(name, line), claim);
-    const lostId = claim.powerLostAt >= 0 ? "N1" : restart ? "I2" : "I3";
+    const lostId = lostIdOf(claim, restart);
+    // A copy that takes sets syncs what it has before it is promoted.
+    if (claim.sets !== undefined) line.oracle.joined(-1, line.of(name).bit);
     for (const finding of findings) {
       this.report(
         finding.id === "lost" ? lostId : finding.id,
@@ -297,22 +304,6 @@ export class World {
     const isSurplus = !restart && line.of(name).missedAck && reign.site !== name;
     if (isSurplus && this.#lacksAcked(line, name, claim)) line.diverged.add(reign.site);
     this.forced.delete(key);
-  }
-
-  /** How many promotions lie between the line and the generation that a site serves in; 0 on another branch. */
-  #generationsSince(machine: Machine, line: Line): number {
-    const found = this.inspector(machine.name, line).record("current");
-    if (found.kind !== "found") return 0;
-    const { history } = found.record;
-    const at = history.findIndex(({ id }) => id === line.tenure);
-    return at === -1 ? 0 : history.length - 1 - at;
-  }
-
-  /** Sites that were primary before a site, in its own history, and itself. */
-  #sitesBefore(machine: Machine, line: Line): ReadonlySet<string> {
-    const found = this.inspector(machine.name, line).record("current");
-    const history = found.kind === "found" ? found.record.history : [];
-    return new Set([machine.name, ...history.map(({ site }) => site)]);
   }
 
   #lacksAcked(line: Line, site: string, claim: Claim): boolean {
@@ -406,6 +397,8 @@ export class World {
     });
     this.count(`events:${event.kind}${event.to === undefined ? "" : ` ${event.to}`}`);
     this.#stirred.add(machine);
+    // Before it does anything as a primary: what it puts into a journal now may show without another word of this process.
+    if (event.kind === "serving") this.look(machine);
     this.#noteClaims(machine, event);
     for (const checker of this.checkers) checker.onEvent?.(machine, event);
     for (const watch of this.eventWatchers) watch(event);

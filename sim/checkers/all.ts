@@ -10,6 +10,7 @@ import { metadataChecker } from "./metadata.ts";
 import { orderChecker } from "./order.ts";
 import { readChecker } from "./reads.ts";
 import { roleChecker } from "./roles.ts";
+import { setChecker } from "./sets.ts";
 
 export const allCheckers: readonly CheckerFactory[] = [
   ackChecker,
@@ -23,4 +24,5 @@ export const allCheckers: readonly CheckerFactory[] = [
   leakChecker,
   metadataChecker,
   detectorChecker,
+  setChecker,
 ];

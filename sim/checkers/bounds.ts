@@ -1,6 +1,8 @@
 import { limits } from "#base/limits.ts";
 import type { Checker } from "../checker.ts";
+import type { Line } from "../line.ts";
 import type { World } from "../world.ts";
+import { hasSets } from "./sets.ts";
 
 /** Timers that one process may have at a time, files in one folder: far above what a sound engine needs. */
 const timersMax = 200;
@@ -21,7 +23,9 @@ export function boundsChecker(world: World): Checker {
         const connections = world.network.connectionsOf(process);
         // While a process stands still, and until it has looked at them, those that the others gave up pile up.
         const held = connections.filter((connection) => connection.peer?.isOpen() === true).length;
-        if (!process.paused && held > 4 * world.swarm.sites.length) {
+        // With each site two inquiries and, for each group, a session either way.
+        const usual = (2 + 2 * world.lines.size) * world.swarm.sites.length;
+        if (!process.paused && held > usual + lanesMax(world)) {
           world.report("N6", `${machine.name} has ${held} connections`);
         }
         for (const connection of connections) {
@@ -35,7 +39,8 @@ export function boundsChecker(world: World): Checker {
         }
         for (const line of world.lines.values()) {
           const files = machine.disk.folder(line.group.name).names.size;
-          const most = filesPerMemberMax * line.sites.length * line.group.volumes.length;
+          const segments = hasSets(line) ? segmentsMax(line) : 0;
+          const most = filesPerMemberMax * line.sites.length * line.group.volumes.length + segments;
           if (files > most)
             world.report("N6", `${machine.name} keeps ${files} files for group ${line.group.name}`);
         }
@@ -44,6 +49,8 @@ export function boundsChecker(world: World): Checker {
     onStatus(machine, line, status) {
       // A copy has open what some other member may lack (decision 4), and begins as primary with that.
       if (status.role !== "primary") return;
+      // One that still opens its journal says nothing of its map yet.
+      if (status.copies.some((copy) => copy.site === machine.name)) return;
       world.count("checks:I36");
       const reign = `${line.group.name} ${status.generation} ${machine.process?.life}`;
       const inherited = openAtStart.get(reign) ?? status.openGranules;
@@ -58,6 +65,21 @@ export function boundsChecker(world: World): Checker {
       }
     },
   };
+}
+
+/** Connections that sessions may have beside their first: those of a session that has just ended may still be ending. */
+function lanesMax(world: World): number {
+  let lanes = 0;
+  for (const line of world.lines.values())
+    for (const { mode, connections } of line.group.copies.values())
+      if (mode === "async") lanes += 2 * connections * line.sites.length;
+  return lanes;
+}
+
+function segmentsMax(line: Line): number {
+  const { bytesMax } = line.group.journal;
+  const journal = bytesMax / Math.min(limits.journalSegmentBytes, bytesMax / 4);
+  return journal + limits.stagingBytesMax / limits.stagingSegmentBytes;
 }
 
 /** What one host request adds at most beyond a limit that it was still under. */

@@ -1,4 +1,5 @@
 import type { Checker } from "../checker.ts";
+import { isWellState } from "../line.ts";
 import type { Line } from "../line.ts";
 import type { World } from "../world.ts";
 
@@ -40,7 +41,7 @@ export function detectorChecker(world: World): Checker {
     world.count("checks:I35");
     world.report(
       "I35",
-      `nothing has passed between ${primary} and ${copy} for ${Math.round(silentMs)} ms, and it still counts as synchronized`,
+      `nothing has passed between ${primary} and ${copy} for ${Math.round(silentMs)} ms, and it still counts as well`,
     );
   }
 
@@ -48,7 +49,9 @@ export function detectorChecker(world: World): Checker {
     ids: ["I35"],
     onEvent(machine, event) {
       const line = world.lines.get(event.group);
-      if (line === undefined || event.from !== "synchronized" || event.copy === undefined) return;
+      if (line === undefined || event.copy === undefined || !isWellState(event.from ?? "")) return;
+      // That its journal was too small is no failure of a detector's.
+      if (event.to === "tripped") return;
       world.count("checks:I35");
       if (world.swarm.network.bytesPerSecond < fastLinkBytesPerSecond) return;
       const quietMs = (world.scheduler.nowUs - world.troubleUs) / 1000;
@@ -66,7 +69,7 @@ export function detectorChecker(world: World): Checker {
         const status = world.status(machine, line.group.name);
         if (status?.serving !== true) continue;
         for (const copy of status.copies) {
-          if (copy.state === "synchronized") judgeSilence(line, reign.site, copy.site);
+          if (isWellState(copy.state)) judgeSilence(line, reign.site, copy.site);
         }
       }
     },

@@ -1,10 +1,12 @@
 import { limits } from "#base/limits.ts";
 import type { GroupRecord } from "#core/group-record.ts";
+import { compareHistories } from "#core/history.ts";
 import { anyMarked, isMarked } from "#core/region-map.ts";
 import type { Ack, Checker } from "../checker.ts";
 import type { View } from "../disk-state.ts";
 import { differences } from "../image-view.ts";
 import { isCovered } from "../inspect.ts";
+import { coversSector, logsOf } from "../log-view.ts";
 import type { Line } from "../line.ts";
 import { describe } from "../oracle.ts";
 import type { WriteRecord } from "../oracle.ts";
@@ -41,6 +43,8 @@ export function mapChecker(world: World): Checker {
     // One that answered and then lost its power took part: the primary still has the write (decision 1).
     const hasForgotten = ack.line.of(copy).powerLostAt >= 0;
     if (member === undefined || isThere || hasForgotten) return;
+    // What a copy of sets lacks is in the journal (sets.ts), until it is on record that it is not.
+    if (ack.line.takesSets(ack.machine.name, copy) && member.phase === "synchronized") return;
     world.count("checks:I19");
     if (member.phase === "synchronized") {
       // On its way back, a copy is on record as whole a moment before status says so, and writes wait for it already.
@@ -75,13 +79,24 @@ export function mapChecker(world: World): Checker {
     const there = world.inspector(copy, line);
     const member = recordOf(primary, line, views.primary)?.members[copy];
     // A copy that never had a whole image is dirty throughout, and needs no map to say so.
+    const ourHistory = recordOf(primary, line, views.primary)?.history ?? [];
     const itsHistory = recordOf(copy, line, views.copy)?.history ?? [];
     if (member === undefined || member.phase === "blank" || itsHistory.length === 0) return;
+    // Between two branches no map is kept: nothing is copied from one to the other without an operator's word.
+    if (compareHistories(ourHistory, itsHistory) === "diverged") return;
     world.count("checks:N3");
     const first = { disk: world.machine(primary).disk.state, view: views.primary };
     const second = { disk: world.machine(copy).disk.state, view: views.copy };
+    // Where sets are taken, what differs may be on its way: in the journal here, or complete and not applied there.
+    const logs = line.takesSets(primary, copy)
+      ? [
+          logsOf(world, line)(primary, "journal", views.primary),
+          logsOf(world, line)(copy, "staging", views.copy),
+        ]
+      : [];
     for (const { volume, sector } of differences(first, second, line.group, 4000)) {
       const marked =
+        logs.some((log) => coversSector(log, volume, sector)) ||
         isCovered(here.open(views.primary, volume), sector) ||
         isCovered(here.dirty(views.primary, copy, volume), sector) ||
         isCovered(there.open(views.copy, volume), sector) ||
@@ -152,5 +167,5 @@ export function mapChecker(world: World): Checker {
 
 /** Every copy has everything: where one has another history, what it may lack stays open until the operator has decided. */
 function isWhole(line: Line): boolean {
-  return line.sites.every((site) => site === line.oracle.reign.site || line.of(site).participant);
+  return line.sites.every((site) => site === line.oracle.reign.site || line.of(site).well);
 }

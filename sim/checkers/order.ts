@@ -1,4 +1,6 @@
+import type { CopyStatus } from "#site/api.ts";
 import type { Checker } from "../checker.ts";
+import type { Line } from "../line.ts";
 import { describe } from "../oracle.ts";
 import type { WriteRecord } from "../oracle.ts";
 import type { World } from "../world.ts";
@@ -17,9 +19,36 @@ export function orderChecker(world: World): Checker {
       readonly applied: number;
       readonly received: number;
       readonly reign: number;
-      readonly life: number;
+      readonly generation: number;
     }
   >();
+
+  function judgeWatermarks(
+    line: Line,
+    { primary, generation }: { readonly primary: string; readonly generation: number },
+    copy: CopyStatus,
+  ): void {
+    const reign = line.oracle.reign.number;
+    const key = `${line.group.name} ${copy.site}`;
+    const last = watermarks.get(key);
+    const takesSets = line.takesSets(primary, copy.site);
+    // What a copy of sets has applied goes back with a loss of its power; what is complete there does not.
+    const { received } = copy;
+    const applied = takesSets ? copy.complete : copy.applied;
+    const counted = takesSets ? ["streaming", "replaying", "buffering"] : ["synchronized"];
+    // A resync, or a mirror's lost session, starts the count anew, and the event log says so.
+    if (!counted.includes(copy.state)) return void watermarks.delete(key);
+    world.count("checks:I14");
+    const isSame = last?.reign === reign && last.generation === generation;
+    if (isSame && (applied < last.applied || received < last.received)) {
+      world.report(
+        "I14",
+        `${copy.site} went back from lsn ${last.received}/${last.applied} to ${received}/${applied} while ${copy.state}`,
+      );
+    }
+    watermarks.set(key, { applied, received, reign, generation });
+  }
+
   return {
     ids: ["I8", "I14"],
     onWriteAcked(write, ack) {
@@ -50,30 +79,9 @@ export function orderChecker(world: World): Checker {
         newestAcked.set(reignKey, write);
     },
     onStatus(machine, line, status) {
-      const { reign } = line.oracle;
-      if (reign.life !== machine.process?.life) return;
-      for (const copy of status.copies) {
-        const key = `${line.group.name} ${copy.site}`;
-        const last = watermarks.get(key);
-        const { applied, received } = copy;
-        if (copy.state !== "synchronized") {
-          // A resync or a lost session starts the count anew, and the event log says so.
-          watermarks.delete(key);
-          continue;
-        }
-        world.count("checks:I14");
-        if (
-          last !== undefined &&
-          last.reign === reign.number &&
-          (applied < last.applied || received < last.received)
-        ) {
-          world.report(
-            "I14",
-            `${copy.site} went back from lsn ${last.received}/${last.applied} to ${received}/${applied} while synchronized`,
-          );
-        }
-        watermarks.set(key, { applied, received, reign: reign.number, life: reign.life });
-      }
+      if (line.oracle.reign.life !== machine.process?.life) return;
+      for (const copy of status.copies)
+        judgeWatermarks(line, { primary: machine.name, generation: status.generation }, copy);
     },
   };
 }

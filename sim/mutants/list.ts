@@ -1,16 +1,5 @@
-/** A planted bug: a text patch to one file of the engine, and the invariants whose checkers must notice it. */
-export type Mutant = {
-  readonly name: string;
-  /** Relative to the repository. */
-  readonly file: string;
-  /** Must occur exactly once. */
-  readonly find: string;
-  readonly replace: string;
-  /** The checkers that must notice it: one of them reports it, whichever of them comes first. */
-  readonly ids: readonly string[];
-  /** What is broken, in words. M1 to M9 are PROOF §4.1's. */
-  readonly note: string;
-};
+import type { Mutant } from "./mutant.ts";
+import { setMutants } from "./sets.ts";
 
 export const mutants: readonly Mutant[] = [
   {
@@ -117,9 +106,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "erased-before-recorded",
     file: "src/core/joining.ts",
-    find: '  out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn });',
+    find: '  if (journal === undefined || member.policy.mode.unit !== "set")\n',
     replace:
-      '  out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn });\n  synchronizedRecorded(primary, member, out);',
+      '  if (member.policy.mode.unit !== "set")\n    out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn, set: 0 });\n  if (member.policy.mode.unit !== "set") return synchronizedRecorded(primary, member, out);\n  if (journal === undefined)\n',
     ids: ["I30", "I3", "I19", "I33"],
     note: "the primary calls a copy synchronized before the copy has recorded that it is whole",
   },
@@ -199,9 +188,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "synchronized-too-early",
     file: "src/core/member-state.ts",
-    find: '  if (member.stage === "synchronized") return policy.mode.stateWell;',
+    find: '  if (member.stage === "synchronized")\n    return policy.mode.journal && record.alone',
     replace:
-      '  if (member.stage === "synchronized" || member.stage === "resync") return policy.mode.stateWell;',
+      '  if (member.stage === "synchronized" || member.stage === "resync")\n    return policy.mode.journal && record.alone',
     ids: ["I33", "I3", "I14"],
     note: "status calls a copy synchronized while it is being resynced",
   },
@@ -216,8 +205,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "checksum-ignored",
     file: "src/wire/peer/decode.ts",
-    find: "  if (header.bodyBytes > 0 && crc32cChunks(body) !== decoder.bodyCrc) {",
-    replace: "  if (header.bodyBytes < 0 && crc32cChunks(body) !== decoder.bodyCrc) {",
+    find: "  if (header.bodyBytes > 0 && crc32cChunks(guarded) !== decoder.bodyCrc) {",
+    replace: "  if (header.bodyBytes < 0 && crc32cChunks(guarded) !== decoder.bodyCrc) {",
     ids: ["I34", "I8", "I31", "I16"],
     note: "the checksum of a frame's body is not looked at",
   },
@@ -278,4 +267,5 @@ export const mutants: readonly Mutant[] = [
     ids: ["N2"],
     note: "after a restart, reads do not wait until the copies have the same (U24)",
   },
+  ...setMutants,
 ];

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 import { fileURLToPath } from "node:url";
-import type { Mutant } from "./list.ts";
+import type { Mutant } from "./mutant.ts";
 
 const root = new URL("../../", import.meta.url);
 

@@ -1,0 +1,38 @@
+import type { Line } from "./line.ts";
+import type { Claim } from "./oracle.ts";
+import type { World } from "./world.ts";
+
+// What the beginning of a reign means, by the record of the site that begins it and by what its operator was told.
+
+/**
+ * A promotion by force promises nothing, but for a copy that takes sets and has a whole image: that is a state of the past, and
+ * its promotion by force the ordinary one.
+ */
+export function losesAll(world: World, line: Line, site: string): boolean {
+  const image = world.claimedImage.get(`${line.group.name}@${site}`);
+  const isWhole = image === "consistent" || image === "synchronized";
+  return !isWhole || !line.takesSets(line.oracle.reign.site, site);
+}
+
+/** How many promotions lie between the line and the generation that a site serves in; 0 on another branch. */
+export function generationsSince(world: World, site: string, line: Line): number {
+  const found = world.inspector(site, line).record("current");
+  if (found.kind !== "found") return 0;
+  const { history } = found.record;
+  const at = history.findIndex(({ id }) => id === line.tenure);
+  return at === -1 ? 0 : history.length - 1 - at;
+}
+
+/** Sites that were primary before a site, in its own history, and itself. */
+export function sitesBefore(world: World, site: string, line: Line): ReadonlySet<string> {
+  const found = world.inspector(site, line).record("current");
+  const history = found.kind === "found" ? found.record.history : [];
+  return new Set([site, ...history.map((tenure) => tenure.site)]);
+}
+
+/** The invariant that a loss breaks at the beginning of a reign. */
+export function lostIdOf(claim: Claim, restart: boolean): string {
+  if (claim.sets !== undefined) return "I6";
+  if (claim.powerLostAt >= 0) return "N1";
+  return restart ? "I2" : "I3";
+}

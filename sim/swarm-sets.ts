@@ -1,0 +1,80 @@
+import { KiB } from "#base/limits.ts";
+import type { CopyConfig, GroupConfig } from "#config/types.ts";
+import type { Prng } from "./prng.ts";
+
+// What a seed decides about copies that take sets (`mode: async`): which copies do, and journals, sets and staging so small
+// that a small world fills them. Drawn from a stream of its own, so that worlds of mirrors are what they were before.
+
+/** Some of the group's copies take sets in four worlds of ten; alone, several of them, or beside mirrors. */
+export function drawModes(
+  rng: Prng,
+  groups: ReadonlyMap<string, GroupConfig>,
+): ReadonlyMap<string, GroupConfig> {
+  if (rng.chance(0.6)) return groups;
+  return new Map([...groups].map(([name, group]) => [name, drawGroup(rng.fork(name), group)]));
+}
+
+function drawGroup(rng: Prng, group: GroupConfig): GroupConfig {
+  const sites = [...group.copies.keys()];
+  // Of two copies the first, the second or both.
+  const chosen = rng.pick([sites, sites, sites.slice(0, 1), sites.slice(-1)]);
+  const copies = [...group.copies].map(([site, copy]): [string, CopyConfig] => [
+    site,
+    chosen.includes(site) ? drawCopy(rng.fork(site), copy) : copy,
+  ]);
+  return {
+    ...group,
+    copies: new Map(copies),
+    journal: {
+      bytesMax: rng.pick([384, 512, 1024, 4096]) * KiB,
+      overflow: rng.pick(["trip", "trip", "stall", "fail"]),
+    },
+  };
+}
+
+function drawCopy(rng: Prng, copy: CopyConfig): CopyConfig {
+  return {
+    ...copy,
+    mode: "async",
+    onLoss: "continue",
+    seal: {
+      everyMs: Math.round(rng.logUniform(5, 100)),
+      bytesMax: rng.pick([2, 8, 64]) * KiB,
+      onFlush: rng.pick([true, true, false, "only"]),
+    },
+    staging: rng.pick(["durable", "durable", "memory"]),
+    connections: rng.between(1, 4),
+  };
+}
+
+/** A record holds a batch or one request, and a segment the longest record: these must stay in proportion. */
+export function drawSetLimits(rng: Prng): Readonly<Record<string, number>> {
+  const batchBytesMax = rng.pick([8, 32]) * KiB;
+  return {
+    batchBytesMax,
+    batchEntriesMax: rng.pick([4, 64]),
+    setEntriesMax: rng.pick([8, 256]),
+    journalMarginBytes: 112 * KiB,
+    journalSegmentBytes: 96 * KiB,
+    journalStretchBytes: rng.pick([2, 16, 64]) * KiB,
+    journalReadBytes: rng.pick([8, 64]) * KiB,
+    senderReadBytes: rng.pick([2, 16, 64]) * KiB,
+    laneQueueBytesMax: rng.pick([4, 64]) * KiB,
+    sessionWindowBytesMax: rng.pick([16, 64, 256]) * KiB,
+    sessionSetsMax: rng.pick([4, 64, 1_024]),
+    stagingBytesMax: 4096 * KiB,
+    stagingSegmentBytes: 128 * KiB,
+    stagingUnsyncedBytesMax: rng.pick([8, 256]) * KiB,
+    logIndexBytes: rng.pick([4, 64]) * KiB,
+    emptySealMs: rng.pick([150, 1_000]),
+    bracketMsMax: rng.pick([200, 2_000]),
+    bracketBytesMax: rng.pick([16, 128]) * KiB,
+    setsAtCopyMax: 4_096,
+    applyingSetsMax: rng.pick([1, 4, 64]),
+    applyingBytesMax: rng.pick([8, 256]) * KiB,
+    applyUnsyncedBytesMax: rng.pick([8, 256]) * KiB,
+    applyUnsyncedSetsMax: rng.pick([4, 256]),
+    applyIdleMs: rng.pick([100, 1_000]),
+    applySyncMsMax: rng.pick([300, 3_000]),
+  };
+}
