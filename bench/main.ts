@@ -11,10 +11,10 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { AppError } from "#base/errors.ts";
 import { readVersion } from "#control/version.ts";
-import { antipode, antipodeMirror } from "./contenders/antipode.ts";
+import { antipode, antipodeAsync, antipodeMirror } from "./contenders/antipode.ts";
 import type { Contender, Running } from "./contenders/contender.ts";
 import { nbdkit } from "./contenders/nbdkit.ts";
-import { qemuMirror } from "./contenders/qemu-mirror.ts";
+import { qemuBackground, qemuMirror } from "./contenders/qemu-mirror.ts";
 import { type Entrant, measureRow, type Timing } from "./measure.ts";
 import { createPlace } from "./place.ts";
 import { type ContenderName, planStages, type Stage } from "./plan.ts";
@@ -27,8 +27,10 @@ const results = join(import.meta.dirname, "results");
 const contenders: Readonly<Record<ContenderName, Contender>> = {
   antipode,
   "antipode-mirror": antipodeMirror,
+  "antipode-async": antipodeAsync,
   nbdkit,
   "qemu-mirror": qemuMirror,
+  "qemu-background": qemuBackground,
 };
 
 const { timing, pattern } = readArguments(process.argv.slice(2));
@@ -54,7 +56,14 @@ async function bench(): Promise<void> {
   if (stages.length === 0) throw new AppError("usage", `no row matches ${String(pattern)}`);
   const surroundings = lookAround(root, readVersion());
   const rows: RowResult[] = [];
-  for (const stage of stages) rows.push(...(await runStage(stage)));
+  let failure: unknown;
+  try {
+    for (const stage of stages) await runStage(stage, rows);
+  } catch (error: unknown) {
+    // What was measured before is worth as much as ever.
+    if (rows.length === 0) throw error;
+    failure = error;
+  }
   const report = {
     format: 1,
     startedAt: startedAt.toISOString(),
@@ -66,13 +75,13 @@ async function bench(): Promise<void> {
   writeReport(results, name, report);
   console.log(formatReport(report).join("\n"));
   console.log(`\nkept as bench/results/${name}.txt and .json`);
+  if (failure !== undefined) throw failure;
 }
 
-/** Starts all contenders of a stage, measures its rows, and stops them again. */
-async function runStage(stage: Stage): Promise<readonly RowResult[]> {
+/** Starts all contenders of a stage, measures its rows into `rows`, and stops them again. */
+async function runStage(stage: Stage, rows: RowResult[]): Promise<void> {
   const place = createPlace(root, stage, stop.signal);
   const entrants = new Map<ContenderName, Entrant>();
-  const rows: RowResult[] = [];
   try {
     for (const name of new Set(stage.rows.flatMap(({ ours, peer }) => [ours, peer]))) {
       const contender = contenders[name];
@@ -93,7 +102,6 @@ async function runStage(stage: Stage): Promise<readonly RowResult[]> {
       await running.stop();
       if (stage.volume.isFilled) await compareImages(contender, running);
     }
-    return rows;
   } finally {
     for (const { running } of entrants.values()) await running.stop();
     place.remove();

@@ -44,8 +44,13 @@ export async function measureRow(
   for (let run = 0; run < timing.runs; run++) {
     const sides = run % 2 === 0 ? (["ours", "peer"] as const) : (["peer", "ours"] as const);
     for (const side of sides) {
-      const { running } = side === "ours" ? ours : peer;
-      runs[side].push(await measureRun(options, running, timing.seconds));
+      const { running, contender } = side === "ours" ? ours : peer;
+      try {
+        runs[side].push(await measureRun(options, running, timing.seconds));
+      } catch (cause: unknown) {
+        const why = cause instanceof Error ? cause.message : String(cause);
+        throw new Error(`${contender.title}, ${options.row.id}: ${why}`, { cause });
+      }
     }
   }
   return runs;

@@ -15,7 +15,13 @@ export type Volume = {
   readonly isDropped: boolean;
 };
 
-export type ContenderName = "antipode" | "antipode-mirror" | "nbdkit" | "qemu-mirror";
+export type ContenderName =
+  | "antipode"
+  | "antipode-mirror"
+  | "antipode-async"
+  | "nbdkit"
+  | "qemu-mirror"
+  | "qemu-background";
 
 /** One line of the table: one load, put on Antipode and on its peer in turn. */
 export type Row = {
@@ -50,6 +56,8 @@ export function planStages(pattern: RegExp): readonly Stage[] {
   const stages: readonly Stage[] = [
     { socket: "unix", volume: filled, rows: socketRows("unix") },
     { socket: "tcp", volume: filled, rows: socketRows("tcp") },
+    { socket: "unix", volume: filled, rows: asyncRows("unix") },
+    { socket: "tcp", volume: filled, rows: asyncRows("tcp") },
     { socket: "unix", volume: dropped, rows: droppedRows() },
     { socket: "unix", volume: sparse, rows: openMapRows() },
   ];
@@ -76,6 +84,27 @@ function socketRows(socket: SocketKind): readonly Row[] {
     floor: mirrorFloor(socket, load),
   }));
   return [...plain, ...mirrored];
+}
+
+/** An ordered copy that follows, beside QEMU's unordered one, and beside an export that is not replicated at all. */
+function asyncRows(socket: SocketKind): readonly Row[] {
+  const floors = new Map([
+    [small, 1.5],
+    [deep, 3],
+    [large, 0.7],
+  ]);
+  const against = (peer: ContenderName, load: Load): Row => ({
+    id: `${socket} async ${load.name}${peer === "nbdkit" ? ", beside a plain export" : ""}`,
+    ours: "antipode-async",
+    peer,
+    load,
+    areaBytes: filled.bytes,
+    floor: peer === "nbdkit" ? undefined : floors.get(load),
+  });
+  return [
+    ...[small, deep, large].map((load) => against("qemu-background", load)),
+    against("nbdkit", deep),
+  ];
 }
 
 function mirrorFloor(socket: SocketKind, load: Load): number {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "#base/errors.ts";
 import { nbdUri, type Place, type ServerAddress } from "../place.ts";
 import { isListening, type Server, startServer } from "../processes.ts";
-import { type Contender, stopAll } from "./contender.ts";
+import { type Contender, type Running, stopAll } from "./contender.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 
 const readyMsMax = 120_000;
@@ -16,40 +16,52 @@ const pollMs = 100;
  */
 export const qemuMirror: Contender = {
   title: "QEMU mirror",
-  async start(place) {
-    const copyAddress = await place.address("qemu-copy");
-    const copy = await startDaemon(place, "copy", copyAddress);
-    const sourceAddress = await place.address("qemu-source");
-    const source = await startDaemon(place, "source", sourceAddress);
-    const qmp = await connectQmp(source.monitor);
-    await qmp.run("blockdev-add", {
-      driver: "nbd",
-      "node-name": "target",
-      export: "disk",
-      server: serverOf(copyAddress),
-    });
-    await qmp.run("blockdev-mirror", {
-      "job-id": "mirror",
-      device: "disk",
-      target: "target",
-      sync: "full",
-      "copy-mode": "write-blocking",
-    });
-    await waitUntilReady(qmp);
-    return {
-      uri: nbdUri(sourceAddress, "disk"),
-      servers: [source.server, copy.server],
-      images: [source.image, copy.image],
-      async checkMirror() {
-        if (!(await isReady(qmp))) throw new AppError("failed", "QEMU's mirror is no longer ready");
-      },
-      async stop() {
-        qmp.close();
-        await stopAll([source.server, copy.server]);
-      },
-    };
-  },
+  start: (place) => start(place, "write-blocking"),
 };
+
+/**
+ * The same in the background: a write is answered when the source has it, and the copy follows in no order. After a run it is
+ * waited for.
+ */
+export const qemuBackground: Contender = {
+  title: "QEMU background",
+  start: (place) => start(place, "background"),
+};
+
+async function start(place: Place, copyMode: "write-blocking" | "background"): Promise<Running> {
+  const copyAddress = await place.address("qemu-copy");
+  const copy = await startDaemon(place, "copy", copyAddress);
+  const sourceAddress = await place.address("qemu-source");
+  const source = await startDaemon(place, "source", sourceAddress);
+  const qmp = await connectQmp(source.monitor);
+  await qmp.run("blockdev-add", {
+    driver: "nbd",
+    "node-name": "target",
+    export: "disk",
+    server: serverOf(copyAddress),
+  });
+  await qmp.run("blockdev-mirror", {
+    "job-id": "mirror",
+    device: "disk",
+    target: "target",
+    sync: "full",
+    "copy-mode": copyMode,
+  });
+  await waitUntilReady(qmp);
+  return {
+    uri: nbdUri(sourceAddress, "disk"),
+    servers: [source.server, copy.server],
+    images: [source.image, copy.image],
+    async checkMirror() {
+      if (!(await isReady(qmp))) throw new AppError("failed", "QEMU's mirror is no longer ready");
+      if (copyMode === "background") await waitUntilEqual(qmp);
+    },
+    async stop() {
+      qmp.close();
+      await stopAll([source.server, copy.server]);
+    },
+  };
+}
 
 type Daemon = { readonly server: Server; readonly image: string; readonly monitor: string };
 
@@ -103,13 +115,35 @@ async function waitUntilReady(qmp: Qmp): Promise<void> {
   }
 }
 
+/** The background job has nothing left to copy. */
+async function waitUntilEqual(qmp: Qmp): Promise<void> {
+  const deadlineMs = performance.now() + readyMsMax;
+  for (;;) {
+    const job = await jobOf(qmp);
+    if (job.offset === job.len) return;
+    if (performance.now() > deadlineMs) {
+      throw new AppError("timeout", `QEMU's copy has not caught up within ${readyMsMax} ms`);
+    }
+    await sleep(pollMs);
+  }
+}
+
 async function isReady(qmp: Qmp): Promise<boolean> {
-  const jobs = (await qmp.run("query-block-jobs")) as readonly {
-    readonly device: string;
-    readonly ready: boolean;
-    readonly status: string;
-  }[];
+  const job = await jobOf(qmp);
+  return job.ready && job.status === "ready";
+}
+
+type Job = {
+  readonly device: string;
+  readonly ready: boolean;
+  readonly status: string;
+  readonly offset: number;
+  readonly len: number;
+};
+
+async function jobOf(qmp: Qmp): Promise<Job> {
+  const jobs = (await qmp.run("query-block-jobs")) as readonly Job[];
   const job = jobs.find(({ device }) => device === "mirror");
   if (job === undefined) throw new AppError("failed", "QEMU's mirror job has ended");
-  return job.ready && job.status === "ready";
+  return job;
 }
