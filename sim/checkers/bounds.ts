@@ -23,8 +23,8 @@ export function boundsChecker(world: World): Checker {
         const connections = world.network.connectionsOf(process);
         // While a process stands still, and until it has looked at them, those that the others gave up pile up.
         const held = connections.filter((connection) => connection.peer?.isOpen() === true).length;
-        // With each site two inquiries and, for each group, a session either way.
-        const usual = (2 + 2 * world.lines.size) * world.swarm.sites.length;
+        // With each site two inquiries and, for each group, a session either way; and some whose handshake still hangs.
+        const usual = (4 + 2 * world.lines.size) * world.swarm.sites.length;
         if (!process.paused && held > usual + lanesMax(world)) {
           world.report("N6", `${machine.name} has ${held} connections`);
         }

@@ -169,9 +169,10 @@ function probe(options: InquiryOptions, link: Link): void {
 function dial(options: InquiryOptions, link: Link): void {
   if (link.isDialing || link.isStopped) return;
   link.isDialing = true;
-  const { site, address } = link.target;
-  const document = { purpose: "inquiry" };
-  dialPeer(options.identity, options.transport, { site, address, document }, (outcome) => {
+  // A dial that hangs longer than a silence may last would hide the silence of a session that is there (I35).
+  const { site, address, timeoutMs } = link.target;
+  const target = { site, address, document: { purpose: "inquiry" }, timeoutMs };
+  dialPeer(options.identity, options.transport, target, (outcome) => {
     link.isDialing = false;
     switch (outcome.kind) {
       case "opened":

@@ -70,14 +70,23 @@ type Handshake = {
 
 const ignore = (): void => undefined;
 
+/** Whom to dial, and what for. `timeoutMs` where the dialer has less patience than any dial may take. */
+export type DialTarget = {
+  readonly site: string;
+  readonly address: string;
+  readonly document: unknown;
+  readonly timeoutMs?: number;
+};
+
 /** Dials a site and asks it for what `document` says. `done` is called exactly once. */
 export function dialPeer(
   identity: PeerIdentity,
   transport: Transport,
-  target: { readonly site: string; readonly address: string; readonly document: unknown },
+  target: DialTarget,
   done: (outcome: DialOutcome) => void,
 ): void {
-  transport.dial(target.address, limits.peerDialMsMax, {
+  const timeoutMs = Math.min(limits.peerDialMsMax, target.timeoutMs ?? limits.peerDialMsMax);
+  transport.dial(target.address, timeoutMs, {
     onFail: (failure) =>
       done({ kind: "failed", isAbsent: failure.kind === "refused", why: failure.message }),
     onOpen: (connection) =>
