@@ -3,8 +3,8 @@ import type { PlacedProblem } from "./shape.ts";
 import type { Place } from "./locate.ts";
 
 // What the cluster file's language has and this version does not do yet. Each is refused by name, with what works now:
-// a key that is taken and has no effect would be a promise broken in silence. A journal's size and overflow are taken,
-// since a group whose copies are all `sync` keeps no journal in any version.
+// a key that is taken and has no effect would be a promise broken in silence. A journal's size and overflow are taken
+// everywhere: a group whose copies are all `sync` keeps no journal in any version.
 
 /** Every use of a capability that a later version brings. */
 export function refuseLater(file: RawFile): readonly PlacedProblem[] {
