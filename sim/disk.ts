@@ -34,6 +34,19 @@ export type DiskBehaviour = {
   writeStallUs: number;
 };
 
+/** A disk at which nothing goes wrong. */
+export const quietDisk: DiskBehaviour = {
+  syncUs: 500,
+  stallUs: 0,
+  imageUs: 0,
+  failWrites: 0,
+  failReads: 0,
+  failSyncs: 0,
+  spaceBytes: Infinity,
+  writeStallChance: 0,
+  writeStallUs: 0,
+};
+
 /** What a persistent step did; crash points are named by these. */
 export type StepKind = "write" | "zero" | "sync" | "name" | "folderSync";
 

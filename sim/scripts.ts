@@ -4,6 +4,7 @@ import type { Site, SiteOptions } from "#site/site.ts";
 import { allCheckers } from "./checkers/all.ts";
 import type { Counters } from "./counters.ts";
 import type { Keep } from "./disk-state.ts";
+import { quietDisk } from "./disk.ts";
 import type { StepWatcher } from "./disk.ts";
 import { converge, stopAll } from "./heal.ts";
 import type { HostScriptStep } from "./host.ts";
@@ -194,17 +195,7 @@ function quietSwarm(durability: "flush" | "write"): Swarm {
   };
 }
 
-const soundDisk = {
-  syncUs: 400,
-  stallUs: 0,
-  imageUs: 0,
-  failWrites: 0,
-  failReads: 0,
-  failSyncs: 0,
-  spaceBytes: Infinity,
-  writeStallChance: 0,
-  writeStallUs: 0,
-};
+const soundDisk = { ...quietDisk, syncUs: 400 };
 
 const smallLimits = {
   openGranulesMax: 16,

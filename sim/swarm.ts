@@ -1,5 +1,6 @@
 import { KiB } from "#base/limits.ts";
 import type { Config, CopyConfig, GroupConfig, SiteConfig } from "#config/types.ts";
+import { quietDisk } from "./disk.ts";
 import type { DiskBehaviour } from "./disk.ts";
 import type { NetworkShape } from "./network.ts";
 import type { Prng } from "./prng.ts";
@@ -232,15 +233,9 @@ function drawHosts(
 
 function drawDisk(rng: Prng): DiskBehaviour {
   return {
+    ...quietDisk,
     syncUs: rng.logUniform(100, 6000),
-    stallUs: 0,
     imageUs: rng.chance(0.6) ? 0 : rng.logUniform(20, 2000),
-    failWrites: 0,
-    failReads: 0,
-    failSyncs: 0,
-    spaceBytes: Infinity,
-    writeStallChance: 0,
-    writeStallUs: 0,
   };
 }
 

@@ -106,9 +106,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "erased-before-recorded",
     file: "src/core/joining.ts",
-    find: '  if (journal === undefined || member.policy.mode.unit !== "set")\n',
+    find: "  if (journal === undefined || !takesSets(member))\n",
     replace:
-      '  if (member.policy.mode.unit !== "set")\n    out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn, set: 0 });\n  if (member.policy.mode.unit !== "set") return synchronizedRecorded(primary, member, out);\n  if (journal === undefined)\n',
+      '  if (!takesSets(member))\n    out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn, set: 0 });\n  if (!takesSets(member)) return synchronizedRecorded(primary, member, out);\n  if (journal === undefined)\n',
     ids: ["I30", "I3", "I19", "I33"],
     note: "the primary calls a copy synchronized before the copy has recorded that it is whole",
   },

@@ -48,7 +48,7 @@ export const setMutants: readonly Mutant[] = [
   {
     name: "replay-not-synced",
     file: "src/site/journal-run.ts",
-    find: "      if (read.records.length === 0) return syncImages(context, ended);",
+    find: "      if (read.records.length === 0) return written();",
     replace: "      if (read.records.length === 0) return ended(undefined);",
     ids: ["N1", "I2"],
     note: "what a start writes from the journal is not synced, and yet the journal forgets it",
@@ -64,9 +64,9 @@ export const setMutants: readonly Mutant[] = [
   {
     name: "nothing-retained",
     file: "src/core/open-map.ts",
-    find: '    if (member.policy.mode.unit !== "set") continue;\n    const { record, sets, stage } = member;',
+    find: "    if (!takesSets(member)) continue;\n    const { record, sets, stage } = member;",
     replace:
-      '    if (member.policy.mode.unit !== "set" || primary.nowMs >= 0) continue;\n    const { record, sets, stage } = member;',
+      "    if (!takesSets(member) || primary.nowMs >= 0) continue;\n    const { record, sets, stage } = member;",
     ids: ["I16", "I31"],
     note: "a granule is closed though a copy lacks a write of it that is in the journal alone",
   },
@@ -107,8 +107,8 @@ export const setMutants: readonly Mutant[] = [
   {
     name: "journal-not-replayed",
     file: "src/site/journal-run.ts",
-    find: "  next(placeOf(log, figuresOf(log).firstRecord));\n}\n\n// A round",
-    replace: "  next(undefined);\n}\n\n// A round",
+    find: "  next(placeOf(log, figuresOf(log).firstRecord));\n}\n",
+    replace: "  next(undefined);\n}\n",
     ids: ["I16", "I31", "I8", "I2", "I33"],
     note: "a start does not write what is in the journal into the images",
   },

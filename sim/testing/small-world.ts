@@ -1,4 +1,4 @@
-import { SimDisk } from "../disk.ts";
+import { quietDisk, SimDisk } from "../disk.ts";
 import type { DiskBehaviour } from "../disk.ts";
 import { Network } from "../network.ts";
 import { createPrng } from "../prng.ts";
@@ -6,18 +6,6 @@ import type { Process } from "../process.ts";
 import { createOwner, Scheduler } from "../scheduler.ts";
 
 // The parts of a world by themselves, for tests of the simulator's own ports.
-
-export const quietDisk: DiskBehaviour = {
-  syncUs: 500,
-  stallUs: 0,
-  imageUs: 0,
-  failWrites: 0,
-  failReads: 0,
-  failSyncs: 0,
-  spaceBytes: Infinity,
-  writeStallChance: 0,
-  writeStallUs: 0,
-};
 
 export type SmallWorld = {
   readonly scheduler: Scheduler;

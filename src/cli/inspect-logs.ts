@@ -1,10 +1,10 @@
 import { crc32c } from "#base/checksum.ts";
-import { textOf } from "#base/bytes.ts";
 import type { Entry } from "#core/entry.ts";
 import { countOf } from "#core/entry.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import { isFailure } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
+import { parseFlags, recordKind } from "#site/staging-run.ts";
 import { inspectGroupFolder } from "#store/inspect.ts";
 import type { InspectReport } from "#store/inspect.ts";
 import {
@@ -158,16 +158,14 @@ function listEntries(
   }
 }
 
-// Batches are kind 1, flags kind 2 (site/staging-run.ts).
 function noteStaged(staged: Staged, kind: number, table: Uint8Array, payloadBytes: number): void {
   const of = (set: number) => {
     const known = staged.get(set) ?? { received: 0, expected: null, complete: false };
     staged.set(set, known);
     return known;
   };
-  if (kind === 2) {
-    const flags: unknown = JSON.parse(textOf(table) ?? "[]");
-    if (Array.isArray(flags)) for (const flag of flags) of(Number(flag.set)).complete = true;
+  if (kind === recordKind.flags) {
+    for (const { set } of parseFlags(table) ?? []) of(set).complete = true;
     return;
   }
   const entries = decodeTable(table, payloadBytes);

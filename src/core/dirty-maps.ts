@@ -36,6 +36,17 @@ export function fracture(
   awaitRecord(primary, member, out);
 }
 
+/**
+ * A member that took sets lacks something that the journal has not, or soon will not have: it is dirty from now on, wherever
+ * anything is open. Its maps are there also when nothing is, so that it is not fed from the journal as if it lacked nothing.
+ */
+export function leaveJournal(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  for (const volume of primary.volumes) {
+    orOpenInto(mapOf(primary, member, volume.index, out), volume);
+  }
+  member.record.phase = "dirty";
+}
+
 /** The loss is on record: what waited for the member no longer does. */
 export function fractured(
   primary: Primary,

@@ -3,7 +3,7 @@ import type { IoFailure } from "#base/errors.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import { mapOf } from "./member-maps.ts";
 import { appendGathered } from "./journal.ts";
-import { mustHave } from "./member-state.ts";
+import { mustHave, takesSets } from "./member-state.ts";
 import { closeGranules, idleLsn, orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { FlushRound, Member, MemberFlush, Primary, Volume } from "./primary-state.ts";
@@ -74,7 +74,7 @@ function addMemberLeg(
   out: PrimaryEffect[],
 ): void {
   // Sets are no business of a round: what a copy lacks of them stays open (`retainedAfter`).
-  if (member.policy.mode.unit === "set") return;
+  if (takesSets(member)) return;
   const participates = member.stage === "joining" || member.stage === "synchronized";
   if (participates || member.stage === "resync") {
     // A member under resync holds no host up, but it is fed: what it has not synced must stay open.
@@ -210,7 +210,7 @@ function noteSynced(primary: Primary): void {
   }
   primary.syncedLsn = Math.max(primary.syncedLsn, lsn);
   for (const member of primary.members) {
-    if (member.stage !== "synchronized" || member.policy.mode.unit === "set") continue;
+    if (member.stage !== "synchronized" || takesSets(member)) continue;
     member.record.syncedLsn = Math.max(member.record.syncedLsn, primary.syncedLsn);
   }
 }

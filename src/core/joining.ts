@@ -1,6 +1,6 @@
 import { askFlush, roundLegDone } from "./flush.ts";
 import { appendGathered, seal } from "./journal.ts";
-import { noteState, shownState } from "./member-state.ts";
+import { noteState, shownState, takesSets } from "./member-state.ts";
 import { allVolumesIndex } from "./primary-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
@@ -53,7 +53,7 @@ export function sendSynchronized(
   if (member.stage !== "joining" || member.epoch !== told.epoch) return;
   member.stageAtMs = primary.nowMs;
   const { journal } = primary;
-  if (journal === undefined || member.policy.mode.unit !== "set")
+  if (journal === undefined || !takesSets(member))
     return void out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn, set: 0 });
   // The image is a state of the host's once the set is applied that holds the last write before now (decision 10).
   const { set } = journal;
@@ -67,7 +67,7 @@ export function synchronizedRecorded(primary: Primary, member: Member, out: Prim
   if (member.stage !== "joining") return;
   member.record.phase = "synchronized";
   // A copy that takes sets has yet to catch up with what was acked meanwhile.
-  if (member.policy.mode.unit === "set") member.sets.catchUpLsn = primary.nextLsn - 1;
+  if (takesSets(member)) member.sets.catchUpLsn = primary.nextLsn - 1;
   else member.record.alone = false;
   member.record.dirtyMapIds = [];
   member.dirty = undefined;
@@ -83,8 +83,7 @@ export function synchronized(
   if (member.stage !== "joining" || member.epoch !== epoch) return;
   const before = shownState(member);
   member.stage = "synchronized";
-  const { sets, policy } = member;
-  const syncedLsn = policy.mode.unit === "set" ? sets.completeLsn : primary.syncedLsn;
+  const syncedLsn = takesSets(member) ? member.sets.completeLsn : primary.syncedLsn;
   member.record.syncedLsn = Math.max(member.record.syncedLsn, syncedLsn);
   member.resync.done = [];
   out.push({ kind: "eraseDirtyMaps", member: member.index });

@@ -1,8 +1,7 @@
 import { limits } from "#base/limits.ts";
 import { wantRound } from "./flush.ts";
-import { noteJournal } from "./journal.ts";
 import type { Journal } from "./journal.ts";
-import { isFed } from "./member-state.ts";
+import { isFed, takesSets } from "./member-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 
@@ -37,7 +36,7 @@ export function releaseJournal(primary: Primary, out: PrimaryEffect[]): void {
 export function tailHolder(primary: Primary): Member | undefined {
   let holder: Member | undefined;
   for (const member of primary.members) {
-    if (member.policy.mode.unit !== "set") continue;
+    if (!takesSets(member)) continue;
     const isKept = member.record.phase === "synchronized" || isFed(member);
     if (!isKept) continue;
     if (holder === undefined || member.sets.completeLsn < holder.sets.completeLsn) holder = member;
@@ -64,12 +63,4 @@ export function overflowing(primary: Primary, out: PrimaryEffect[]): Member | un
   // What the images have not synced is never converted (decision 13): that is waited for.
   const isHeldByCopy = holder !== undefined && holder.sets.completeLsn < primary.syncedLsn;
   return journal.isTripping && isHeldByCopy && holder.fracturing === undefined ? holder : undefined;
-}
-
-/** Entries have gone, or soon will. */
-export function reclaimed(
-  primary: Primary,
-  figures: { readonly bytesUsed: number; readonly firstSet: number },
-): void {
-  noteJournal(primary, figures);
 }

@@ -1,5 +1,6 @@
 import { crc32cChunks } from "#base/checksum.ts";
 import { limits } from "#base/limits.ts";
+import { takesSets } from "./member-state.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import type { Entry } from "./entry.ts";
 import { digestStep } from "./entry.ts";
@@ -166,7 +167,7 @@ export function seal(primary: Primary, journal: Journal, out: PrimaryEffect[]): 
   journal.sealedLsn = entry.lsn;
   for (const member of primary.members) {
     const isResyncing = member.stage === "resync" || member.stage === "joining";
-    if (isResyncing && member.policy.mode.unit === "set")
+    if (isResyncing && takesSets(member))
       out.push({ kind: "sendMark", member: member.index, set: journal.set });
   }
   journal.coversFrom = journal.set + 1;

@@ -5,7 +5,7 @@ import { generationCounter } from "./history.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
 import { appendGathered, seal, sealLeftOpen } from "./journal.ts";
-import { isFed, isInJournal, mustHave } from "./member-state.ts";
+import { isFed, isInJournal, mustHave, takesSets } from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import { closeGranules, orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -197,9 +197,9 @@ function areSetsHandedOver(
     seal(primary, journal, out);
     appendGathered(primary, out);
   }
-  return primary.members.every(({ policy, stage, sets }) => {
-    const isWaitedFor = policy.mode.unit === "set" && stage === "synchronized";
-    return !isWaitedFor || sets.completeLsn >= primary.nextLsn - 1;
+  return primary.members.every((member) => {
+    const isWaitedFor = takesSets(member) && member.stage === "synchronized";
+    return !isWaitedFor || member.sets.completeLsn >= primary.nextLsn - 1;
   });
 }
 

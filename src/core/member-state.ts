@@ -16,9 +16,14 @@ export function waitsFor(member: Member): boolean {
   return member.stage === "resync" && mustHave(member);
 }
 
+/** It is fed with sets, from the journal; otherwise with the writes themselves, one by one. */
+export function takesSets(member: Member): boolean {
+  return member.policy.mode.unit === "set";
+}
+
 /** It takes sets, and everything that it lacks is in the journal: nothing of it is dirty. */
 export function isInJournal(member: Member): boolean {
-  return member.policy.mode.unit === "set" && member.record.phase === "synchronized";
+  return takesSets(member) && member.record.phase === "synchronized";
 }
 
 /** A strict member takes part in every state, once it has been a copy at all (I4). */

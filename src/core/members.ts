@@ -14,6 +14,7 @@ import {
   noteState,
   queue,
   shownState,
+  takesSets,
   waitsFor,
 } from "./member-state.ts";
 import { orOpenInto } from "./open-map.ts";
@@ -167,7 +168,7 @@ export function memberOpenMapEnd(primary: Primary, member: Member, out: PrimaryE
 /** The record is durable: the member is fed from here on. */
 export function begin(primary: Primary, member: Member, epoch: number, out: PrimaryEffect[]): void {
   if (member.stage !== "opening" || member.epoch !== epoch) return;
-  if (member.policy.mode.unit === "set") return beginSets(primary, member, out);
+  if (takesSets(member)) return beginSets(primary, member, out);
   const before = shownState(member);
   member.stage = "resync";
   member.why = "";
@@ -337,7 +338,7 @@ export function loseMember(
     // Nothing was open: everything the rounds cover is synced there already.
     else for (const round of rounds) roundLegDone(primary, round, out);
   }
-  if (tookPart || member.policy.mode.unit === "set") noteState(member, before, why, out);
+  if (tookPart || takesSets(member)) noteState(member, before, why, out);
   primary.recheckHeld = true;
 }
 

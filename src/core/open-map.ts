@@ -1,4 +1,5 @@
 import { limits } from "#base/limits.ts";
+import { takesSets } from "./member-state.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { OpenGranule, Primary, Volume } from "./primary-state.ts";
@@ -162,7 +163,7 @@ export function releaseRetained(primary: Primary, out: PrimaryEffect[]): void {
 export function retainedAfter(primary: Primary): number {
   let lsn = Number.POSITIVE_INFINITY;
   for (const member of primary.members) {
-    if (member.policy.mode.unit !== "set") continue;
+    if (!takesSets(member)) continue;
     const { record, sets, stage } = member;
     if (record.phase === "synchronized") lsn = Math.min(lsn, sets.completeLsn);
     else if (stage !== "none") lsn = Math.min(lsn, sets.syncedLsn);

@@ -8,7 +8,7 @@ import { journalWrite, sealAtFlush } from "./journal.ts";
 import { journalRoom } from "./journal-room.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
-import { isFed, mustHave, waitsFor } from "./member-state.ts";
+import { isFed, mustHave, takesSets, waitsFor } from "./member-state.ts";
 import { sendWrite } from "./members.ts";
 import { isUnresolved, openFor, roomToOpen, touch } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -162,7 +162,7 @@ function deliver(
   request: HostRequest,
   out: PrimaryEffect[],
 ): void {
-  if (member.policy.mode.unit === "set") return deliverSet(primary, member, request, out);
+  if (takesSets(member)) return deliverSet(primary, member, request, out);
   if (!isFed(member)) {
     assert(!mustHave(member), "a write was admitted although a strict member is away");
     return markAbsent(primary, member, request, out);

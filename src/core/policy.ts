@@ -13,10 +13,6 @@ export type ModeRow = {
   readonly ordered: boolean;
   /** A write is kept in a journal until the copy has it. */
   readonly journal: boolean;
-  /** What remembers the writes that a lost copy lacks. */
-  readonly onOverflow: "dirty-map";
-  /** The copy holds volumes and can be promoted. */
-  readonly holdsVolumes: boolean;
   /** The state that INTERFACE shows while all is well, and while the copy is lost. */
   readonly stateWell: "synchronized" | "streaming";
   readonly stateLost: "fractured" | "buffering";
@@ -31,8 +27,6 @@ export const policyTable = {
     unit: "write",
     ordered: true,
     journal: false,
-    onOverflow: "dirty-map",
-    holdsVolumes: true,
     stateWell: "synchronized",
     stateLost: "fractured",
     imageWell: "synchronized",
@@ -43,8 +37,6 @@ export const policyTable = {
     unit: "set",
     ordered: false,
     journal: true,
-    onOverflow: "dirty-map",
-    holdsVolumes: true,
     stateWell: "streaming",
     stateLost: "buffering",
     imageWell: "consistent",

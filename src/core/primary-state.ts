@@ -224,8 +224,6 @@ export type MemberSets = {
   firstSet: number;
   /** Once complete up to here the copy has caught up with what was acked without it. */
   catchUpLsn: number;
-  /** The journal is needed from the entry after this LSN on; infinite while it is not needed at all. */
-  neededLsn: number;
 };
 
 export type Resync = {
@@ -332,7 +330,6 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
       stampMs: 0,
       firstSet: 0,
       catchUpLsn: 0,
-      neededLsn: Number.POSITIVE_INFINITY,
     },
     ackedLsn: 0,
     sentLsn: 0,

@@ -18,8 +18,8 @@ import {
   storeFailed,
   suspend,
 } from "./life.ts";
-import { appended, appendGathered, sealDue, sealIdle } from "./journal.ts";
-import { overflowing, reclaimed, releaseJournal } from "./journal-room.ts";
+import { appendGathered, appended, noteJournal, sealDue, sealIdle } from "./journal.ts";
+import { overflowing, releaseJournal } from "./journal-room.ts";
 import type { Journal } from "./journal.ts";
 import { mustHave } from "./member-state.ts";
 import {
@@ -196,7 +196,7 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
     case "sealDue":
       return sealDue(primary, event.set, out);
     case "reclaimed":
-      return reclaimed(primary, event);
+      return noteJournal(primary, event);
     case "openMapDurable":
       readmit(primary, opened(primary, event.ticket, out), out);
       return relieve(primary, out);

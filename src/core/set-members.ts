@@ -1,11 +1,11 @@
 import { askRecord } from "./records.ts";
-import { fracture } from "./dirty-maps.ts";
+import { fracture, leaveJournal } from "./dirty-maps.ts";
 import { appendGathered, seal } from "./journal.ts";
 import type { Journal } from "./journal.ts";
 import { releaseJournal } from "./journal-room.ts";
-import { mapOf, markAll } from "./member-maps.ts";
-import { isFed, isInJournal, noteState, shownState } from "./member-state.ts";
-import { orOpenInto, releaseRetained } from "./open-map.ts";
+import { markAll } from "./member-maps.ts";
+import { isFed, isInJournal, noteState, shownState, takesSets } from "./member-state.ts";
+import { releaseRetained } from "./open-map.ts";
 import type { MemberHello, PrimaryEffect, SetProgress } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 import { reserve } from "./reserves.ts";
@@ -25,7 +25,7 @@ export function judgePosition(
   out: PrimaryEffect[],
 ): void {
   const { journal } = primary;
-  if (journal === undefined || member.policy.mode.unit !== "set") return;
+  if (journal === undefined || !takesSets(member)) return;
   const isAhead = hello.completeLsn >= primary.nextLsn;
   passNumbers(primary, journal, hello, out);
   if (!isInJournal(member)) return;
@@ -38,10 +38,7 @@ export function judgePosition(
   sets.completeSet = hello.completeSet;
   sets.completeLsn = hello.completeLsn;
   if (!isAhead && hello.completeSet + 1 >= journal.firstSet) return;
-  for (const volume of primary.volumes) {
-    orOpenInto(mapOf(primary, member, volume.index, out), volume);
-  }
-  record.phase = "dirty";
+  leaveJournal(primary, member, out);
 }
 
 /**
@@ -91,7 +88,7 @@ export function beginSets(primary: Primary, member: Member, out: PrimaryEffect[]
  * was complete there is in its images by now: applied later, it would undo regions of ours.
  */
 export function begun(primary: Primary, member: Member, out: PrimaryEffect[]): void {
-  if (member.policy.mode.unit !== "set" || !isFed(member)) return;
+  if (!takesSets(member) || !isFed(member)) return;
   out.push({ kind: "sendSets", member: member.index, fromSet: member.sets.firstSet });
   startResync(primary, member, out);
 }
@@ -127,10 +124,7 @@ export function progress(
 export function trip(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const before = shownState(member);
   const why = "the journal is full and this copy is the furthest behind";
-  for (const volume of primary.volumes) {
-    orOpenInto(mapOf(primary, member, volume.index, out), volume);
-  }
-  member.record.phase = "dirty";
+  leaveJournal(primary, member, out);
   fracture(primary, member, true, out);
   askRecord(primary, { kind: "tripped" }, out);
   if (member.stage !== "none") out.push({ kind: "closeSession", member: member.index, why });

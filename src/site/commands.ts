@@ -1,5 +1,6 @@
 import { compareHistories, generationCounter } from "#core/history.ts";
 import { planPromotion } from "#core/promotion.ts";
+import { takesSets } from "#core/member-state.ts";
 import type { Volume } from "#core/primary-state.ts";
 import type { PromotionFacts, PromotionPlan } from "#core/promotion.ts";
 import type { GroupView } from "#wire/peer/documents.ts";
@@ -233,7 +234,7 @@ function runDemote(group: Group, dryRun: boolean, done: Done): void {
   ];
   for (const member of run.primary.members) {
     const isThere = member.stage === "synchronized";
-    const has = member.policy.mode.unit === "set" ? "gets everything first" : "has everything";
+    const has = takesSets(member) ? "gets everything first" : "has everything";
     plan.push(`${member.site} ${isThere ? has : "lacks writes and will still lack them"}`);
   }
   if (dryRun) return done({ ok: true, plan });

@@ -34,6 +34,7 @@ import type { Peer } from "./peer-connection.ts";
 import { readRegion } from "./read-region.ts";
 import { createSessionWire, hashesOf, sendBare, sendBits, sendMapPages } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
+import { syncImages } from "./sync-images.ts";
 import { traceIn, traceOut } from "./trace-session.ts";
 
 // Drives a group's copy: frames become events, effects become image writes, syncs and answers. It decides nothing.
@@ -258,7 +259,7 @@ function perform(run: Run, effect: CopyEffect): void {
         else run.options.onFailed(`the group's record cannot be written: ${failure.message}`);
       });
     case "syncImages":
-      return syncImages(run, effect.work, effect.lsn);
+      return syncForWork(run, effect.work, effect.lsn);
     case "compare":
       return compare(run, effect.work);
     case "event":
@@ -397,17 +398,9 @@ function tellQuiet(run: Run): void {
   for (const waiter of run.quietWaiters.splice(0)) waiter();
 }
 
-function syncImages(run: Run, work: CopyWork, lsn: number): void {
+function syncForWork(run: Run, work: CopyWork, lsn: number): void {
   const images = work.volume < 0 ? run.context.images : [imageOf(run, work.volume)];
-  let missing = images.length;
-  let failed: IoFailure | undefined;
-  for (const image of images) {
-    image.sync((failure) => {
-      failed ??= failure;
-      missing -= 1;
-      if (missing === 0) submit(run, { kind: "imagesSynced", work, lsn, failure: failed });
-    });
-  }
+  syncImages(images, (failure) => submit(run, { kind: "imagesSynced", work, lsn, failure }));
 }
 
 function compare(run: Run, work: CopyWork): void {

@@ -13,6 +13,7 @@ import type { Peer } from "./peer-connection.ts";
 import { progressBody, progressFields } from "./progress.ts";
 import { createSessionWire, sendBare, sendBody } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
+import { syncImages } from "./sync-images.ts";
 import { traceBatch, traceOut } from "./trace-session.ts";
 import { submitStaging } from "./staging-run.ts";
 import type { Payload, StagingRun } from "./staging-run.ts";
@@ -57,7 +58,7 @@ export function startCopySets(host: SetsHost): CopySets {
   };
   host.staging.owner = {
     apply: (set, entries, held) => apply(sets, set, entries, held),
-    syncImages: () => syncImages(sets),
+    syncImages: () => syncForStaging(sets),
     ackLane: (lane, sequence) => ackLane(sets, lane, sequence),
     progress: (complete, applied, synced) => tellProgress(sets, complete, applied, synced),
     ready: () => host.sendBegun(),
@@ -234,19 +235,12 @@ export function takeWhole(sets: CopySets, work: CopyWork): void {
   submitStaging(sets.host.staging, { kind: "whole", set: work.set });
 }
 
-function syncImages(sets: CopySets): void {
+function syncForStaging(sets: CopySets): void {
   const { context, staging, submit } = sets.host;
-  let missing = context.images.length;
-  let failed: IoFailure | undefined;
-  for (const image of context.images) {
-    image.sync((failure) => {
-      failed ??= failure;
-      missing -= 1;
-      if (missing > 0) return;
-      if (failed !== undefined) submit({ kind: "syncLost" });
-      submitStaging(staging, { kind: "imagesSynced", failure: failed });
-    });
-  }
+  syncImages(context.images, (failure) => {
+    if (failure !== undefined) submit({ kind: "syncLost" });
+    submitStaging(staging, { kind: "imagesSynced", failure });
+  });
 }
 
 function ackLane(sets: CopySets, lane: number, sequence: number): void {

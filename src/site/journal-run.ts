@@ -13,6 +13,7 @@ import { readRecords } from "#store/log-read.ts";
 import type { LogRecord } from "#store/log-read.ts";
 import { decodeTable, payloadIsSound, splitPayload } from "#wire/batch/decode.ts";
 import { encodeTable } from "#wire/batch/encode.ts";
+import { syncImages } from "./sync-images.ts";
 import type { Folder } from "#ports/file.ts";
 import type { GroupContext } from "./group-context.ts";
 
@@ -210,11 +211,13 @@ function replay(
   done: (result: Result<JournalRun>) => void,
 ): void {
   const { log } = run;
+  // A round syncs what was written since the start: what was written here must not be let go by it (trap 15).
+  const written = (): void => syncImages(context.images, ended);
   const next = (from: LogPlace | undefined): void => {
-    if (from === undefined) return syncImages(context, ended);
+    if (from === undefined) return written();
     readRecords(log, from, limits.journalReadBytes, (read) => {
       if ("code" in read) return ended(read);
-      if (read.records.length === 0) return syncImages(context, ended);
+      if (read.records.length === 0) return written();
       applyRecords(context, read.records, (notWritten) => {
         if (notWritten === undefined) next(read.next);
         else ended(notWritten);
@@ -226,19 +229,6 @@ function replay(
     else done({ ok: false, error: `replaying the journal: ${failure.message}` });
   };
   next(placeOf(log, figuresOf(log).firstRecord));
-}
-
-// A round syncs what was written since the start: what was written here must not be let go by it (trap 15).
-function syncImages(context: GroupContext, done: (failure: IoFailure | undefined) => void): void {
-  let missing = context.images.length;
-  let failed: IoFailure | undefined;
-  for (const image of context.images) {
-    image.sync((failure) => {
-      failed ??= failure;
-      missing -= 1;
-      if (missing === 0) done(failed);
-    });
-  }
 }
 
 function applyRecords(

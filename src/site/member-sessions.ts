@@ -4,7 +4,7 @@ import { joined } from "#base/bytes.ts";
 import { compareHistories, generationCounter } from "#core/history.ts";
 import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
-import { isFed } from "#core/member-state.ts";
+import { isFed, takesSets } from "#core/member-state.ts";
 import { mayConnect } from "#core/slow.ts";
 import { decodeJson } from "#wire/peer/decode.ts";
 import { parseOpened, parseRefusal } from "#wire/peer/documents.ts";
@@ -418,7 +418,7 @@ function dialLane(sessions: Sessions, slot: Slot, lane: number): void {
  */
 function nudgeIfSilent(sessions: Sessions, slot: Slot): void {
   const { sender, member, wire } = slot;
-  if (wire === undefined || member.policy.mode.unit !== "set") return;
+  if (wire === undefined || !takesSets(member)) return;
   const nowMs = sessions.context.ports.clock.nowMs();
   // BEGUN, or what became of the sets that are whole there.
   const isAsked = sender === undefined ? isFed(member) : sender.sentSealed > sender.appliedSet;

@@ -76,15 +76,9 @@ export function ownFigures(
   };
 }
 
-/** Why such a member is not at its best, or "". */
+/** Why such a member, though it is fed, is not at its best, or "". */
 export function whyBehind(primary: Primary, member: Member): string {
+  if (shownState(member) !== "replaying") return "";
   const behind = primary.nextLsn - 1 - member.sets.completeLsn;
-  switch (shownState(member)) {
-    case "replaying":
-      return `catching up from the journal, ${behind} writes behind`;
-    case "tripped":
-      return "the journal was full: what this copy missed is copied by regions when it is back";
-    default:
-      return "";
-  }
+  return `catching up from the journal, ${behind} writes behind`;
 }

@@ -31,7 +31,8 @@ import { logName, removeOtherLogs } from "./journal-run.ts";
 /** Where a write's bytes are: the chunks that were received, or read back after a restart. */
 export type Payload = readonly Uint8Array[];
 
-const recordKind = { batch: 1, flags: 2 } as const;
+/** Kinds of the staging log's records: a batch as it came, and flags of sets that are whole before them. */
+export const recordKind = { batch: 1, flags: 2 } as const;
 
 /** A batch as it came: what the log stores without looking into it. */
 export type RawBatch = { readonly table: Uint8Array; readonly payload: Payload };
@@ -150,7 +151,8 @@ function foundOf(record: LogRecord, applied: Point): FoundRecord<Payload> | unde
   return { place, kind: "batch", entries: entries.value, held };
 }
 
-function parseFlags(table: Uint8Array): readonly Flag[] | undefined {
+/** The flags of a record; undefined where it has none. */
+export function parseFlags(table: Uint8Array): readonly Flag[] | undefined {
   const text = textOf(table);
   // The log's checksums say that these are our own bytes.
   return text === undefined ? undefined : (JSON.parse(text) as readonly Flag[]);

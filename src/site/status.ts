@@ -1,5 +1,5 @@
 import { limits } from "#base/limits.ts";
-import { isInJournal, shownState } from "#core/member-state.ts";
+import { isInJournal, shownState, takesSets } from "#core/member-state.ts";
 import { generationCounter } from "#core/history.ts";
 import { markedBytes } from "#core/region-map.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
@@ -89,7 +89,7 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
     applyLagWrites: 0,
     dirtyBytes,
     sets: [],
-    ...(group.journal === undefined || member.policy.mode.unit === "write"
+    ...(group.journal === undefined || !takesSets(member)
       ? {}
       : memberFigures(primary, member, group.journal, dirtyBytes)),
     resyncSentBytes: member.sentBytes,
@@ -154,11 +154,11 @@ function ownStatus(group: Group): CopyStatus {
   const lagWrites = Math.max(0, heardLsn - appliedLsn);
   const isSynchronized = record.image === "synchronized";
   const staging = group.copy?.staging;
-  const takesSets =
+  const isAsync =
     staging !== undefined && (copy?.session?.takesSets ?? record.applied !== undefined);
   return {
     site: context.site,
-    mode: takesSets ? "async" : "sync",
+    mode: isAsync ? "async" : "sync",
     state: ownState(group, isFed),
     // Without contact nobody here knows whether the primary went on alone.
     image: isSynchronized && !isFed ? "consistent" : record.image,
@@ -173,7 +173,7 @@ function ownStatus(group: Group): CopyStatus {
     applyLagWrites: 0,
     dirtyBytes: 0,
     sets: [],
-    ...(takesSets
+    ...(isAsync
       ? ownFigures(staging, {
           lsn: heardLsn,
           msAgo: isFed || heard === undefined ? undefined : nowMs - heard.atMs,
@@ -189,9 +189,9 @@ function ownStatus(group: Group): CopyStatus {
 function ownState(group: Group, isFed: boolean): CopyState {
   const { image } = knownRecord(group);
   if (image === "out-of-sync") return "init-sync";
-  const takesSets = group.copy?.copy.session?.takesSets === true;
+  const isAsync = group.copy?.copy.session?.takesSets === true;
   if (image === "synchronizing") return isFed ? "resync" : "fractured";
-  if (isFed && takesSets && image === "consistent") return "streaming";
+  if (isFed && isAsync && image === "consistent") return "streaming";
   return isFed && image === "synchronized" ? "synchronized" : "fractured";
 }
 

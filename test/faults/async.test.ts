@@ -100,6 +100,8 @@ test("I8, I11: a promoted copy holds a state that the host could have seen, over
   await east.kill();
   await writer.ended;
   const refused = await cluster.cli("promote", "bank", "--site", "west");
+  // Whether the last probe told of more than came over is a matter of when it was.
+  assert.ok([0, 3].includes(refused.code), refused.stderr);
   const forced =
     refused.code === 0
       ? refused

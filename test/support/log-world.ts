@@ -15,7 +15,8 @@ import type { DiskState, Inode, Keep } from "../../sim/disk-state.ts";
 import { SimDisk } from "../../sim/disk.ts";
 import { createPrng } from "../../sim/prng.ts";
 import type { Process } from "../../sim/process.ts";
-import { quietDisk, smallWorld } from "../../sim/testing/small-world.ts";
+import { quietDisk } from "../../sim/disk.ts";
+import { smallWorld } from "../../sim/testing/small-world.ts";
 import { createOwner } from "../../sim/scheduler.ts";
 
 /** What a test appends: its table says what payload to expect. */

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { hex, joined, totalBytes } from "#base/bytes.ts";
 import { crc32c } from "#base/checksum.ts";
 import type { Entry } from "#core/entry.ts";
+import { cut } from "../../../test/support/cut.ts";
 import { decodeTable, payloadIsSound, splitPayload } from "./decode.ts";
 import { encodeTable } from "./encode.ts";
 import { batchLineBytes } from "./messages.ts";
@@ -134,16 +135,3 @@ test("version 1: a line's bytes, for ever", () => {
   );
   assert.equal(totalBytes([table]), 3 * batchLineBytes);
 });
-
-/** The bytes cut at places, wherever they fall. */
-function cut(bytes: Uint8Array, places: readonly number[]): Uint8Array[] {
-  const ends = [...places.map((place) => place % (bytes.length + 1)), bytes.length];
-  let from = 0;
-  return ends
-    .toSorted((a, b) => a - b)
-    .map((to) => {
-      const chunk = bytes.subarray(from, to);
-      from = to;
-      return chunk;
-    });
-}

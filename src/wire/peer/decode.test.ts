@@ -6,6 +6,7 @@ import { crc32c } from "#base/checksum.ts";
 import { limits } from "#base/limits.ts";
 import { encodeFrames, headerOf, sampleFrames } from "../../../test/support/peer-samples.ts";
 import type { SampleFrame } from "../../../test/support/peer-samples.ts";
+import { cut } from "../../../test/support/cut.ts";
 import { createFrameDecoder, decodeJson, pushChunk, stopDecoder } from "./decode.ts";
 import { createHeaderPool, encodeHeader, encodeJson } from "./encode.ts";
 import { emptyHeader, frameHeaderBytes, frameType } from "./messages.ts";
@@ -28,19 +29,6 @@ function assertHeard(frames: readonly Frame[], sent: readonly SampleFrame[]): vo
     frames.map(({ header, body }) => ({ header, body: joined(body) })),
     sent.map((sample) => ({ header: headerOf(sample), body: sample.body })),
   );
-}
-
-/** Cuts bytes at the places given, wherever they fall. */
-function cut(bytes: Uint8Array, places: readonly number[]): Uint8Array[] {
-  const ends = [...places.map((place) => place % (bytes.length + 1)), bytes.length];
-  let from = 0;
-  return ends
-    .toSorted((a, b) => a - b)
-    .map((to) => {
-      const chunk = bytes.subarray(from, to);
-      from = to;
-      return chunk;
-    });
 }
 
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });

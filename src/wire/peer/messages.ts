@@ -48,7 +48,7 @@ export const frameType = {
   flush: 31, //        volume (0xffff: all), index: ticket; answer: flushed
   memberMap: 32, //    volume, offset: first granule of the page; body: bits. No answer of its own
   synchronized: 33, // lsn; set: once it is applied (0: now); answer: synchronizedRecorded
-  mark: 35, //         set: it may be applied behind this, while regions are under way. No answer
+  mark: 35, //         set: it may be applied behind this, while regions are under way; 0 asks for nothing. No answer
   fractured: 34, //    lsn, index: reason; the copy is no longer fed. No answer
   // Copy to primary.
   ack: 40, //          sequence: everything up to it is in the image
