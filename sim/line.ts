@@ -234,7 +234,7 @@ export class Line {
       allAckedBefore: byForce ? 0 : missedFrom,
       powerLostAt,
       mayHoldLost: mayHoldLost || byForce || missedFrom < Infinity,
-      cut: !byForce && (powerLostAt < 0 || this.group.durability === "write"),
+      cut: !byForce && missedFrom > 0 && (powerLostAt < 0 || this.group.durability === "write"),
       asOf: Infinity,
     };
   }
@@ -253,8 +253,11 @@ export class Line {
   chosenByForce(site: string): void {
     for (const other of this.sites) {
       if (other === site) continue;
-      this.of(other).missedFrom = 0;
-      this.of(other).complete = nothingComplete;
+      const known = this.of(other);
+      known.missedFrom = 0;
+      known.complete = nothingComplete;
+      // The line itself may be of no one time now: it holds writes that these gave up, and lacks some that they hold.
+      known.isTorn = true;
     }
   }
 

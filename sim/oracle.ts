@@ -446,8 +446,9 @@ const nothingHeld: SectorVerdict = { held: undefined, newest: undefined, missing
 function isRequired(write: WriteRecord, claim: Claim): boolean {
   const { sets } = claim;
   if (sets !== undefined) {
+    // LSNs go on from reign to reign: what an earlier one acked beyond this the copy may lack too.
     if (write.ackedTick >= claim.allAckedBefore || write.reign > sets.reign) return false;
-    return write.reign < sets.reign || lsnOf(write) <= sets.completeLsn;
+    return lsnOf(write) <= sets.completeLsn;
   }
   if (write.ackedTick >= claim.allAckedBefore) return false;
   if (write.ackedTick > claim.powerLostAt) return true;

@@ -46,6 +46,23 @@ export const setMutants: readonly Mutant[] = [
     note: "the journal is kept for the copy that is furthest ahead",
   },
   {
+    name: "left-before-on-record",
+    file: "src/core/member-state.ts",
+    find: 'return isInJournal(member) || (takesSets(member) && member.phaseOnDisk === "synchronized");',
+    replace: "return isInJournal(member);",
+    ids: ["I31", "I16", "I17", "I22"],
+    note: "what a copy lacks is forgotten before it is on record that its dirty map has it",
+  },
+  {
+    name: "trip-without-marks",
+    file: "src/core/set-members.ts",
+    find: "  leaveJournal(primary, member, out);\n  fracture(primary, member, true, out);",
+    replace:
+      "  leaveJournal(primary, member, out);\n  member.record.alone = true;\n  for (const map of member.dirty ?? []) { map.pages.clear(); map.count = 0; }",
+    ids: ["I16", "I17", "I22", "I31"],
+    note: "a copy is tripped, and what is open is not dirty towards it",
+  },
+  {
     name: "replay-not-synced",
     file: "src/site/journal-run.ts",
     find: "      if (read.records.length === 0) return written();",
@@ -64,9 +81,9 @@ export const setMutants: readonly Mutant[] = [
   {
     name: "nothing-retained",
     file: "src/core/open-map.ts",
-    find: "    if (!takesSets(member)) continue;\n    const { record, sets, stage } = member;",
+    find: "    if (!takesSets(member)) continue;\n    const { sets, stage } = member;",
     replace:
-      "    if (!takesSets(member) || primary.nowMs >= 0) continue;\n    const { record, sets, stage } = member;",
+      "    if (!takesSets(member) || primary.nowMs >= 0) continue;\n    const { sets, stage } = member;",
     ids: ["I16", "I31"],
     note: "a granule is closed though a copy lacks a write of it that is in the journal alone",
   },

@@ -1,7 +1,7 @@
 import { limits } from "#base/limits.ts";
 import { wantRound } from "./flush.ts";
 import type { Journal } from "./journal.ts";
-import { isFed, takesSets } from "./member-state.ts";
+import { isFed, isKeptInJournal, takesSets } from "./member-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 
@@ -36,9 +36,7 @@ export function releaseJournal(primary: Primary, out: PrimaryEffect[]): void {
 export function tailHolder(primary: Primary): Member | undefined {
   let holder: Member | undefined;
   for (const member of primary.members) {
-    if (!takesSets(member)) continue;
-    const isKept = member.record.phase === "synchronized" || isFed(member);
-    if (!isKept) continue;
+    if (!isKeptInJournal(member) && !(takesSets(member) && isFed(member))) continue;
     if (holder === undefined || member.sets.completeLsn < holder.sets.completeLsn) holder = member;
   }
   return holder;

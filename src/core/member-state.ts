@@ -26,6 +26,11 @@ export function isInJournal(member: Member): boolean {
   return takesSets(member) && member.record.phase === "synchronized";
 }
 
+/** The journal and what is open are kept for it: the record on disk still says that it goes on from there. */
+export function isKeptInJournal(member: Member): boolean {
+  return isInJournal(member) || (takesSets(member) && member.phaseOnDisk === "synchronized");
+}
+
 /** A strict member takes part in every state, once it has been a copy at all (I4). */
 export function mustHave(member: Member): boolean {
   return !member.policy.loss.mayAckAlone && !member.record.paused;

@@ -1,5 +1,5 @@
 import { limits } from "#base/limits.ts";
-import { takesSets } from "./member-state.ts";
+import { isKeptInJournal, takesSets } from "./member-state.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { OpenGranule, Primary, Volume } from "./primary-state.ts";
@@ -164,9 +164,11 @@ export function retainedAfter(primary: Primary): number {
   let lsn = Number.POSITIVE_INFINITY;
   for (const member of primary.members) {
     if (!takesSets(member)) continue;
-    const { record, sets, stage } = member;
-    if (record.phase === "synchronized") lsn = Math.min(lsn, sets.completeLsn);
-    else if (stage !== "none") lsn = Math.min(lsn, sets.syncedLsn);
+    const { sets, stage } = member;
+    if (isKeptInJournal(member)) lsn = Math.min(lsn, sets.completeLsn);
+    // Until it is on record that it goes on from the journal again, its next session begins with what the maps mark.
+    const isDirtyOnDisk = member.phaseOnDisk !== "synchronized";
+    if (isDirtyOnDisk && stage !== "none") lsn = Math.min(lsn, sets.syncedLsn);
   }
   return lsn;
 }

@@ -2,7 +2,7 @@ import { createFifo } from "#base/fifo.ts";
 import { limits } from "#base/limits.ts";
 import type { Fifo } from "#base/fifo.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
-import type { GroupRecord, MemberRecord } from "./group-record.ts";
+import type { GroupRecord, MemberPhase, MemberRecord } from "./group-record.ts";
 import type { Journal } from "./journal.ts";
 import type { MemberPolicy } from "./policy.ts";
 import type { ByteRange } from "./ranges.ts";
@@ -47,7 +47,12 @@ export type Primary = {
   /** Granules that are open for copies behind alone: they cost no host anything, and count by themselves. */
   retainedGranules: number;
   /** What to do when a record is durable, in the order of tickets. */
-  readonly recordActions: { readonly ticket: number; readonly action: RecordAction }[];
+  readonly recordActions: {
+    readonly ticket: number;
+    readonly action: RecordAction;
+    /** Of the members, by index, as this record has them at least. */
+    readonly phases: readonly MemberPhase[];
+  }[];
   /** Regions that a copier is reading: writes to them wait, so that no read is half old and half new. */
   readonly locks: Set<ResyncItem>;
   /** LSN and time at the last ticks, newest last: tells which granules have been idle for a while. */
@@ -164,6 +169,8 @@ export type Member = {
   readonly site: string;
   readonly policy: MemberPolicy;
   readonly record: MemberRecord;
+  /** As the last durable record has it. Until a loss is on record, what the member lacks is kept for it all the same (trap 1). */
+  phaseOnDisk: MemberPhase;
   stage: MemberStage;
   /** Whether anything was heard since `starting` began. */
   contact: "unknown" | "reached" | "down";
@@ -303,6 +310,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     site: policy.site,
     policy,
     record,
+    phaseOnDisk: record.phase,
     stage: "none",
     contact: "unknown",
     epoch: 0,

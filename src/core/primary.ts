@@ -285,6 +285,8 @@ function recorded(primary: Primary, ticket: number, out: PrimaryEffect[]): void 
     const next = primary.recordActions[0];
     if (next === undefined || next.ticket > ticket) return;
     primary.recordActions.shift();
+    for (const member of primary.members)
+      member.phaseOnDisk = next.phases[member.index] ?? member.phaseOnDisk;
     if (primary.stage !== "ended" || isOfLife(next.action)) afterRecord(primary, next.action, out);
   }
 }

@@ -282,6 +282,9 @@ test("row 39: an image that cannot be written or synced ends the session; nothin
   rig.pending.shift();
   effects(rig);
   step(rig, { kind: "applied", set: 1, failure });
+  // Every write of a set that fails tells of it, and so do those of the sets behind.
+  step(rig, { kind: "applied", set: 1, failure });
+  step(rig, { kind: "applied", set: 2, failure: undefined });
   settle(rig);
   open(rig);
   const why = "fail: the image here cannot be written: EIO";

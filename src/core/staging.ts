@@ -1,6 +1,6 @@
 import { assert, must, unreachable } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
-import { at, peek, push, shift } from "#base/fifo.ts";
+import { at, drain, peek, push, shift } from "#base/fifo.ts";
 import { limits } from "#base/limits.ts";
 import { countOf } from "./entry.ts";
 import { costOfSet, inOrder } from "./set-tracker.ts";
@@ -156,6 +156,8 @@ function failStaging<Held>(staging: Staging<Held>, why: string, out: Out<Held>):
 
 function failImage<Held>(staging: Staging<Held>, why: string, out: Out<Held>): void {
   staging.imageFailure ??= why;
+  // Nobody answers for them any more. The next start applies them anew.
+  drain(staging.applying);
   failSession(staging, staging.imageFailure, out);
 }
 
@@ -348,14 +350,14 @@ function applied<Held>(
   { set: number, failure }: Event<Held, "applied">,
   out: Out<Held>,
 ): void {
+  // Behind a set that failed nothing counts, and each of its writes may tell of its own failure.
+  if (staging.imageFailure !== undefined) return;
+  if (failure !== undefined)
+    return failImage(staging, `the image here cannot be written: ${failure.message}`, out);
   const set = must(shift(staging.applying), "a set was applied that was not asked for");
   assert(set.set === number, `set ${number} was applied out of order`);
   const bytes = costOfSet(set.tracker);
   staging.applyingBytes -= bytes;
-  if (failure !== undefined)
-    failImage(staging, `the image here cannot be written: ${failure.message}`, out);
-  // Behind a set that failed nothing counts.
-  if (staging.imageFailure !== undefined) return;
   staging.waitingBytes -= bytes;
   staging.appliedBytes += bytes;
   staging.applied = pointOf(set, staging.applied);
