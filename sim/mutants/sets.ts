@@ -31,9 +31,9 @@ export const setMutants: readonly Mutant[] = [
   {
     name: "forgotten-before-complete",
     file: "src/core/journal-room.ts",
-    find: "  const lsn = Math.min(primary.syncedLsn, tail?.sets.completeLsn ?? Number.POSITIVE_INFINITY);\n  const set = tail?.sets.completeSet ?? journal.set - 1;",
+    find: "  const lsn = Math.min(\n    imagesLsn(primary, journal),\n    tail?.sets.completeLsn ?? Number.POSITIVE_INFINITY,\n  );\n  const set = tail?.sets.completeSet ?? journal.set - 1;",
     replace:
-      "  const lsn = primary.syncedLsn;\n  const set = tail === undefined ? journal.set - 1 : journal.set - 1;",
+      "  const lsn = imagesLsn(primary, journal);\n  const set = tail === undefined ? journal.set - 1 : journal.set - 1;",
     ids: ["I17", "I22"],
     note: "the journal forgets what the images here have, though copies lack it",
   },

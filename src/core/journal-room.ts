@@ -24,12 +24,20 @@ export function releaseJournal(primary: Primary, out: PrimaryEffect[]): void {
   const { journal } = primary;
   if (journal === undefined) return;
   const tail = tailHolder(primary);
-  const lsn = Math.min(primary.syncedLsn, tail?.sets.completeLsn ?? Number.POSITIVE_INFINITY);
+  const lsn = Math.min(
+    imagesLsn(primary, journal),
+    tail?.sets.completeLsn ?? Number.POSITIVE_INFINITY,
+  );
   const set = tail?.sets.completeSet ?? journal.set - 1;
   if (lsn <= journal.releasedLsn && set <= journal.releasedSet) return;
   journal.releasedLsn = lsn;
   journal.releasedSet = set;
   out.push({ kind: "reclaim", lsn, set });
+}
+
+/** The images here have everything up to this LSN, synced. */
+function imagesLsn(primary: Primary, journal: Journal): number {
+  return Math.max(primary.syncedLsn, journal.replayedLsn);
 }
 
 /** The copy that the journal's oldest entries are kept for. */
@@ -59,6 +67,7 @@ export function overflowing(primary: Primary, out: PrimaryEffect[]): Member | un
   if (journal.overflow === "trip" && isCrowded(journal)) journal.isTripping = true;
   const holder = tailHolder(primary);
   // What the images have not synced is never converted (decision 13): that is waited for.
-  const isHeldByCopy = holder !== undefined && holder.sets.completeLsn < primary.syncedLsn;
+  const isHeldByCopy =
+    holder !== undefined && holder.sets.completeLsn < imagesLsn(primary, journal);
   return journal.isTripping && isHeldByCopy && holder.fracturing === undefined ? holder : undefined;
 }

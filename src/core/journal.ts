@@ -26,6 +26,8 @@ export type Journal = {
   /** It has everything from this set on; and up to where it may forget. */
   firstSet: number;
   releasedLsn: number;
+  /** The start has brought everything up to here into the images, and synced them. */
+  readonly replayedLsn: number;
   releasedSet: number;
   /** It was full, and copies are tripped until enough is free. */
   isTripping: boolean;
@@ -75,6 +77,7 @@ export function createJournal(
     bytesUsed: found.bytesUsed,
     firstSet: found.firstSet,
     releasedLsn: 0,
+    replayedLsn: found.lastLsn,
     releasedSet: 0,
     isTripping: false,
     set: openSet?.set ?? found.nextSet,

@@ -302,10 +302,9 @@ export function loseMember(
   const { stage } = member;
   // After a standstill a closed session tells nothing: the member may have closed it to be promoted.
   if (!primary.suspended) member.contact = "down";
-  if (stage === "none") {
-    primary.recheckHeld = true;
-    return;
-  }
+  primary.recheckHeld = true;
+  primary.recheckResolved = true;
+  if (stage === "none") return;
   const before = shownState(member);
   const tookPart = waitsFor(member);
   member.stage = "none";
@@ -339,7 +338,6 @@ export function loseMember(
     else for (const round of rounds) roundLegDone(primary, round, out);
   }
   if (tookPart || takesSets(member)) noteState(member, before, why, out);
-  primary.recheckHeld = true;
 }
 
 // No ack without the member, in any state (I4): its writes wait, or fail, and what it may lack is sorted out on its
@@ -373,7 +371,6 @@ function loseStrict(
     }
   }
   noteState(member, lost.before, lost.why, out);
-  primary.recheckHeld = true;
 }
 
 function abandonResync(primary: Primary, member: Member): void {

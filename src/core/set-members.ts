@@ -81,6 +81,7 @@ export function beginSets(primary: Primary, member: Member, out: PrimaryEffect[]
   out.push({ kind: "sendBegin", member: member.index, lsn: sets.completeLsn, resync, firstSet });
   noteState(member, before, resync ? "regions to bring over" : "the journal has all it lacks", out);
   primary.recheckHeld = true;
+  primary.recheckResolved = true;
 }
 
 /**

@@ -40,6 +40,7 @@ export type JournalRun = {
   readonly log: Log;
   /** Oldest first. */
   readonly stretches: Stretch[];
+  readonly stretchBytesMax: number;
   lastSealedSet: number;
   readonly found: JournalFound;
   /** Whether it ends where the last primary left it: no power cut, and nothing was cut off. */
@@ -81,13 +82,14 @@ export function openJournal(
   const { record, folder, randomId } = context.store;
   record.journalId ??= randomId();
   removeOtherLogs(folder, "journal", record.journalId);
-  const scan = createScan();
+  const segmentBytes = segmentBytesOf(bytesMax);
+  const scan = createScan(segmentBytes);
   openLog(
     {
       folder,
       name: logName("journal", record.journalId),
       logId: record.journalId,
-      segmentBytes: segmentBytesOf(bytesMax),
+      segmentBytes,
       bytesMax,
       knownThrough: 0,
       verifyPayload: (table, payload) => payloadIsSound(table, [payload]),
@@ -100,6 +102,7 @@ export function openJournal(
       const run: JournalRun = {
         log,
         stretches: scan.stretches,
+        stretchBytesMax: scan.stretchBytesMax,
         lastSealedSet: scan.lastSealedSet,
         found: foundOf(scan, log, record.lsnReserved),
         isWhole: !options.isPowerLost && log.damage.length === 0,
@@ -113,6 +116,7 @@ export function openJournal(
 
 type Scan = {
   readonly stretches: Stretch[];
+  readonly stretchBytesMax: number;
   /** The set of the last entry, as its SEAL would have to close it. */
   set: number;
   count: number;
@@ -122,9 +126,11 @@ type Scan = {
   broken: string;
 };
 
-function createScan(): Scan {
+function createScan(segmentBytes: number): Scan {
   return {
     stretches: [],
+    // The last stretch is always kept: in a small journal too it is little beside a segment.
+    stretchBytesMax: Math.min(limits.journalStretchBytes, Math.floor(segmentBytes / 4)),
     set: 0,
     count: 0,
     digest: 0,
@@ -155,7 +161,7 @@ function visit(scan: Scan, record: number, table: Uint8Array, payloadBytes: numb
 }
 
 function noteStretch(
-  known: { readonly stretches: Stretch[]; lastSealedSet: number },
+  known: Pick<JournalRun, "stretches" | "stretchBytesMax" | "lastSealedSet">,
   record: number,
   entries: readonly Entry[],
   bytes: number,
@@ -163,7 +169,7 @@ function noteStretch(
   const first = must(entries[0], "a batch has an entry");
   const last = must(entries.at(-1), "a batch has an entry");
   let current = known.stretches.at(-1);
-  if (current === undefined || current.bytes >= limits.journalStretchBytes) {
+  if (current === undefined || current.bytes >= known.stretchBytesMax) {
     const isBeginning = first.index === 1;
     const before = known.lastSealedSet === 0 ? first.set : known.lastSealedSet + 1;
     current = {
