@@ -14,7 +14,7 @@ import { World } from "./world.ts";
 
 /** What the world looked like at the instant of a clone: disks, and what each site owed. */
 type Snapshot = {
-  readonly number: number;
+  readonly name: string;
   readonly disks: ReadonlyMap<string, DiskState>;
   readonly bootIds: ReadonlyMap<string, string>;
   readonly where: string;
@@ -44,12 +44,15 @@ export class Cloner {
   readonly #world: World;
   readonly #rng: Prng;
   readonly #eventRng: Prng;
+  readonly #wholeRng: Prng;
   #taken = 0;
+  #takenWhole = 0;
 
   constructor(world: World) {
     this.#world = world;
     this.#rng = world.rng.fork("clones");
     this.#eventRng = world.rng.fork("clones at events");
+    this.#wholeRng = world.rng.fork("clones of whole copies");
   }
 
   begin(): void {
@@ -71,6 +74,7 @@ export class Cloner {
   // A resync forgets what it has brought over, and its end forgets the rest: whoever forgets too early is found out by a power
   // loss at just that time.
   readonly #watch = (event: EventRecord): void => {
+    if (event.kind === "image" && event.to === "consistent") this.#takeWhole();
     if (event.kind !== "image" || !this.#eventRng.chance(0.2)) return;
     if (event.to === "synchronized" || event.to === "consistent")
       this.#take("as a copy records that it is whole");
@@ -79,6 +83,16 @@ export class Cloner {
       this.#take("in the midst of a resync"),
     );
   };
+
+  // Once it is on record that a copy of sets is a state of the past, it may be promoted: it had better be one.
+  #takeWhole(): void {
+    if (!this.#wholeRng.chance(0.3)) return;
+    const afterUs = this.#wholeRng.exponential(2e3);
+    this.#world.scheduler.after(afterUs, undefined, eventKind.watch, () => {
+      this.#takenWhole += 1;
+      this.#take("as a copy is on record as consistent", `${this.#takenWhole} of a whole copy`);
+    });
+  }
 
   #takeAtStep(): void {
     const machine = this.#world.machine(this.#rng.pick(this.#world.swarm.sites));
@@ -93,17 +107,17 @@ export class Cloner {
   }
 
   // The snapshot is taken at once, in the midst of whatever the engine is doing; the clone runs when that event is over.
-  #take(where: string): void {
+  #take(where: string, name?: string): void {
     if (this.#taken === Infinity) return;
-    this.#taken += 1;
-    const snapshot = capture(this.#world, this.#taken, where);
+    if (name === undefined) this.#taken += 1;
+    const snapshot = capture(this.#world, name ?? `${this.#taken}`, where);
     this.#world.scheduler.after(0, undefined, eventKind.watch, () => this.#judge(snapshot));
   }
 
   #judge(snapshot: Snapshot): void {
     const serving = snapshot.promises.filter(({ line }) => line.oracle.reign.number > 0);
     if (serving.length === 0) return;
-    const rng = this.#rng.fork(`clone ${snapshot.number}`);
+    const rng = this.#rng.fork(`clone ${snapshot.name}`);
     const everyonesCrash = rng.pick(["kill", "power", "mixed"] as const);
     const crashes = new Map<string, "kill" | Keep>();
     for (const site of this.#world.swarm.sites) {
@@ -120,7 +134,7 @@ export class Cloner {
       const kinds = [...crashes].map(([site, crash]) => `${site} ${crash}`).join(", ");
       this.#world.report(
         id,
-        `clone ${snapshot.number}, ${snapshot.where} (crashes: ${kinds}): ${message}`,
+        `clone ${snapshot.name}, ${snapshot.where} (crashes: ${kinds}): ${message}`,
       );
     }
     if (clone.failed())
@@ -128,7 +142,7 @@ export class Cloner {
   }
 }
 
-function capture(world: World, number: number, where: string): Snapshot {
+function capture(world: World, name: string, where: string): Snapshot {
   const disks = new Map<string, DiskState>();
   const bootIds = new Map<string, string>();
   for (const machine of world.machines.values()) {
@@ -151,7 +165,7 @@ function capture(world: World, number: number, where: string): Snapshot {
       ),
     };
   });
-  return { number, disks, bootIds, where, promises };
+  return { name, disks, bootIds, where, promises };
 }
 
 function crashedClone(world: World, snapshot: Snapshot, crashes: Crashes, rng: Prng): World {
@@ -163,7 +177,7 @@ function crashedClone(world: World, snapshot: Snapshot, crashes: Crashes, rng: P
     bootIds.set(site, crash === "kill" ? bootId : `${bootId} and another`);
   }
   const clone = new World({
-    label: `${world.label}/clone ${snapshot.number}`,
+    label: `${world.label}/clone ${snapshot.name}`,
     swarm: world.swarm,
     createSite: world.createSite,
     checkers: [],

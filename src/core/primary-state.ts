@@ -169,7 +169,7 @@ export type Member = {
   readonly site: string;
   readonly policy: MemberPolicy;
   readonly record: MemberRecord;
-  /** As the last durable record has it. Until a loss is on record, what the member lacks is kept for it all the same (trap 1). */
+  /** As the last durable record has it: until a loss is on record, what the member lacks is kept for it (trap 1). */
   phaseOnDisk: MemberPhase;
   stage: MemberStage;
   /** Whether anything was heard since `starting` began. */
