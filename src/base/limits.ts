@@ -96,6 +96,8 @@ export const limits = {
   // Images in files and devices
   /** A longer read goes to the thread pool even when it is cached: copying it would hold up the loop. */
   cachedReadBytesMax: 1 * MiB,
+  /** Of a log: the end that a sender has left, not a whole `senderReadBytes`, which would hold up the loop for long. */
+  logCachedReadBytesMax: 2 * MiB - 4 * KiB,
   /** Longer writes go to the page cache in pieces between multiples of this (io/file-device.ts says why). */
   imageWriteBytesMax: 32 * KiB,
   /** Reads from this length on are made without the kernel's reading ahead (io/file-device.ts says why). */
@@ -127,6 +129,8 @@ export const limits = {
   /** What a copy's sender reads at once, and leaves to one connection at most. */
   senderReadBytes: 2 * MiB,
   laneQueueBytesMax: 1 * MiB,
+  /** What a connection may have to send when it is given a batch that was just appended; else that one is read back later. */
+  laneFreshBytesMax: 8 * MiB,
   /** Sets that a copy's status lists. */
   setsShownMax: 16,
   /** Connections that one session may have beside its first. */

@@ -151,7 +151,7 @@ function openFile(path: string, names: Syncer): File | IoFailure {
 
 /** Takes what the page cache has of the beginning; how many bytes that is. */
 function readCached(file: OpenFile, offset: number, into: Uint8Array): number {
-  if (into.length === 0 || into.length > limits.cachedReadBytesMax) return 0;
+  if (into.length === 0 || into.length > limits.logCachedReadBytesMax) return 0;
   // A negative answer mostly means that nothing is there. Whatever else it is, the pool will meet it again and report it.
   return Math.max(0, nativeCalls()?.readCached(file.fd, into, offset) ?? 0);
 }

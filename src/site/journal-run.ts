@@ -289,18 +289,28 @@ function openParts(
 
 // ------------------------------------------------------------------------------------- while it runs
 
-/** Appends a turn's entries as one batch. What it gives is the failure, or nothing. */
+/** A batch that has just been appended: its bytes are the host's still, until the host is answered. */
+export type AppendedBatch = {
+  /** Of its record in the log. */
+  readonly number: number;
+  readonly entries: readonly Entry[];
+  readonly table: Uint8Array;
+  readonly payload: readonly Uint8Array[];
+};
+
+/** Appends a turn's entries as one batch. */
 export function appendBatch(
   run: JournalRun,
   entries: readonly Entry[],
   payload: readonly Uint8Array[],
-): IoFailure | undefined {
+): AppendedBatch | IoFailure {
   const table = encodeTable(entries);
   const place = append(run.log, batchKind, table, payload);
   if (place === "full") return { code: "ENOSPC", message: "the journal has no room left" };
   if ("code" in place) return place;
-  noteStretch(run, place.number, entries, table.length + totalBytes(payload));
-  return undefined;
+  const { number } = place;
+  noteStretch(run, number, entries, table.length + totalBytes(payload));
+  return { number, entries, table, payload };
 }
 
 /** Nobody needs what is up to this LSN and set. Whole segments go, the rest when it fills one. */

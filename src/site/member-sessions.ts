@@ -28,9 +28,9 @@ import {
   feedWrite,
 } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
-import { addLane, endSender, pumpSender, senderApplied, startSender } from "./sender-run.ts";
+import { addLane, endSender, offerBatch, senderApplied, startSender } from "./sender-run.ts";
 import type { Sender } from "./sender-run.ts";
-import type { JournalRun } from "./journal-run.ts";
+import type { AppendedBatch, JournalRun } from "./journal-run.ts";
 import { traceBatch, traceIn, traceOut } from "./trace-session.ts";
 
 // The primary's sessions with its members: dials them when they may be fed, turns frames into events and effects into
@@ -43,8 +43,8 @@ export type MemberSessions = {
   /** The site lives: whoever waits to be dialled again need not wait longer. */
   siteAnswered(site: string): void;
   perform(effect: SessionEffect): void;
-  /** There is more in the journal. */
-  journalGrew(): void;
+  /** This has been appended to the journal. */
+  journalGrew(batch: AppendedBatch): void;
   closeAll(why: string): void;
 };
 
@@ -130,8 +130,8 @@ export function createMemberSessions(
       }
     },
     perform: (effect) => perform(sessions, effect),
-    journalGrew() {
-      for (const { sender } of sessions.slots) if (sender !== undefined) pumpSender(sender);
+    journalGrew(batch) {
+      for (const { sender } of sessions.slots) if (sender !== undefined) offerBatch(sender, batch);
     },
     closeAll(why) {
       for (const slot of sessions.slots) slot.wire?.peer.connection.close(why);
