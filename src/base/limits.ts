@@ -176,6 +176,8 @@ export const limits = {
   // Journal and staging (logs)
   /** A log grows and shrinks by segments; every segment is an open file. */
   logSegmentsMax: 1_024,
+  /** Reclaimed segments that are kept to be written over. */
+  logSparesMax: 8,
   logTableBytesMax: 1 * MiB,
   logPayloadBytesMax: 32 * MiB,
   /** Read at once when a log is opened; a payload longer than this is passed over. */

@@ -39,6 +39,15 @@ export function openFolder(path: string): Folder | IoFailure {
       names.wrote(0);
       return undefined;
     },
+    rename(from, to) {
+      try {
+        fs.renameSync(inFolder(path, from), inFolder(path, to));
+      } catch (error) {
+        return failureOf(error, `renaming ${inFolder(path, from)} to ${to}`);
+      }
+      names.wrote(0);
+      return undefined;
+    },
     sync: (done) => names.sync(done),
   };
 }

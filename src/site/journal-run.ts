@@ -60,7 +60,7 @@ export function logName(kind: "journal" | "staging", logId: number): string {
 /** Logs that the record does not name are of an earlier tenure, or of a start that did not get far. */
 export function removeOtherLogs(folder: Folder, kind: "journal" | "staging", logId: number): void {
   for (const name of folder.list()) {
-    const isLog = name.startsWith(`${kind}-`) && name.endsWith(".log");
+    const isLog = name.startsWith(`${kind}-`) && /\.log(\.spare)?$/.test(name);
     // One that stays behind costs space, and is removed by the next start.
     if (isLog && !name.startsWith(logName(kind, logId))) folder.remove(name);
   }

@@ -60,7 +60,9 @@ function readFrom(reading: Reading): void {
   const { segment, from, bytesMax, done } = reading;
   const wanted = Math.min(Math.max(bytesMax, recordHeadBytes), segment.endByte - from.byte);
   const bytes = new Uint8Array(wanted);
+  segment.reads += 1;
   segment.file.readLater(from.byte, bytes, (failure) => {
+    segment.reads -= 1;
     if (failure === undefined) take(reading, bytes);
     else done(failure);
   });
