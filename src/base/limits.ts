@@ -138,8 +138,12 @@ export const limits = {
   /** What a copy stages at most; its sender's window keeps far below. */
   stagingBytesMax: 2 * GiB,
   stagingSegmentBytes: 64 * MiB,
-  /** Bytes sent to a copy and not yet in its images. */
+  /** Bytes sent to a copy and not yet in its images: between these, by round trip and rate (site/send-window.ts). */
+  sessionWindowBytesMin: 16 * MiB,
   sessionWindowBytesMax: 64 * MiB,
+  /** The rate at which a copy takes bytes is measured over such times at least; what was best is known for twice the second. */
+  sendSampleMs: 20,
+  sendMemoryMs: 5_000,
   sessionSetsMax: 16_384,
   /** An idle group seals an empty set so often: the copies' recovery point moves on. */
   emptySealMs: 1_000,

@@ -117,7 +117,7 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
       const member = primary.members.find((candidate) => candidate.site === site);
       if (member === undefined) return;
       submit(run, { kind: "probeAnswered", member: member.index, roundTripMs });
-      run.sessions.siteAnswered(site);
+      run.sessions.siteAnswered(site, roundTripMs);
     },
     view: () => ({
       lsn: primary.nextLsn - 1,

@@ -12,6 +12,8 @@ import { decodeTable } from "#wire/batch/decode.ts";
 import { placeOfSet } from "./journal-run.ts";
 import type { AppendedBatch, JournalRun } from "./journal-run.ts";
 import type { Peer } from "./peer-connection.ts";
+import { createSendWindow, noteDelivered, noteRoundTrip } from "./send-window.ts";
+import type { SendWindow } from "./send-window.ts";
 import { feedBatch } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
 
@@ -30,6 +32,7 @@ type Sent = {
 
 export type SenderOwner = {
   onFailed(why: string): void;
+  nowMs(): number;
   /** These have been handed to this connection. */
   onSent(lane: SessionWire, entries: readonly Entry[]): void;
 };
@@ -45,6 +48,7 @@ export type Sender = {
   readonly fromSet: number;
   isReading: boolean;
   isEnded: boolean;
+  readonly window: SendWindow;
   /** Batches sent and not applied there, oldest first. */
   readonly inFlight: Fifo<Sent>;
   inFlightBytes: number;
@@ -70,6 +74,7 @@ export function startSender(
     fromSet,
     isReading: false,
     isEnded: false,
+    window: createSendWindow(owner.nowMs()),
     inFlight: createFifo(),
     inFlightBytes: 0,
     inFlightSeals: 0,
@@ -93,9 +98,15 @@ export function endSender(sender: Sender): void {
   for (const wire of sender.lanes) wire.peer.onDrain = () => undefined;
 }
 
+/** The copy's site has answered a probe. */
+export function senderProbed(sender: Sender, roundTripMs: number): void {
+  noteRoundTrip(sender.window, roundTripMs, sender.owner.nowMs());
+}
+
 /** The copy has everything up to this set in its images. */
 export function senderApplied(sender: Sender, set: number): void {
   sender.appliedSet = Math.max(sender.appliedSet, set);
+  const before = sender.inFlightBytes;
   for (
     let oldest = peek(sender.inFlight);
     oldest !== undefined && oldest.lastSet <= sender.appliedSet;
@@ -105,6 +116,7 @@ export function senderApplied(sender: Sender, set: number): void {
     sender.inFlightBytes -= oldest.bytes;
     sender.inFlightSeals -= oldest.seals;
   }
+  noteDelivered(sender.window, before - sender.inFlightBytes, sender.owner.nowMs());
   pumpSender(sender);
 }
 
@@ -153,7 +165,7 @@ function mayFeed(sender: Sender, queuedBytesMax: number): boolean {
   const { inFlightBytes, inFlightSeals } = sender;
   // Nothing whole is on its way: the copy can apply nothing before more comes.
   if (sender.sentSealed <= sender.appliedSet) return true;
-  return inFlightBytes < limits.sessionWindowBytesMax && inFlightSeals < limits.sessionSetsMax;
+  return inFlightBytes < sender.window.bytes && inFlightSeals < limits.sessionSetsMax;
 }
 
 function idlestLane(sender: Sender, queuedBytesMax: number): SessionWire | undefined {
