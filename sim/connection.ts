@@ -27,6 +27,8 @@ export class SimConnection implements Connection {
   #lastArrivalUs = 0;
   #paused = false;
   #closeTold = false;
+  /** Who waits until the queue is empty. */
+  readonly #releases: (() => void)[] = [];
   /** What came and was not read yet. */
   readonly #inbox: Uint8Array[] = [];
   #closeWhy: string | undefined;
@@ -82,6 +84,13 @@ export class SimConnection implements Connection {
   /** The sender has the same bytes in its hands: they are nobody's to give away. */
   giveBack(_chunks: readonly Uint8Array[]): void {}
 
+  /** True when some of the chunk is still queued: then `release` is called once nothing is. */
+  whenTaken(chunk: Uint8Array, release: () => void): boolean {
+    if (!this.#queue.some(({ buffer }) => buffer === chunk.buffer)) return false;
+    this.#releases.push(release);
+    return true;
+  }
+
   end(_why: string): void {
     if (this.#state !== "open" || !this.process.alive) return;
     this.#state = "ending";
@@ -135,6 +144,7 @@ export class SimConnection implements Connection {
     const segment = this.#take(Math.min(room, had));
     if (segment !== undefined) this.#transmit(segment);
     if (this.#queuedBytes > 0) return;
+    for (const release of this.#releases.splice(0)) release();
     if (had > 0) this.#events?.onDrain();
     if (this.#state === "ending") {
       this.#closeNow(this.#endWhy);

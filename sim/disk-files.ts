@@ -33,6 +33,16 @@ export function openSimFolder(disk: SimDisk, process: Process, path: string): Fo
       disk.step(process, "name", () => changeName(disk.state, state, name, undefined));
       return undefined;
     },
+    rename(from, to) {
+      const id = state.names.get(from);
+      if (id === undefined) return failure("ENOENT", `${path}/${from} does not exist`);
+      // Either half may be lost on its own: harder than what file systems do.
+      disk.step(process, "name", () => {
+        changeName(disk.state, state, to, id);
+        changeName(disk.state, state, from, undefined);
+      });
+      return undefined;
+    },
     sync: (done) => disk.syncNames(process, state, done),
   };
 }
@@ -108,6 +118,7 @@ export function viewFolder(disk: DiskState, path: string, view: View): Folder {
       };
     },
     remove: () => refuse,
+    rename: () => refuse,
     sync: (done) => done(refuse),
   };
 }

@@ -239,7 +239,10 @@ export class Host {
     const machine = world.machine(task.process.site);
     if (task.kind === "read" && outcome === "ok") this.#checkRead(task, bytes);
     else if (task.kind !== "read") this.#noteAck(task, machine, outcome);
-    if (world.swarm.poisonPayload) for (const chunk of task.payload) chunk.fill(0xdb);
+    if (world.swarm.poisonPayload) {
+      // Where a connection is still sending it, the front waits until it was taken, as io/received-memory.ts does.
+      for (const chunk of task.payload) world.network.whenTaken(chunk, () => chunk.fill(0xdb));
+    }
     world.tell(this.name, () => {
       const { volume, sector, sectors } = task.place;
       return `${task.kind}${task.fua ? " fua" : ""} ${task.record?.id ?? ""} (volume ${volume}, sectors ${sector}+${sectors}) at ${machine.name}: ${outcome}, lsn ${request.lsn}`;

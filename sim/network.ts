@@ -127,6 +127,17 @@ export class Network {
     return [...this.#open].filter((connection) => connection.process === process);
   }
 
+  /** Calls back, now or later, when no connection is to send from this chunk any more. */
+  whenTaken(chunk: Uint8Array, release: () => void): void {
+    let senders = 1;
+    const taken = (): void => {
+      senders -= 1;
+      if (senders === 0) release();
+    };
+    for (const connection of this.#open) if (connection.whenTaken(chunk, taken)) senders += 1;
+    taken();
+  }
+
   opened(connection: SimConnection): void {
     this.#open.add(connection);
   }

@@ -60,6 +60,8 @@ export function drawSetLimits(rng: Prng): Readonly<Record<string, number>> {
     journalReadBytes: rng.pick([8, 64]) * KiB,
     senderReadBytes: rng.pick([2, 16, 64]) * KiB,
     laneQueueBytesMax: rng.pick([4, 64]) * KiB,
+    laneFreshBytesMax: rng.pick([1, 8, 64]) * KiB,
+    sessionWindowBytesMin: rng.pick([8, 16]) * KiB,
     sessionWindowBytesMax: rng.pick([16, 64, 256]) * KiB,
     sessionSetsMax: rng.pick([4, 64, 1_024]),
     stagingBytesMax: 4096 * KiB,

@@ -96,6 +96,8 @@ export const limits = {
   // Images in files and devices
   /** A longer read goes to the thread pool even when it is cached: copying it would hold up the loop. */
   cachedReadBytesMax: 1 * MiB,
+  /** Of a log: the end that a sender has left, not a whole `senderReadBytes`, which would hold up the loop for long. */
+  logCachedReadBytesMax: 2 * MiB - 4 * KiB,
   /** Longer writes go to the page cache in pieces between multiples of this (io/file-device.ts says why). */
   imageWriteBytesMax: 32 * KiB,
   /** Reads from this length on are made without the kernel's reading ahead (io/file-device.ts says why). */
@@ -127,6 +129,8 @@ export const limits = {
   /** What a copy's sender reads at once, and leaves to one connection at most. */
   senderReadBytes: 2 * MiB,
   laneQueueBytesMax: 1 * MiB,
+  /** What a connection may have to send when it is given a batch that was just appended; else that one is read back later. */
+  laneFreshBytesMax: 8 * MiB,
   /** Sets that a copy's status lists. */
   setsShownMax: 16,
   /** Connections that one session may have beside its first. */
@@ -134,8 +138,12 @@ export const limits = {
   /** What a copy stages at most; its sender's window keeps far below. */
   stagingBytesMax: 2 * GiB,
   stagingSegmentBytes: 64 * MiB,
-  /** Bytes sent to a copy and not yet in its images. */
+  /** Bytes sent to a copy and not yet in its images: between these, by round trip and rate (site/send-window.ts). */
+  sessionWindowBytesMin: 16 * MiB,
   sessionWindowBytesMax: 64 * MiB,
+  /** The rate at which a copy takes bytes is measured over such times at least; what was best is known for twice the second. */
+  sendSampleMs: 20,
+  sendMemoryMs: 5_000,
   sessionSetsMax: 16_384,
   /** An idle group seals an empty set so often: the copies' recovery point moves on. */
   emptySealMs: 1_000,
@@ -172,6 +180,8 @@ export const limits = {
   // Journal and staging (logs)
   /** A log grows and shrinks by segments; every segment is an open file. */
   logSegmentsMax: 1_024,
+  /** Reclaimed segments that are kept to be written over. */
+  logSparesMax: 8,
   logTableBytesMax: 1 * MiB,
   logPayloadBytesMax: 32 * MiB,
   /** Read at once when a log is opened; a payload longer than this is passed over. */

@@ -39,6 +39,15 @@ export function openFolder(path: string): Folder | IoFailure {
       names.wrote(0);
       return undefined;
     },
+    rename(from, to) {
+      try {
+        fs.renameSync(inFolder(path, from), inFolder(path, to));
+      } catch (error) {
+        return failureOf(error, `renaming ${inFolder(path, from)} to ${to}`);
+      }
+      names.wrote(0);
+      return undefined;
+    },
     sync: (done) => names.sync(done),
   };
 }
@@ -151,7 +160,7 @@ function openFile(path: string, names: Syncer): File | IoFailure {
 
 /** Takes what the page cache has of the beginning; how many bytes that is. */
 function readCached(file: OpenFile, offset: number, into: Uint8Array): number {
-  if (into.length === 0 || into.length > limits.cachedReadBytesMax) return 0;
+  if (into.length === 0 || into.length > limits.logCachedReadBytesMax) return 0;
   // A negative answer mostly means that nothing is there. Whatever else it is, the pool will meet it again and report it.
   return Math.max(0, nativeCalls()?.readCached(file.fd, into, offset) ?? 0);
 }

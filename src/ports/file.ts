@@ -33,6 +33,11 @@ export type Folder = {
   open(name: string): File | IoFailure;
   exists(name: string): boolean;
   remove(name: string): IoFailure | undefined;
+  /**
+   * Gives a file another name, which nobody may have. After a power cut before the next `sync` it may have the old name, the
+   * new one, both or none. A file that is open stays open, and keeps the old name in its messages.
+   */
+  rename(from: string, to: string): IoFailure | undefined;
   /** Makes names that came or went before the call durable. */
   sync(done: (failure: IoFailure | undefined) => void): void;
 };

@@ -61,7 +61,7 @@ export function logName(kind: "journal" | "staging", logId: number): string {
 /** Logs that the record does not name are of an earlier tenure, or of a start that did not get far. */
 export function removeOtherLogs(folder: Folder, kind: "journal" | "staging", logId: number): void {
   for (const name of folder.list()) {
-    const isLog = name.startsWith(`${kind}-`) && name.endsWith(".log");
+    const isLog = name.startsWith(`${kind}-`) && /\.log(\.spare)?$/.test(name);
     // One that stays behind costs space, and is removed by the next start.
     if (isLog && !name.startsWith(logName(kind, logId))) folder.remove(name);
   }
@@ -295,18 +295,28 @@ function openParts(
 
 // ------------------------------------------------------------------------------------- while it runs
 
-/** Appends a turn's entries as one batch. What it gives is the failure, or nothing. */
+/** A batch that has just been appended: its bytes are the host's still, until the host is answered. */
+export type AppendedBatch = {
+  /** Of its record in the log. */
+  readonly number: number;
+  readonly entries: readonly Entry[];
+  readonly table: Uint8Array;
+  readonly payload: readonly Uint8Array[];
+};
+
+/** Appends a turn's entries as one batch. */
 export function appendBatch(
   run: JournalRun,
   entries: readonly Entry[],
   payload: readonly Uint8Array[],
-): IoFailure | undefined {
+): AppendedBatch | IoFailure {
   const table = encodeTable(entries);
   const place = append(run.log, batchKind, table, payload);
   if (place === "full") return { code: "ENOSPC", message: "the journal has no room left" };
   if ("code" in place) return place;
-  noteStretch(run, place.number, entries, table.length + totalBytes(payload));
-  return undefined;
+  const { number } = place;
+  noteStretch(run, number, entries, table.length + totalBytes(payload));
+  return { number, entries, table, payload };
 }
 
 /** Nobody needs what is up to this LSN and set. Whole segments go, the rest when it fills one. */

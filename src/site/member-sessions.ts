@@ -28,9 +28,16 @@ import {
   feedWrite,
 } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
-import { addLane, endSender, pumpSender, senderApplied, startSender } from "./sender-run.ts";
+import {
+  addLane,
+  endSender,
+  offerBatch,
+  senderApplied,
+  senderProbed,
+  startSender,
+} from "./sender-run.ts";
 import type { Sender } from "./sender-run.ts";
-import type { JournalRun } from "./journal-run.ts";
+import type { AppendedBatch, JournalRun } from "./journal-run.ts";
 import { traceBatch, traceIn, traceOut } from "./trace-session.ts";
 
 // The primary's sessions with its members: dials them when they may be fed, turns frames into events and effects into
@@ -41,10 +48,10 @@ export type MemberSessions = {
   dialDue(): void;
   siteDown(site: string, why: string): void;
   /** The site lives: whoever waits to be dialled again need not wait longer. */
-  siteAnswered(site: string): void;
+  siteAnswered(site: string, roundTripMs: number): void;
   perform(effect: SessionEffect): void;
-  /** There is more in the journal. */
-  journalGrew(): void;
+  /** This has been appended to the journal. */
+  journalGrew(batch: AppendedBatch): void;
   closeAll(why: string): void;
 };
 
@@ -124,14 +131,16 @@ export function createMemberSessions(
         slot.wire?.peer.connection.close(why);
       }
     },
-    siteAnswered(site) {
+    siteAnswered(site, roundTripMs) {
       for (const slot of sessions.slots) {
-        if (slot.member.site === site && slot.wire === undefined) slot.attempts = 0;
+        if (slot.member.site !== site) continue;
+        if (slot.wire === undefined) slot.attempts = 0;
+        if (slot.sender !== undefined) senderProbed(slot.sender, roundTripMs);
       }
     },
     perform: (effect) => perform(sessions, effect),
-    journalGrew() {
-      for (const { sender } of sessions.slots) if (sender !== undefined) pumpSender(sender);
+    journalGrew(batch) {
+      for (const { sender } of sessions.slots) if (sender !== undefined) offerBatch(sender, batch);
     },
     closeAll(why) {
       for (const slot of sessions.slots) slot.wire?.peer.connection.close(why);
@@ -374,6 +383,7 @@ function startSets(sessions: Sessions, index: number, fromSet: number): void {
   if (wire === undefined) return;
   slot.sender = startSender(journal, wire, fromSet, {
     onFailed: (why) => closeSession(sessions, index, why),
+    nowMs: () => sessions.context.ports.clock.nowMs(),
     onSent: ({ generation, epoch }, entries) =>
       traceBatch(sessions.context, "out", { copy: member.site, generation, epoch }, entries),
   });

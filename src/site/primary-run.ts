@@ -117,7 +117,7 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
       const member = primary.members.find((candidate) => candidate.site === site);
       if (member === undefined) return;
       submit(run, { kind: "probeAnswered", member: member.index, roundTripMs });
-      run.sessions.siteAnswered(site);
+      run.sessions.siteAnswered(site, roundTripMs);
     },
     view: () => ({
       lsn: primary.nextLsn - 1,
@@ -416,11 +416,11 @@ function journal(run: Run, effect: JournalEffect): void {
   switch (effect.kind) {
     case "append": {
       const payload = effect.requests.flatMap(({ payload: chunks }) => chunks);
-      const failure = appendBatch(onDisk, effect.entries, payload);
-      if (failure !== undefined) return storeFailed(run, failure);
+      const batch = appendBatch(onDisk, effect.entries, payload);
+      if ("code" in batch) return storeFailed(run, batch);
       const { requests } = effect;
       submit(run, { kind: "appended", requests, ...journalFigures(onDisk) });
-      return run.sessions.journalGrew();
+      return run.sessions.journalGrew(batch);
     }
     case "syncJournal": {
       const { volume, ticket } = effect;

@@ -1,21 +1,25 @@
+import { must } from "#base/assert.ts";
 import { createFifo, peek, push, shift } from "#base/fifo.ts";
 import type { Fifo } from "#base/fifo.ts";
 import { limits } from "#base/limits.ts";
 import { costOf } from "#core/entry.ts";
 import type { Entry } from "#core/entry.ts";
-import { placeOf } from "#store/log.ts";
+import { endOf, placeOf } from "#store/log.ts";
 import type { LogPlace } from "#store/log.ts";
 import { readRecords } from "#store/log-read.ts";
 import type { LogRecord } from "#store/log-read.ts";
 import { decodeTable } from "#wire/batch/decode.ts";
 import { placeOfSet } from "./journal-run.ts";
-import type { JournalRun } from "./journal-run.ts";
+import type { AppendedBatch, JournalRun } from "./journal-run.ts";
 import type { Peer } from "./peer-connection.ts";
+import { createSendWindow, noteDelivered, noteRoundTrip } from "./send-window.ts";
+import type { SendWindow } from "./send-window.ts";
 import { feedBatch } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
 
-// Feeds one copy from the journal: reads batches in large pieces and hands each to the connection that has least to send.
-// What a copy has not applied is bounded by a window; beyond it the journal keeps the rest, not the memory.
+// Feeds one copy: hands each batch to the connection that has least to send. A copy that keeps up gets them as they are
+// appended; for one that is behind they are read back from the journal, in large pieces. What a copy has not applied is
+// bounded by a window; beyond it the journal keeps the rest, not the memory.
 
 /** A batch on its way, as it counts in the bounds of the copy. */
 type Sent = {
@@ -28,6 +32,7 @@ type Sent = {
 
 export type SenderOwner = {
   onFailed(why: string): void;
+  nowMs(): number;
   /** These have been handed to this connection. */
   onSent(lane: SessionWire, entries: readonly Entry[]): void;
 };
@@ -43,6 +48,7 @@ export type Sender = {
   readonly fromSet: number;
   isReading: boolean;
   isEnded: boolean;
+  readonly window: SendWindow;
   /** Batches sent and not applied there, oldest first. */
   readonly inFlight: Fifo<Sent>;
   inFlightBytes: number;
@@ -68,6 +74,7 @@ export function startSender(
     fromSet,
     isReading: false,
     isEnded: false,
+    window: createSendWindow(owner.nowMs()),
     inFlight: createFifo(),
     inFlightBytes: 0,
     inFlightSeals: 0,
@@ -91,9 +98,15 @@ export function endSender(sender: Sender): void {
   for (const wire of sender.lanes) wire.peer.onDrain = () => undefined;
 }
 
+/** The copy's site has answered a probe. */
+export function senderProbed(sender: Sender, roundTripMs: number): void {
+  noteRoundTrip(sender.window, roundTripMs, sender.owner.nowMs());
+}
+
 /** The copy has everything up to this set in its images. */
 export function senderApplied(sender: Sender, set: number): void {
   sender.appliedSet = Math.max(sender.appliedSet, set);
+  const before = sender.inFlightBytes;
   for (
     let oldest = peek(sender.inFlight);
     oldest !== undefined && oldest.lastSet <= sender.appliedSet;
@@ -103,12 +116,29 @@ export function senderApplied(sender: Sender, set: number): void {
     sender.inFlightBytes -= oldest.bytes;
     sender.inFlightSeals -= oldest.seals;
   }
+  noteDelivered(sender.window, before - sender.inFlightBytes, sender.owner.nowMs());
   pumpSender(sender);
+}
+
+/**
+ * This has just been appended. Whoever has sent all before it sends it from where it lies in memory, as long as a connection
+ * has little enough to send; whoever has not finds it in the journal. Either way no write is held for a copy longer than until
+ * the network has taken it.
+ */
+export function offerBatch(
+  sender: Sender,
+  { number, entries, table, payload }: AppendedBatch,
+): void {
+  const isNext = !sender.isReading && sender.next?.number === number;
+  if (sender.isEnded || !isNext || !mayFeed(sender, limits.laneFreshBytesMax))
+    return pumpSender(sender);
+  sender.next = endOf(sender.journal.log);
+  send(sender, entries, table, payload);
 }
 
 /** Reads on and sends as far as window and connections allow. To be called when anything of that has changed. */
 export function pumpSender(sender: Sender): void {
-  if (sender.isEnded || sender.isReading || !mayRead(sender)) return;
+  if (sender.isEnded || sender.isReading || !mayFeed(sender, limits.laneQueueBytesMax)) return;
   const { log } = sender.journal;
   sender.next ??= placeOfSet(sender.journal, sender.sentSet + 1);
   // What was staged before this session is complete by now, and the journal has let it go before it was read.
@@ -122,24 +152,26 @@ export function pumpSender(sender: Sender): void {
     if (sender.isEnded) return;
     if ("code" in read) return sender.owner.onFailed(read.message);
     sender.next = read.next;
-    for (const record of read.records) send(sender, record);
+    for (const record of read.records) sendRecord(sender, record);
+    // All connections of a process share what they know of memory that is being sent.
+    sender.lanes[0]?.peer.connection.giveBack([read.memory]);
     pumpSender(sender);
   });
 }
 
 // A set that does not fit into the window is sent to its end nevertheless: it is applied whole or not at all.
-function mayRead(sender: Sender): boolean {
-  if (idlestLane(sender) === undefined) return false;
+function mayFeed(sender: Sender, queuedBytesMax: number): boolean {
+  if (idlestLane(sender, queuedBytesMax) === undefined) return false;
   const { inFlightBytes, inFlightSeals } = sender;
   // Nothing whole is on its way: the copy can apply nothing before more comes.
   if (sender.sentSealed <= sender.appliedSet) return true;
-  return inFlightBytes < limits.sessionWindowBytesMax && inFlightSeals < limits.sessionSetsMax;
+  return inFlightBytes < sender.window.bytes && inFlightSeals < limits.sessionSetsMax;
 }
 
-function idlestLane(sender: Sender): SessionWire | undefined {
+function idlestLane(sender: Sender, queuedBytesMax: number): SessionWire | undefined {
   let idlest: SessionWire | undefined;
   for (const lane of sender.lanes) {
-    if (queuedBytes(lane.peer) >= limits.laneQueueBytesMax) continue;
+    if (queuedBytes(lane.peer) >= queuedBytesMax) continue;
     if (idlest === undefined || queuedBytes(lane.peer) < queuedBytes(idlest.peer)) idlest = lane;
   }
   return idlest;
@@ -149,22 +181,30 @@ function queuedBytes(peer: Peer): number {
   return peer.connection.queuedBytes();
 }
 
-function send(sender: Sender, record: LogRecord): void {
-  const entries = decodeTable(record.table, record.payload.length);
-  const last = entries.ok ? entries.value.at(-1) : undefined;
-  if (!entries.ok || last === undefined)
-    return sender.owner.onFailed("the journal holds a record that is no batch");
+function sendRecord(sender: Sender, { table, payload }: LogRecord): void {
+  const entries = decodeTable(table, payload.length);
+  if (entries.ok) send(sender, entries.value, table, [payload]);
+  else sender.owner.onFailed("the journal holds a record that is no batch");
+}
+
+function send(
+  sender: Sender,
+  entries: readonly Entry[],
+  table: Uint8Array,
+  payload: readonly Uint8Array[],
+): void {
+  const last = must(entries.at(-1), "a batch has an entry");
   sender.sentSet = Math.max(sender.sentSet, last.set);
   if (last.set < sender.fromSet) return;
-  const lane = idlestLane(sender) ?? sender.lanes[0];
+  const lane = idlestLane(sender, Number.POSITIVE_INFINITY);
   if (lane === undefined) return;
-  const sent = sentOf(entries.value, last.set);
+  const sent = sentOf(entries, last.set);
   push(sender.inFlight, sent);
   sender.inFlightBytes += sent.bytes;
   sender.inFlightSeals += sent.seals;
   sender.sentSealed = Math.max(sender.sentSealed, sent.sealed);
-  feedBatch(lane, record.table, [record.payload]);
-  sender.owner.onSent(lane, entries.value);
+  feedBatch(lane, table, payload);
+  sender.owner.onSent(lane, entries);
 }
 
 function sentOf(entries: readonly Entry[], lastSet: number): Sent {

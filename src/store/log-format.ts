@@ -1,9 +1,10 @@
-// A log of records on disk, version 1: the group's journal at the primary, the staging log at a copy.
+// A log of records on disk, version 2: the group's journal at the primary, the staging log at a copy.
 //
 // It lies in files `<name>-<segment, 8 hex digits>.log`, numbered without gaps. Each begins with a header:
 //
 //    0  u32 magic "APLS"   4  u16 version   6  u16 zero   8  u32 logId   12  u32 segment
-//   16  u64 firstRecord   24  u64 syncedThrough   32  u32 chain   36  zeros   60  u32 CRC32C of bytes 0..59
+//   16  u64 firstRecord   24  u64 syncedThrough   32  u32 chain   36  u8 flags: 1 reused   37  zeros
+//   60  u32 CRC32C of bytes 0..59
 //
 // Behind it lie its records, one close behind the other. Each begins with a head, and no record lies in two segments:
 //
@@ -20,7 +21,9 @@
 // So one that a disk wrote elsewhere is not taken for one that belongs there (row 47), nor is one that is part of a
 // payload, as when a volume holds a copy of this very log. A record is valid when its head is, `number` is one more than
 // that of the record before, `chain` is that record's checksum (row 48), and table and payload match their checksums;
-// those of the payload are in the table, which is the caller's. Zeros at the place of a head end the segment.
+// those of the payload are in the table, which is the caller's. Zeros at the place of a head end the segment. A segment may
+// be written over one that was reclaimed: it says so, each append writes the zeros behind its record too, and what is left
+// behind them says nothing. Names that end in `.spare` are reclaimed segments that wait for that, and are never read.
 //
 // Damage is a torn end or it is not, and `syncedThrough` tells (decision 18): see store/log-open.ts.
 //
@@ -28,19 +31,24 @@
 // not cut off as damaged.
 //
 // Version history:
-//   1  the first.
+//   1  the first: no flags, no segment was written over another.
+//   2  segments that were reclaimed are used again.
 
 import { getU64, putU64, viewOf } from "#base/bytes.ts";
 import { crc32c } from "#base/checksum.ts";
 import { limits } from "#base/limits.ts";
 
-export const logVersion = 1;
+export const logVersion = 2;
+/** Versions that are read: the older ones as they were. */
+export const logVersionsRead: readonly number[] = [1, logVersion];
 export const segmentHeaderBytes = 64;
 export const recordHeadBytes = 64;
 const SEGMENT_MAGIC = 0x534c5041; // "APLS"
 const RECORD_MAGIC = 0x524c5041; // "APLR"
 const FIRST_BYTE = 0x41; // "A", with which both begin.
 const CRC_AT = 60;
+const REUSED = 1;
+const spareSuffix = ".spare";
 
 export type SegmentHeader = {
   readonly version: number;
@@ -49,6 +57,8 @@ export type SegmentHeader = {
   readonly firstRecord: number;
   readonly syncedThrough: number;
   readonly chain: number;
+  /** It was written over a segment that was reclaimed: behind its end may lie anything. */
+  readonly isReused: boolean;
 };
 
 /** Where a head must say that it lies. */
@@ -75,6 +85,17 @@ export function segmentName(name: string, segment: number): string {
   return `${name}-${segment.toString(16).padStart(8, "0")}.log`;
 }
 
+/** What a segment is called once it was reclaimed and waits to be used again. */
+export function spareName(name: string, segment: number): string {
+  return `${segmentName(name, segment)}${spareSuffix}`;
+}
+
+/** Whether a file is a spare segment of the log of this name. */
+export function isSpareOf(name: string, fileName: string): boolean {
+  const isSpare = fileName.endsWith(spareSuffix);
+  return isSpare && segmentOfName(name, fileName.slice(0, -spareSuffix.length)) !== undefined;
+}
+
 /** The number of a segment of the log of this name; undefined for any other file. */
 export function segmentOfName(name: string, fileName: string): number | undefined {
   const digits = fileName.slice(name.length + 1, -".log".length);
@@ -92,6 +113,7 @@ export function encodeSegmentHeader(header: Omit<SegmentHeader, "version">): Uin
   putU64(view, 16, header.firstRecord);
   putU64(view, 24, header.syncedThrough);
   view.setUint32(32, header.chain, true);
+  view.setUint8(36, header.isReused ? REUSED : 0);
   view.setUint32(CRC_AT, crc32c(bytes.subarray(0, CRC_AT)), true);
   return bytes;
 }
@@ -111,6 +133,7 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeader | string {
     firstRecord: getU64(view, 16) ?? 0,
     syncedThrough: getU64(view, 24) ?? 0,
     chain: view.getUint32(32, true),
+    isReused: (view.getUint8(36) & REUSED) !== 0,
   };
 }
 

@@ -550,11 +550,11 @@ test("row 49: a log that the group's record does not name is refused and left al
   strange.kill();
   const start = { number: 0, segment: 2, byte: 0 };
   const header = bytesAt(strange, start, 0, segmentHeaderBytes);
-  viewOf(header).setUint16(4, 2, true);
+  viewOf(header).setUint16(4, 3, true);
   viewOf(header).setUint32(60, crc32c(header.subarray(0, 60)), true);
   overwrite(strange, start, 0, header);
   flip(strange, { number: 0, segment: 1, byte: 100 }, 0);
-  assert.match(whyRefused(strange), /00000002.log: its version 2 is unknown to this build/);
+  assert.match(whyRefused(strange), /00000002.log: its version 3 is unknown to this build/);
   assert.equal(strange.folder().list().length, 2);
 });
 

@@ -24,7 +24,8 @@ import {
   decodeSegmentHeader,
   encodeSegmentHeader,
   highestSyncedIn,
-  logVersion,
+  isSpareOf,
+  logVersionsRead,
   recordHeadBytes,
   segmentHeaderBytes,
   segmentName,
@@ -99,6 +100,8 @@ export function openLog(options: OpenOptions, done: Opened): void {
       bytesMax <= limits.logSegmentsMax * segmentBytes,
     `the ${options.name} cannot have segments of ${segmentBytes} bytes and ${bytesMax} altogether`,
   );
+  const notRemoved = removeSpares(options);
+  if (notRemoved !== undefined) return done(refused(notRemoved.message));
   const found = findSegments(options);
   if (!found.ok) return done(found);
   if (found.value.length === 0) return makeLog(options, done);
@@ -133,6 +136,16 @@ function perform(steps: Steps<Result<undefined>>, done: (result: Result<undefine
 
 function refused(error: string): { readonly ok: false; readonly error: string } {
   return { ok: false, error };
+}
+
+// What a spare holds is of the past, and after a power cut perhaps what a segment would have held that has lost its name.
+function removeSpares({ folder, name }: OpenOptions): IoFailure | undefined {
+  for (const fileName of folder.list()) {
+    if (!isSpareOf(name, fileName)) continue;
+    const failure = folder.remove(fileName);
+    if (failure !== undefined) return failure;
+  }
+  return undefined;
 }
 
 function findSegments(options: OpenOptions): Result<Found[]> {
@@ -200,7 +213,7 @@ function* scanLog(scan: Scan): Steps<Result<undefined>> {
     const missing = `the records ${next} to ${known}, which were synced, are missing`;
     return refused(`${scan.found.at(-1)?.file.path}: ${end}, and ${missing}`);
   }
-  const failure = broken === undefined ? undefined : cut(scan, broken);
+  const failure = broken === undefined ? scrub(scan) : cut(scan, broken);
   return failure === undefined ? { ok: true, value: undefined } : refused(failure.message);
 }
 
@@ -211,7 +224,7 @@ function* readHeaders(scan: Scan): Steps<string | undefined> {
     yield { file: found.file, byte: 0, into: bytes };
     found.header = decodeSegmentHeader(bytes);
     if (typeof found.header === "string") continue;
-    if (found.header.version !== logVersion) {
+    if (!logVersionsRead.includes(found.header.version)) {
       return `${found.file.path}: its version ${found.header.version} is unknown to this build`;
     }
     if (found.header.logId !== scan.options.logId) {
@@ -244,7 +257,9 @@ function* walk(scan: Scan): Steps<string | IoFailure | undefined> {
   for (const [index, found] of scan.found.entries()) {
     const broken = enter(scan, found, scan.found[index - 1]);
     if (broken !== undefined) return broken;
-    const segment = newSegment(found.number, found.file, scan.next);
+    const isReused = typeof found.header !== "string" && found.header.isReused;
+    const start = { firstRecord: scan.next, isReused };
+    const segment = newSegment(found.number, found.file, start);
     scan.segments.push(segment);
     while (segment.endByte < found.file.bytes()) {
       const head = yield* bytesAt(scan, found.file, segment.endByte, recordHeadBytes);
@@ -350,10 +365,13 @@ function* bytesAt(scan: Scan, file: File, byte: number, length: number): Steps<U
   return bytes.subarray(0, length);
 }
 
-/** The newest segment must hold nothing behind its last record: the next one would be followed by it. */
+/**
+ * The newest segment must hold nothing behind its last record: the next one would be followed by it. In one that was written
+ * over another something is there, and is no sign of damage.
+ */
 function* remainder(scan: Scan): Steps<string | undefined> {
   const last = scan.segments.at(-1);
-  if (last === undefined) return undefined;
+  if (last === undefined || last.isReused) return undefined;
   const { file } = last;
   for (let byte = last.endByte; byte < file.bytes(); byte += limits.logScanBytes) {
     const wanted = Math.min(limits.logScanBytes, file.bytes() - byte);
@@ -382,6 +400,16 @@ function cut(scan: Scan, broken: string): IoFailure | undefined {
     const failure = folder.remove(segmentName(name, found.number));
     if (failure !== undefined) return failure;
   }
+  return zeroBehind(file, endByte);
+}
+
+/** What a reclaimed segment has left behind the last record goes too. */
+function scrub(scan: Scan): IoFailure | undefined {
+  const last = scan.segments.at(-1);
+  return last?.isReused === true ? zeroBehind(last.file, last.endByte) : undefined;
+}
+
+function zeroBehind(file: File, endByte: number): IoFailure | undefined {
   for (let byte = endByte; byte < file.bytes(); byte += limits.zeroChunkBytes) {
     const length = Math.min(limits.zeroChunkBytes, file.bytes() - byte);
     const failure = file.write(byte, [sharedZeros(length)]);
@@ -395,10 +423,17 @@ function beginAnew(scan: Scan): Segment | IoFailure {
   const first = scan.found[0];
   assert(first?.number === 1, "only segment 1 may have no header and be none the worse for it");
   const { logId } = scan.options;
-  const header = { logId, segment: 1, firstRecord: 1, syncedThrough: 0, chain: 0 };
+  const header = {
+    logId,
+    segment: 1,
+    firstRecord: 1,
+    syncedThrough: 0,
+    chain: 0,
+    isReused: false,
+  };
   const failure = first.file.write(0, [encodeSegmentHeader(header)]);
   if (failure !== undefined) return failure;
-  const segment = newSegment(1, first.file, 1);
+  const segment = newSegment(1, first.file, header);
   scan.segments.push(segment);
   return segment;
 }

@@ -16,8 +16,10 @@ export type LogRecord = {
 };
 
 export type LogRead = {
-  /** In order and without gaps; none only at the end of the log. Their memory is the caller's. */
+  /** In order and without gaps; none only at the end of the log. */
   readonly records: readonly LogRecord[];
+  /** What they are views of; the caller's. */
+  readonly memory: Uint8Array;
   /** Behind the last of them: where to read on, also when more has been appended. */
   readonly next: LogPlace;
 };
@@ -39,7 +41,7 @@ export function readRecords(log: Log, from: LogPlace, bytesMax: number, done: Re
   }
   const following = log.segments[at + 1];
   if (from.byte < segment.endByte) readFrom({ log, segment, from, bytesMax, done });
-  else if (following === undefined) done({ records: [], next: from });
+  else if (following === undefined) done({ records: [], memory: new Uint8Array(0), next: from });
   else {
     const start = { number: from.number, segment: following.number, byte: segmentHeaderBytes };
     readRecords(log, start, bytesMax, done);
@@ -58,7 +60,9 @@ function readFrom(reading: Reading): void {
   const { segment, from, bytesMax, done } = reading;
   const wanted = Math.min(Math.max(bytesMax, recordHeadBytes), segment.endByte - from.byte);
   const bytes = new Uint8Array(wanted);
+  segment.reads += 1;
   segment.file.readLater(from.byte, bytes, (failure) => {
+    segment.reads -= 1;
     if (failure === undefined) take(reading, bytes);
     else done(failure);
   });
@@ -73,7 +77,7 @@ function take(reading: Reading, bytes: Uint8Array): void {
   while (offset < bytes.length) {
     const record = recordAt(reading, next, bytes.subarray(offset));
     if ("code" in record) {
-      return done(records.length > 0 ? { records, next } : record);
+      return done(records.length > 0 ? { records, memory: bytes, next } : record);
     }
     if ("bytesWanted" in record) {
       if (records.length > 0) break;
@@ -84,7 +88,7 @@ function take(reading: Reading, bytes: Uint8Array): void {
     offset += length;
     next = { number: next.number + 1, segment: segment.number, byte: next.byte + length };
   }
-  done({ records, next });
+  done({ records, memory: bytes, next });
 }
 
 function recordAt(

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { allZero } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { KiB, limits } from "#base/limits.ts";
+import { createPrng } from "../../sim/prng.ts";
 import { count } from "../../test/support/claims.ts";
 import {
   afterPowerLoss,
@@ -17,7 +19,7 @@ import {
 } from "../../test/support/log-world.ts";
 import type { LogWorld, Piece } from "../../test/support/log-world.ts";
 import { recordHeadBytes, segmentHeaderBytes } from "./log-format.ts";
-import { append, closeLog, endOf, figuresOf, placeOf, reclaim, sync } from "./log.ts";
+import { append, closeLog, endOf, figuresOf, lastSegment, placeOf, reclaim, sync } from "./log.ts";
 import type { Log } from "./log.ts";
 import { readRecords } from "./log-read.ts";
 import type { LogRead } from "./log-read.ts";
@@ -225,6 +227,73 @@ test("row 51: whatever names of reclaimed segments a power cut brings back, the 
     assert.ok(again.firstRecord > 30 && again.firstRecord <= 36);
   }
   assert.ok(cameBack > 5);
+});
+
+test("row 51: a reclaimed segment is written over, and nothing of what it held is taken for a record", () => {
+  let reused = 0;
+  for (let seed = 0; seed < 40; seed += 1) {
+    const world = createLogWorld(seed);
+    const log = opened(world, { bytesMax: 6 * 2_048 });
+    const pieces: Piece[] = [];
+    const sizes = createPrng(`sizes ${seed}`);
+    while (pieces.length < 80) {
+      const piece = pieceOf(pieces.length + 1, sizes.below(700));
+      mustAppend(log, piece);
+      pieces.push(piece);
+      if (pieces.length % 4 > 0) continue;
+      mustSync(world, log);
+      reclaim(log, pieces.length - 6);
+      rest(world);
+      const files = world.folder().list();
+      assert.ok(files.length <= 6, "spares are within the bounds of the log too");
+      assert.ok(log.spares.every((name) => files.includes(name)));
+    }
+    reused += log.segments.filter(({ isReused }) => isReused).length;
+    world.kill();
+    const again = opened(world, { bytesMax: 6 * 2_048 });
+    assert.deepEqual(again.damage, [], "what was there before is no damage");
+    assert.equal(again.lastRecord, pieces.length);
+    assert.deepEqual(
+      readAll(world, again, firstPlace(again)).pieces,
+      pieces.slice(again.firstRecord - 1),
+    );
+    const last = lastSegment(again);
+    const behind = new Uint8Array(Math.max(0, last.file.bytes() - last.endByte));
+    last.file.read(last.endByte, behind);
+    assert.ok(allZero(behind), "the next record is followed by nothing");
+    assert.ok(
+      world
+        .folder()
+        .list()
+        .every((name) => name.endsWith(".log")),
+      "spares are gone",
+    );
+  }
+  assert.ok(reused > 40, `only ${reused}`);
+});
+
+test("row 51: a segment that is being read when it is reclaimed is not written over", () => {
+  const world = createLogWorld();
+  const log = opened(world);
+  const pieces = appendMany(log, 1, 12);
+  mustSync(world, log);
+  world.disk.behaviour.imageUs = 1e6;
+  const got: Piece["payload"][] = [];
+  readRecords(log, firstPlace(log), 700, (answer) => {
+    assert.ok("records" in answer);
+    got.push(...answer.records.map(({ payload }) => payload));
+  });
+  reclaim(log, 9);
+  const { scheduler } = world.disk;
+  scheduler.run(scheduler.nowUs + 1e3, () => false);
+  assert.ok(log.firstRecord > 1 && !log.spares.some((name) => name.includes("00000001")));
+  appendMany(log, 13, 30);
+  rest(world);
+  scheduler.run(scheduler.nowUs + 60e6, () => got.length > 0);
+  assert.deepEqual(
+    got,
+    pieces.slice(0, got.length).map(({ payload }) => payload),
+  );
 });
 
 test("row 50: a segment stays until its successor is durable, and goes then by itself", () => {

@@ -13,7 +13,7 @@ import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { isFailure } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
-import { encodeRecordHead, encodeSegmentHeader, segmentName } from "./log-format.ts";
+import { encodeRecordHead, encodeSegmentHeader, segmentName, spareName } from "./log-format.ts";
 import { recordHeadBytes, segmentHeaderBytes } from "./log-format.ts";
 
 /** Where a record begins. The place behind the last record is that of the next one. */
@@ -62,6 +62,8 @@ export type Log = {
   /** The caller needs no record below this number any more. */
   unneededBelow: number;
   isRemoving: boolean;
+  /** Names of reclaimed segments that wait to be used again, the latest last. */
+  readonly spares: string[];
   isSyncing: boolean;
   readonly syncWaiters: Done[];
   /** Each head in turn: the file takes it before `append` returns. */
@@ -81,6 +83,10 @@ export type Segment = {
   syncedWrites: number;
   /** Header and name are known to be synced: the log could begin with it. */
   isDurable: boolean;
+  /** Written over a reclaimed one: what lies behind its end is to be told from records. */
+  readonly isReused: boolean;
+  /** Reads under way. */
+  reads: number;
 };
 
 export type LogFigures = Readonly<
@@ -106,6 +112,7 @@ export function newLog(
     isClosed: false,
     unneededBelow: 0,
     isRemoving: false,
+    spares: [],
     isSyncing: false,
     syncWaiters: [],
     head: new Uint8Array(recordHeadBytes),
@@ -150,13 +157,22 @@ export function append(
     },
   );
   segment.writes += 1;
-  const failure = segment.file.write(segment.endByte, [log.head, table, ...payload]);
+  const chunks = [log.head, table, ...payload, ...endBehind(segment, segment.endByte + bytes)];
+  const failure = segment.file.write(segment.endByte, chunks);
   if (failure !== undefined) return fail(log, failure);
   log.lastRecord = place.number;
   log.bytesUsed += bytes;
   log.chain = crc;
   passRecord(segment, place, bytes);
   return place;
+}
+
+const noRecord = new Uint8Array(recordHeadBytes);
+
+// Zeros at the place of the next head end a segment. A new file has them anyway.
+function endBehind({ file, isReused }: Segment, endByte: number): readonly Uint8Array[] {
+  const room = isReused ? file.bytes() - endByte : 0;
+  return room > 0 ? [noRecord.subarray(0, room)] : [];
 }
 
 /** A record lies at this place of the segment; the next one follows it. */
@@ -175,12 +191,16 @@ function roomFor(log: Log, bytes: number): Segment | "full" | IoFailure {
   // A log that was made with other settings may have longer segments.
   const full = log.segments.reduce((sum, one) => sum + Math.max(one.endByte, segmentBytes), 0);
   if (full + segmentBytes > bytesMax) return "full";
-  const made = makeSegment(log.options, {
-    number: last.number + 1,
-    firstRecord: log.lastRecord + 1,
-    syncedThrough: log.syncedThrough,
-    chain: log.chain,
-  });
+  const made = makeSegment(
+    log.options,
+    {
+      number: last.number + 1,
+      firstRecord: log.lastRecord + 1,
+      syncedThrough: log.syncedThrough,
+      chain: log.chain,
+    },
+    log.spares.pop(),
+  );
   if ("code" in made) return fail(log, made);
   log.segments.push(made);
   log.bytesUsed += made.endByte;
@@ -189,28 +209,52 @@ function roomFor(log: Log, bytes: number): Segment | "full" | IoFailure {
 
 export function makeSegment(
   options: LogOptions,
-  start: {
+  told: {
     readonly number: number;
     readonly firstRecord: number;
     readonly syncedThrough: number;
     readonly chain: number;
   },
+  spare?: string,
 ): Segment | IoFailure {
   const { folder, logId } = options;
-  const { number, ...header } = start;
+  const { number, ...start } = told;
+  const header = { ...start, logId, segment: number, isReused: spare !== undefined };
   const name = segmentName(options.name, number);
   if (folder.exists(name)) {
     return { code: "EEXIST", message: `${folder.path}/${name} is there and nobody made it` };
   }
+  const bytes = encodeSegmentHeader(header);
+  const failure = spare === undefined ? undefined : prepareSpare(options, spare, bytes);
+  if (failure !== undefined) return failure;
+  const notNamed = spare === undefined ? undefined : folder.rename(spare, name);
+  if (notNamed !== undefined) return notNamed;
   const file = folder.open(name);
   if (isFailure(file)) return file;
-  const failure = file.write(0, [encodeSegmentHeader({ ...header, logId, segment: number })]);
-  if (failure !== undefined) return failure;
-  return newSegment(number, file, header.firstRecord);
+  const notWritten = spare === undefined ? file.write(0, [bytes]) : undefined;
+  if (notWritten !== undefined) return notWritten;
+  return newSegment(number, file, header);
+}
+
+// Before it gets its name: a process that is killed in between leaves no segment that says to be another.
+function prepareSpare(
+  { folder }: LogOptions,
+  spare: string,
+  header: Uint8Array,
+): IoFailure | undefined {
+  const file = folder.open(spare);
+  if (isFailure(file)) return file;
+  const failure = file.write(0, [header, noRecord]);
+  file.close();
+  return failure;
 }
 
 /** A segment of which nothing is known to be synced. */
-export function newSegment(number: number, file: File, firstRecord: number): Segment {
+export function newSegment(
+  number: number,
+  file: File,
+  { firstRecord, isReused }: { readonly firstRecord: number; readonly isReused: boolean },
+): Segment {
   return {
     number,
     file,
@@ -220,6 +264,8 @@ export function newSegment(number: number, file: File, firstRecord: number): Seg
     writes: 1,
     syncedWrites: 0,
     isDurable: false,
+    isReused,
+    reads: 0,
   };
 }
 
@@ -295,6 +341,9 @@ function fail(log: Log, failure: IoFailure): IoFailure {
  * Names go one by one, each only when that of the one before is durably gone. A power cut may bring names back in any
  * order, and a log with a gap in its middle could not be told from one that lost records (row 51). So at most the oldest
  * segment comes back; it is in order, is scanned like any other, and goes when the caller says so again.
+ *
+ * Some are kept to be written over: their blocks are there and their pages are in memory, so that a log which goes round costs
+ * a quarter of one that grows. Not before the old name is durably gone, since it would come back with another content.
  */
 export function reclaim(log: Log, beforeRecord: number): IoFailure | undefined {
   log.unneededBelow = Math.max(log.unneededBelow, beforeRecord);
@@ -307,20 +356,33 @@ function removeUnneeded(log: Log): void {
   if (log.isRemoving || log.failure !== undefined) return;
   if (oldest === undefined || next === undefined) return;
   if (!next.isDurable || next.firstRecord > log.unneededBelow) return;
+  const isSpare = isWorthKeeping(log, oldest);
   // A read of it may be under way; it is answered all the same.
   oldest.file.close();
   log.segments.shift();
   log.bytesUsed -= oldest.endByte;
   log.firstRecord = next.firstRecord;
   const { folder, name } = log.options;
-  const failure = folder.remove(segmentName(name, oldest.number));
+  const segment = segmentName(name, oldest.number);
+  const spare = spareName(name, oldest.number);
+  const failure = isSpare ? folder.rename(segment, spare) : folder.remove(segment);
   if (failure !== undefined) return void fail(log, failure);
   log.isRemoving = true;
   folder.sync((notSynced) => {
     log.isRemoving = false;
-    if (notSynced === undefined) removeUnneeded(log);
-    else fail(log, notSynced);
+    if (notSynced !== undefined) return void fail(log, notSynced);
+    if (isSpare) log.spares.push(spare);
+    removeUnneeded(log);
   });
+}
+
+// All segments and spares together stay within the bounds of the log. One that is being read must not be written over.
+function isWorthKeeping(log: Log, { file, reads }: Segment): boolean {
+  const { segmentBytes, bytesMax } = log.options;
+  const files = log.segments.length + log.spares.length;
+  if (reads > 0 || log.spares.length >= limits.logSparesMax) return false;
+  // And one more, since a new segment may be made before this one is to be had.
+  return file.bytes() <= segmentBytes && (files + 1) * segmentBytes <= bytesMax;
 }
 
 // ------------------------------------------------------------------------------------------- places

@@ -142,6 +142,22 @@ const cases: Readonly<Record<string, (world: FileWorld) => Promise<void>>> = {
     again.close();
   },
 
+  "a renamed file is there by its new name with all that it holds, and what is open of it stays open":
+    async (world) => {
+      const folder = world.openFolder();
+      const file = opened(folder, "before");
+      assert.equal(file.write(0, [Uint8Array.of(1, 2)]), OK);
+      assert.equal(folder.rename("before", "after"), OK);
+      assert.deepEqual([folder.exists("before"), folder.exists("after")], [false, true]);
+      assert.equal(file.write(2, [Uint8Array.of(3)]), OK);
+      assert.equal(await synced(world, file), OK);
+      file.close();
+      const again = opened(folder, "after");
+      assert.deepEqual(contents(again, 0, 3), Uint8Array.of(1, 2, 3));
+      again.close();
+      assert.equal(folder.rename("before", "later")?.code, "ENOENT");
+    },
+
   "row 38: a failed sync is final: writes and syncs fail from then on": async (world) => {
     const name = world.brokenName();
     const file = opened(world.openFolder(), name);

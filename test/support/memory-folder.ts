@@ -8,7 +8,7 @@ import type { File, Folder } from "#ports/file.ts";
  * what was synced.
  */
 export type MemoryFolder = Folder & {
-  /** `open NAME`, `write NAME OFFSET+BYTES`, `sync NAME`, `synced NAME`, `remove NAME`, and `.` for the folder itself. */
+  /** `open NAME`, `write NAME OFFSET+BYTES`, `sync NAME`, `synced NAME`, `remove NAME`, `rename NAME NAME`, and `.` for the folder itself. */
   readonly ops: string[];
   /** Called after each operation, so that a test can look at the world between any two of them. */
   onOp: (op: string) => void;
@@ -56,6 +56,7 @@ export function createMemoryFolder(
     exists: (name) => files.has(name),
     open: (name) => open(state, name),
     remove: (name) => remove(state, name),
+    rename: (from, to) => rename(state, from, to),
     sync(done) {
       note(state, "sync .");
       const names = new Map(files);
@@ -161,6 +162,15 @@ function write(file: Content, offset: number, chunks: readonly Uint8Array[]): vo
     file.bytes.set(chunk, at);
     at += chunk.length;
   }
+}
+
+function rename(state: State, from: string, to: string): IoFailure | undefined {
+  const content = state.files.get(from);
+  if (content === undefined) return { code: "ENOENT", message: `${from} is not there` };
+  state.files.delete(from);
+  state.files.set(to, content);
+  note(state, `rename ${from} ${to}`);
+  return undefined;
 }
 
 function remove(state: State, name: string): IoFailure | undefined {
