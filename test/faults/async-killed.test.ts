@@ -5,7 +5,7 @@ import type { Entry } from "#core/entry.ts";
 import { imageReader } from "../support/acked-writer.ts";
 import { type ChainWriter, startChainWriter } from "../support/chain-writer.ts";
 import { count } from "../support/claims.ts";
-import { hasEntry, payloadOf, type SeenFrame, type Verdict } from "../support/frame-proxy.ts";
+import { payloadOf, type SeenFrame, type Verdict } from "../support/frame-proxy.ts";
 import { assertEqualImages } from "../support/images.ts";
 import { startLabDisk } from "../support/lab-disk.ts";
 import { missing } from "../support/needs.ts";

@@ -74,14 +74,10 @@ async function slowJournal(t: TestContext, site: TestSite, delayMs: number): Pro
   const temp = makeTempFolder();
   const log = join(temp, "strace");
   const calls = "pwrite64,pwritev,pwritev2,fdatasync,fsync";
-  const strace = spawn(
-    "strace",
-    [
-      ...["-f", "-qq", "-o", log, "-p", String(site.pid()), ...places.flat()],
-      ...["-e", `trace=${calls}`, "-e", `inject=${calls}:delay_enter=${delayMs * 1000}`],
-    ],
-    { stdio: "ignore" },
-  );
+  const inject = `inject=${calls}:delay_enter=${delayMs * 1000}`;
+  const who = ["-f", "-qq", "-o", log, "-p", String(site.pid())];
+  const what = [...places.flat(), "-e", `trace=${calls}`, "-e", inject];
+  const strace = spawn("strace", [...who, ...what], { stdio: "ignore" });
   onEnd(t, async () => {
     const gone = strace.exitCode === null ? once(strace, "exit") : undefined;
     strace.kill("SIGTERM");
