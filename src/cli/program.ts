@@ -124,7 +124,7 @@ function addSiteCommands(add: Add, world: World): void {
     "--folder <folder>",
     "where it keeps everything (default: .antipode/demo in the checkout)",
   );
-  add("inspect <path>", "show what lies in a data folder, offline", async (command) => {
+  add("inspect <path>", "show what lies in a data folder, whether its site runs or not", async (command) => {
     const [{ inspect }, inspectGroup] = await Promise.all([
       import("./inspect.ts"),
       world.loadInspectGroup(),
