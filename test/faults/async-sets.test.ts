@@ -8,6 +8,7 @@ import { count } from "../support/claims.ts";
 import { hasEntry, payloadOf, type SeenFrame, type Verdict } from "../support/frame-proxy.ts";
 import {
   assertCaughtUp,
+  type Bank,
   blockBytes,
   commit,
   exports,
@@ -112,7 +113,7 @@ test("S10, I22: a block written in two sets that nobody confirmed is sent again 
   assert.equal((await east.copy("west")).resyncComparedBytes, 0, "the journal had both");
 });
 
-test("S8, S20, S22, I21: killed before a set is complete, the copy forgets it wholly and gets all of it again", async (t) => {
+test("S8, S9, S20, S22, I21: killed before a set is complete, though its writes were acknowledged, the copy forgets it and gets all of it again", async (t) => {
   const bank = await startBank(t);
   const { east, west, toWest } = bank;
   let set = 0;
@@ -120,8 +121,11 @@ test("S8, S20, S22, I21: killed before a set is complete, the copy forgets it wh
     set ||= setsOf(frame)[0] ?? 0;
     return set > 0 && hasEntry(frame, ({ kind }) => kind === "seal") ? "drop" : "pass";
   };
+  const acknowledged = countStaged(bank);
   await commit(bank, 5, 7);
   await west.until("both writes are staged", ({ copies }) => copies[0]?.staged === 2);
+  await until("S9: they are acknowledged", () => acknowledged() >= 2);
+  assert.deepEqual(heldAt(west, 5), [0, 0], "S9: and in no image");
   const staged = { set, received: 2, expected: null, complete: false, applied: false };
   assert.deepEqual(await inspectSet(bank, set), staged, "S8: bits alone do not complete it");
   await west.kill();
@@ -152,6 +156,35 @@ test("S8, S20, S22, I21: killed before a set is complete, the copy forgets it wh
   assert.deepEqual([found?.received, found?.expected, found?.complete], [2, 2, true]);
   assert.equal((await east.copy("west")).resyncComparedBytes, 0);
   count("row 17", { faultsInjected: 1, effectsSeen: 1 });
+});
+
+test("S12, S22: staged in memory, a set is acknowledged as it comes; killed before it is complete, nothing of it was stored, and all comes again", async (t) => {
+  const copy = "probe: 100ms, seal: { every: 20s, bytes: 64MiB }, staging: memory";
+  const bank = await startBank(t, { copies: { west: copy } });
+  const { east, west, toWest } = bank;
+  let set = 0;
+  toWest.forth = (frame) => {
+    set ||= setsOf(frame)[0] ?? 0;
+    const isIt = hasEntry(frame, (entry) => entry.kind === "seal" && entry.set === set);
+    return set > 0 && isIt ? "hold" : "pass";
+  };
+  const acknowledged = countStaged(bank);
+  await commit(bank, 5, 7);
+  await until("both writes are acknowledged", () => acknowledged() >= 2);
+  assert.equal(await inspectSet(bank, set), undefined, "S12: from memory");
+  assert.deepEqual(heldAt(west, 5), [0, 0]);
+  await west.kill();
+  await west.start();
+  const again: Entry[] = [];
+  toWest.forth = (frame) => {
+    again.push(...frame.entries.filter((entry) => entry.set === set));
+    return "pass";
+  };
+  await assertCaughtUp(bank);
+  assert.deepEqual(again.map(({ kind }) => kind).toSorted(), ["seal", "write", "write"]);
+  const stored = await inspectSet(bank, set);
+  assert.deepEqual([stored?.received, stored?.complete], [2, true], "whole, with its flag");
+  assert.equal((await east.copy("west")).resyncComparedBytes, 0);
 });
 
 test("S5, I15, row 30: batches in any order and twice, SEALs before their writes, bring the image that an honest order brings", async (t) => {
@@ -239,4 +272,17 @@ test("I9: what was replied before another write was made is in no later set, ove
 
 function isWrite(entry: Entry, set: number | undefined): boolean {
   return entry.kind === "write" && entry.set === set;
+}
+
+/** Batches that the copy acknowledges from now on, by lane and sequence. */
+function countStaged({ toWest }: Bank): () => number {
+  let batches = 0;
+  let first: number | undefined;
+  toWest.back = ({ header }) => {
+    if (header.type !== frameType.staged) return "pass";
+    first ??= header.sequence - 1;
+    batches = header.sequence - first;
+    return "pass";
+  };
+  return () => batches;
 }
