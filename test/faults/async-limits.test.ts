@@ -26,7 +26,7 @@ import { until } from "../support/until.ts";
 const volumeBytes = 64 * MiB;
 /** What one host may have under way inside the site, and what all of it together may cost in memory for a while. */
 const insideBytesMax = 64 * MiB;
-const grownBytesMax = 192 * MiB;
+const grownBytesMax = 160 * MiB;
 const options = { groups: { bank: { data: "64MiB" } }, modes: { west: "async" } } as const;
 
 /** Most memory that the site's process ever had, in bytes. */
