@@ -16,6 +16,7 @@ export function openReadOnly(path: string): Folder {
     exists: (name) => fs.existsSync(join(path, name)),
     open: (name) => openFile(join(path, name)),
     remove: (name) => refuse(`removing ${join(path, name)}`),
+    rename: (name) => refuse(`renaming ${join(path, name)}`),
     sync: (done) => done(refuse(`syncing ${path}`)),
   };
 }

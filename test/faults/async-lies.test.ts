@@ -157,7 +157,7 @@ test("I20, I34, S8: what a peer says falsely about a set is refused in words, ne
 
 test("S8, I20: a SEAL with too high a count leaves its set incomplete for good, until another SEAL contradicts it", async (t) => {
   const bank = await startBank(t);
-  const { east, west, toWest, cluster } = bank;
+  const { west, toWest, cluster } = bank;
   let set = 0;
   toWest.forth = (frame) => {
     set ||= setsOf(frame)[0] ?? 0;

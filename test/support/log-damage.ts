@@ -49,7 +49,9 @@ export async function assertCaughtUp({ east, west }: Pair): Promise<void> {
 /** The segments of a site's log, the oldest first. */
 export function segmentsOf(site: TestSite, kind: "journal" | "staging"): string[] {
   const folder = join(site.data, "bank");
-  const names = fs.readdirSync(folder).filter((name) => name.startsWith(`${kind}-`));
+  const names = fs
+    .readdirSync(folder)
+    .filter((name) => name.startsWith(`${kind}-`) && name.endsWith(".log"));
   return names.toSorted().map((name) => join(folder, name));
 }
 
