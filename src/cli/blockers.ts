@@ -62,7 +62,7 @@ function copyBlocker(group: GroupStatus, copy: CopyStatus, site: string): Blocke
     case "resync":
     case "replaying":
       return {
-        what: `${subject} is being filled (${copy.state}), ${formatSize(copy.dirtyBytes)} to go`,
+        what: `${subject} is being filled (${copy.state}), ${formatSize(lackedBytes(copy))} to go`,
         waitsFor: waits("the copying to end", copy.why),
         help: `antipode wait ${command}`,
       };
@@ -86,9 +86,14 @@ function copyBlocker(group: GroupStatus, copy: CopyStatus, site: string): Blocke
   }
 }
 
+/** What is dirty, or, of a copy that takes sets, still in the journal for it. */
+function lackedBytes({ dirtyBytes, lagBytes }: CopyStatus): number {
+  return Math.max(dirtyBytes, lagBytes);
+}
+
 function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
   const subject = `copy ${copy.site} of ${group.name}`;
-  const lacks = `it may lack ${formatSize(copy.dirtyBytes)}`;
+  const lacks = `it may lack ${formatSize(lackedBytes(copy))}`;
   const what = `${subject} is ${copy.state}, ${lacks}`;
   // At a copy, the one element is the site itself, and what it lacks is its primary.
   const far = copy.site === site ? group.primary : copy.site;

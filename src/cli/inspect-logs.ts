@@ -15,8 +15,8 @@ import {
 } from "#store/log-format.ts";
 import { decodeTable, splitPayload } from "#wire/batch/decode.ts";
 
-// What `antipode inspect --journal` and `--sets` read from the logs of a group while no site runs. Nothing is changed, and
-// damage ends the reading of a segment with its place, so that everything before it is still shown.
+// What `antipode inspect --journal` and `--sets` read from the logs of a group, whether a site runs or not. Nothing is changed,
+// and damage ends the reading of a segment with its place, so that everything before it is still shown.
 
 /** A segment file, and how far it could be read. */
 export type InspectedLog = {
@@ -44,6 +44,7 @@ export type InspectedEntry = {
 /** A set in the staging log. `complete`: its flag is there; whether it is sound is for the site's start to judge. */
 export type InspectedSet = {
   readonly set: number;
+  /** Indexes of it that are there, each counted once: what was forgotten and sent again may lie there twice. */
   readonly received: number;
   readonly expected: number | null;
   readonly complete: boolean;
@@ -54,6 +55,7 @@ export type InspectedGroup = Omit<InspectReport, "journal" | "sets"> & {
   readonly logs: readonly InspectedLog[];
   readonly journal: readonly InspectedEntry[];
   readonly sets: readonly InspectedSet[];
+  readonly isDamaged: boolean;
 };
 
 const ENTRIES_MAX = 1_000_000;
@@ -73,14 +75,24 @@ export function inspectWithLogs(folder: Folder): InspectedGroup {
     const visit: Visit = isJournal
       ? (_kind, table, payload) => listEntries(journal, record, table, payload)
       : (kind, table, payload) => noteStaged(staged, kind, table, payload.length);
-    logs.push(inspectSegment(folder, name, countsIn(record, name), visit));
+    const log = inspectSegment(folder, name, countsIn(record, name), visit);
+    if (log !== undefined) logs.push(log);
   }
   const appliedSet = record?.applied?.set ?? 0;
-  const sets = [...staged].map(([set, state]) => ({ set, ...state, applied: set <= appliedSet }));
-  return { ...report, logs, journal, sets: sets.toSorted((a, b) => a.set - b.set) };
+  const sets = [...staged].map(([set, { indexes, expected, complete }]) => {
+    return { set, received: indexes.size, expected, complete, applied: set <= appliedSet };
+  });
+  const isDamaged =
+    record === undefined ||
+    logs.some(({ damage }) => damage !== "") ||
+    report.maps.some(({ damage }) => damage !== "");
+  return { ...report, logs, journal, sets: sets.toSorted((a, b) => a.set - b.set), isDamaged };
 }
 
-type Staged = Map<number, { received: number; expected: number | null; complete: boolean }>;
+type Staged = Map<
+  number,
+  { readonly indexes: Set<number>; expected: number | null; complete: boolean }
+>;
 
 type Visit = (kind: number, table: Uint8Array, payload: Uint8Array) => void;
 
@@ -91,8 +103,15 @@ function countsIn(record: GroupRecord | undefined, name: string): boolean {
   );
 }
 
-function inspectSegment(folder: Folder, name: string, counts: boolean, visit: Visit): InspectedLog {
+/** Undefined for one that is gone by now: a site that runs needed it no more. */
+function inspectSegment(
+  folder: Folder,
+  name: string,
+  counts: boolean,
+  visit: Visit,
+): InspectedLog | undefined {
   const file = folder.open(name);
+  if (isFailure(file) && file.code === "ENOENT") return undefined;
   if (isFailure(file)) return { file: name, records: 0, bytes: 0, counts, damage: file.message };
   const bytes = file.bytes();
   const read = readSegment(file, visit);
@@ -160,7 +179,7 @@ function listEntries(
 
 function noteStaged(staged: Staged, kind: number, table: Uint8Array, payloadBytes: number): void {
   const of = (set: number) => {
-    const known = staged.get(set) ?? { received: 0, expected: null, complete: false };
+    const known = staged.get(set) ?? { indexes: new Set(), expected: null, complete: false };
     staged.set(set, known);
     return known;
   };
@@ -172,6 +191,6 @@ function noteStaged(staged: Staged, kind: number, table: Uint8Array, payloadByte
   for (const entry of entries.ok ? entries.value : []) {
     const set = of(entry.set);
     if (entry.kind === "seal") set.expected = countOf(entry);
-    else set.received += 1;
+    else set.indexes.add(entry.index);
   }
 }

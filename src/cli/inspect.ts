@@ -1,10 +1,11 @@
 import fs from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { AppError } from "#base/errors.ts";
-import { openFolder } from "#io/folder.ts";
-import { isFailure } from "#ports/file.ts";
+import { findDataOwner } from "#io/data-lock.ts";
 import type { Folder } from "#ports/file.ts";
 import type { GlobalOptions } from "./context.ts";
+import { openReadOnly } from "./inspect-folder.ts";
 import { exitCodes, say, sayJson } from "./output.ts";
 import { formatTable } from "./table.ts";
 
@@ -15,30 +16,60 @@ export type InspectOptions = GlobalOptions & {
 };
 
 /** Reads a group's folder as it lies on the disk and reports plain data; fields named like a detail may be long. */
-export type InspectGroup = (folder: Folder) => object;
+export type InspectGroup = (folder: Folder) => object & {
+  /** Something could not be read: of a site that runs, perhaps because it was writing it just then. */
+  readonly isDamaged?: boolean;
+};
 
 /** Parts of a report that are shown only when asked for. */
 const details = ["journal", "bitmap", "sets"] as const;
 
+/** Looks at a group of a site that runs before what seems damaged is called so, and how long it waits in between. */
+const looksMax = 3;
+const lookAgainMs = 20;
+
 /**
- * `antipode inspect`: what lies in a site's data folder, or in one group's folder there, without any site running. PATH
- * is taken for a site's folder when none of its own files make it a group's.
+ * `antipode inspect`: what lies in a site's data folder, or in one group's folder there. PATH is taken for a site's folder when
+ * none of its own files make it a group's. It only reads: a site may run meanwhile, and then the report says so.
  */
 export async function inspect(
   path: string,
   options: InspectOptions,
   inspectGroup: InspectGroup,
 ): Promise<number> {
-  const reports = groupFolders(path).map((folder) => {
-    const report = inspectGroup(openExisting(folder));
-    return Object.entries({ folder, ...report }).filter(([key]) => wanted(key, options));
-  });
+  const folders = groupFolders(path);
+  const owner = (await findDataOwner(path)) ?? (await findDataOwner(dirname(resolve(path))));
+  const reports: [string, unknown][][] = [];
+  for (const folder of folders) {
+    const report = await look(folder, owner !== undefined, inspectGroup);
+    reports.push(Object.entries({ folder, ...report }).filter(([key]) => wanted(key, options)));
+  }
   if (options.json === true) {
-    sayJson({ path, groups: reports.map((report) => Object.fromEntries(report)) });
+    const running =
+      owner === undefined ? { running: false } : { running: true, process: Number(owner) };
+    const groups = reports.map((report) => Object.fromEntries(report));
+    sayJson({ path, ...running, groups });
     return exitCodes.done;
   }
+  if (owner !== undefined) say(runningWords(owner));
   for (const report of reports) for (const line of describeReport(report)) say(line);
   return exitCodes.done;
+}
+
+function runningWords(owner: string): string {
+  return (
+    `running: process ${owner} has this data folder, so these are figures of the moment; ` +
+    "what it is writing just now may look like damage at the end of a log"
+  );
+}
+
+/** A group's report. What a site that runs is writing looks damaged for a moment, and is looked at again. */
+async function look(path: string, isRunning: boolean, inspectGroup: InspectGroup): Promise<object> {
+  for (let looks = 1; ; looks += 1) {
+    const { isDamaged, ...report } = inspectGroup(openReadOnly(path));
+    if (isDamaged !== true || !isRunning || looks === looksMax) return report;
+    await delay(lookAgainMs);
+  }
 }
 
 /** A report as text: plain values by line, lists of records as tables, anything nested further in. */
@@ -93,10 +124,4 @@ function groupFolders(path: string): readonly string[] {
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => join(path, name));
   return folders.length > 0 ? folders.toSorted() : [path];
-}
-
-function openExisting(path: string): Folder {
-  const folder = openFolder(path);
-  if (!isFailure(folder)) return folder;
-  throw new AppError("failed", `${path} cannot be opened: ${folder.message}`);
 }

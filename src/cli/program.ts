@@ -124,13 +124,17 @@ function addSiteCommands(add: Add, world: World): void {
     "--folder <folder>",
     "where it keeps everything (default: .antipode/demo in the checkout)",
   );
-  add("inspect <path>", "show what lies in a data folder, offline", async (command) => {
-    const [{ inspect }, inspectGroup] = await Promise.all([
-      import("./inspect.ts"),
-      world.loadInspectGroup(),
-    ]);
-    return inspect(String(command.args[0]), optionsOf<InspectOptions>(command), inspectGroup);
-  })
+  add(
+    "inspect <path>",
+    "show what lies in a data folder, whether its site runs or not",
+    async (command) => {
+      const [{ inspect }, inspectGroup] = await Promise.all([
+        import("./inspect.ts"),
+        world.loadInspectGroup(),
+      ]);
+      return inspect(String(command.args[0]), optionsOf<InspectOptions>(command), inspectGroup);
+    },
+  )
     .option("--journal", "also the entries of the journal")
     .option("--bitmap", "also the dirty regions and the open map")
     .option("--sets", "also the staged sets");

@@ -69,6 +69,16 @@ test("each state but the best has a blocker that names the command that helps", 
   assert.deepEqual(findBlockers(group([copyStatus("west", "synchronized")]), "east"), []);
 });
 
+test("I33: what a copy may lack is what is dirty, or what the journal keeps for it", () => {
+  for (const [state, words] of [
+    ["buffering", /it may lack 2MiB/],
+    ["replaying", /2MiB to go/],
+  ] as const) {
+    const behind = copyStatus("west", state, { dirtyBytes: 0, lagBytes: 2 * 1024 * 1024 });
+    assert.match(findBlockers(group([behind]), "east")[0]?.what ?? "", words);
+  }
+});
+
 test("a lost link, a failed volume, a demoted group and silent hosts are blockers of their own", () => {
   const gone = copyStatus("west", "fractured", { link: "peer-down", why: "" });
   assert.match(findBlockers(group([gone]), "east")[0]?.help ?? "", /serve --site west/);

@@ -2,7 +2,7 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { AppError } from "#base/errors.ts";
 import { failureOf } from "./failure.ts";
-import { lockFile } from "./file-lock.ts";
+import { isLocked, lockFile } from "./file-lock.ts";
 
 export type DataLock = { release(): void };
 
@@ -46,4 +46,21 @@ export function takeDataLock(data: string): DataLock {
       fs.closeSync(fd);
     },
   };
+}
+
+/** The process that has a site's data folder now, as it signed the lock; undefined when nobody has it. Changes nothing. */
+export async function findDataOwner(data: string): Promise<string | undefined> {
+  let fd: number;
+  try {
+    fd = fs.openSync(join(data, NAME), fs.constants.O_RDONLY);
+  } catch (error: unknown) {
+    // Without the file no site ever ran here, or nobody may tell.
+    failureOf(error, `opening the lock of ${data}`);
+    return undefined;
+  }
+  try {
+    return (await isLocked(fd)) ? fs.readFileSync(fd, "utf8").trim() : undefined;
+  } finally {
+    fs.closeSync(fd);
+  }
 }

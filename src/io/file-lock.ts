@@ -24,12 +24,32 @@ export function lockFile(fd: number, path: string): FileLock | IoFailure {
   if (result === -EWOULDBLOCK) return busy;
   // File systems without flock exist (some network ones). There, as without native code, the socket must do.
 
-  const { dev, ino } = fs.fstatSync(fd, { bigint: true });
   const server = net.createServer((socket) => socket.destroy());
   // `listening` is true or false when `listen` returns; the event repeats it later and adds nothing.
   server.on("error", () => {});
-  server.listen({ path: `\0antipode-${dev}-${ino}` });
+  server.listen({ path: socketOf(fd) });
   if (!server.listening) return busy;
   server.unref();
   return { release: () => void server.close() };
+}
+
+/**
+ * Whether somebody has an open file by `lockFile`. The lock is not tried for, so that nobody who wants it just now is refused;
+ * what is asked is the socket, which is seen from the same network namespace alone.
+ */
+export function isLocked(fd: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = net.connect({ path: socketOf(fd) });
+  socket.on("connect", () => {
+    socket.destroy();
+    resolve(true);
+  });
+  // Whatever else may go wrong with a socket, somebody is behind it.
+  socket.on("error", (error) => resolve(!("code" in error && error.code === "ECONNREFUSED")));
+  return promise;
+}
+
+function socketOf(fd: number): string {
+  const { dev, ino } = fs.fstatSync(fd, { bigint: true });
+  return `\0antipode-${dev}-${ino}`;
 }

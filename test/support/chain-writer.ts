@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { connectHost, ConnectionLost, type NbdHost } from "./nbd-host.ts";
+import { judgePrefix, type PlacedWrite } from "./prefix-test.ts";
 
 const blockBytes = 4096;
 
@@ -12,7 +13,13 @@ export type ChainWriter = {
   /** Resolves when so many more writes have been replied. */
   more(count: number): Promise<void>;
   stop(): Promise<void>;
-  readonly ended: Promise<void>;
+  /** Resolves when it has stopped, or when its connection was lost. */
+  readonly ended: () => Promise<void>;
+  /**
+   * Goes on after the connection was lost, with the write that was not replied: its retry brings the same bytes. From `held`
+   * on, where another site has taken over that holds no more.
+   */
+  reconnect(socket: string, held?: number): Promise<void>;
   /** The highest write that the volumes hold; throws unless they hold exactly what was written up to it. */
   prefixOf(
     read: (volume: number, offset: number, length: number) => Buffer | Promise<Buffer>,
@@ -29,104 +36,116 @@ export type ChainOptions = {
   readonly flushEvery?: number;
 };
 
+type Watcher = {
+  readonly at: number;
+  readonly give: () => void;
+  readonly lose: (error: Error) => void;
+};
+
+type ChainState = {
+  acked: number;
+  /** The highest that was ever asked for. */
+  issued: number;
+  isStopping: boolean;
+  watchers: Watcher[];
+};
+
 /** Begins to write. */
 export async function startChainWriter(options: ChainOptions): Promise<ChainWriter> {
-  const hosts: NbdHost[] = [];
-  for (const name of options.exports) hosts.push(await connectHost(options.socket, name));
-  const state = { acked: 0, isStopping: false };
-  const watchers: { readonly at: number; readonly give: () => void }[] = [];
-  const ended = run(options, hosts, state, () => {
-    for (const watcher of watchers.filter(({ at }) => at <= state.acked)) {
-      watchers.splice(watchers.indexOf(watcher), 1);
-      watcher.give();
-    }
-  });
+  const state: ChainState = { acked: 0, issued: 0, isStopping: false, watchers: [] };
+  let ended = Promise.resolve();
+  const begin = async (socket: string): Promise<void> => {
+    const hosts: NbdHost[] = [];
+    for (const name of options.exports) hosts.push(await connectHost(socket, name));
+    ended = run(options, hosts, state);
+    // Who waits for it hears of its failure there.
+    ended.catch(() => undefined);
+  };
+  await begin(options.socket);
   return {
     acked: () => state.acked,
     more(count) {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
-      watchers.push({ at: state.acked + count, give: resolve });
-      ended.then(() => reject(new Error("the writer has ended")), reject);
+      state.watchers.push({ at: state.acked + count, give: resolve, lose: reject });
       return promise;
     },
     async stop() {
       state.isStopping = true;
       await ended;
     },
-    ended,
-    prefixOf: (read) => prefixOf(options, read),
+    ended: () => ended,
+    async reconnect(socket, held) {
+      await ended;
+      state.acked = held ?? state.acked;
+      await begin(socket);
+    },
+    prefixOf: (read) => prefixOf(options, state.issued, read),
   };
 }
 
 async function run(
   { exports, blocks, flushEvery }: ChainOptions,
   hosts: readonly NbdHost[],
-  state: { acked: number; isStopping: boolean },
-  onAck: () => void,
+  state: ChainState,
 ): Promise<void> {
+  let why = new Error("the writer has ended");
   try {
-    for (let number = 1; !state.isStopping; number += 1) {
+    for (let number = state.acked + 1; !state.isStopping; number += 1) {
       const host = hosts[number % exports.length];
       assert.ok(host !== undefined);
+      state.issued = Math.max(state.issued, number);
       const block = Buffer.alloc(blockBytes);
       for (let at = 0; at < blockBytes; at += 8) block.writeBigUInt64LE(BigInt(number), at);
       const error = await host.write(offsetOf(number, exports.length, blocks), block);
       if (error !== 0) throw new Error(`write ${number} was answered with error ${error}`);
       if (flushEvery !== undefined && number % flushEvery === 0) await host.flush();
       state.acked = number;
-      onAck();
+      for (const watcher of state.watchers.filter(({ at }) => at <= number)) watcher.give();
+      state.watchers = state.watchers.filter(({ at }) => at > number);
     }
   } catch (error: unknown) {
+    if (error instanceof Error) why = error;
     if (!(error instanceof ConnectionLost)) throw error;
   } finally {
     for (const host of hosts) host.close();
+    for (const watcher of state.watchers.splice(0)) watcher.lose(why);
   }
+}
+
+// Blocks are rewritten after few writes and after many: a multiplicative hash scatters them.
+function blockOf(number: number, blocks: number): number {
+  return Math.floor(((Math.imul(number, 2_654_435_761) >>> 0) / 2 ** 32) * blocks);
 }
 
 function offsetOf(number: number, volumes: number, blocks: number): number {
-  return (Math.floor(number / volumes) % blocks) * blockBytes;
+  return blockOf(Math.floor(number / volumes), blocks) * blockBytes;
+}
+
+function* writesOf({ exports, blocks }: ChainOptions, issued: number): Generator<PlacedWrite> {
+  for (let number = 1; number <= issued; number += 1) {
+    const offset = offsetOf(number, exports.length, blocks);
+    yield { number, place: placeName(number % exports.length, offset) };
+  }
+}
+
+function placeName(volume: number, offset: number): string {
+  return `volume ${volume} at ${offset}`;
 }
 
 async function prefixOf(
-  { exports, blocks }: ChainOptions,
+  options: ChainOptions,
+  issued: number,
   read: (volume: number, offset: number, length: number) => Buffer | Promise<Buffer>,
 ): Promise<number> {
-  const volumes = exports.length;
-  const held: number[][] = [];
-  let highest = 0;
-  for (let volume = 0; volume < volumes; volume += 1) {
-    const bytes = await read(volume, 0, blocks * blockBytes);
-    held[volume] = Array.from({ length: blocks }, (_, block) =>
-      numberIn(bytes.subarray(block * blockBytes, (block + 1) * blockBytes)),
-    );
-    highest = Math.max(highest, ...(held[volume] ?? []));
+  const held = new Map<string, number>();
+  for (const volume of options.exports.keys()) {
+    const bytes = await read(volume, 0, options.blocks * blockBytes);
+    for (let offset = 0; offset < bytes.length; offset += blockBytes)
+      held.set(placeName(volume, offset), numberIn(bytes.subarray(offset, offset + blockBytes)));
   }
-  for (let volume = 0; volume < volumes; volume += 1) {
-    for (let block = 0; block < blocks; block += 1) {
-      const expected = lastWrite({ volume, block, volumes, blocks }, highest);
-      const found = held[volume]?.[block];
-      assert.equal(found, expected, `volume ${volume} block ${block} of an image up to ${highest}`);
-    }
-  }
-  return highest;
-}
-
-/** The last write up to `highest` that went to this block; 0 when none did. */
-function lastWrite(
-  at: {
-    readonly volume: number;
-    readonly block: number;
-    readonly volumes: number;
-    readonly blocks: number;
-  },
-  highest: number,
-): number {
-  const { volume, block, volumes, blocks } = at;
-  for (let number = highest; number > highest - volumes * blocks && number > 0; number -= 1) {
-    const isHere = number % volumes === volume && Math.floor(number / volumes) % blocks === block;
-    if (isHere) return number;
-  }
-  return 0;
+  const verdict = judgePrefix(writesOf(options, issued), held);
+  if (!verdict.isPrefix) assert.fail(`no state that the host could have seen: ${verdict.why}`);
+  return verdict.from;
 }
 
 function numberIn(block: Buffer): number {

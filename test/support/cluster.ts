@@ -44,6 +44,8 @@ export type ClusterOptions = {
   >;
   /** What one site's own copy of the file says otherwise: the cluster's name, the secret's file. */
   readonly own?: Readonly<Record<string, { readonly cluster?: string; readonly secret?: string }>>;
+  /** What a site's process has in its environment beside ours. */
+  readonly env?: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** The secret's file of every site that `own` does not name. */
   readonly secret?: string;
 };
@@ -115,7 +117,7 @@ export async function createCluster(
     const file = join(folder, `${name}.yaml`);
     fs.writeFileSync(file, describe(options, { names, folder, peers, reach, self: name }));
     const trace = options.isTraced === true ? join(folder, `${name}.trace`) : undefined;
-    const process = new SiteProcess(file, name, trace);
+    const process = new SiteProcess(file, name, trace, options.env?.[name] ?? {});
     processes.push(process);
     sites.set(name, createSite(process, { folder, peer: peers.get(name) ?? "" }));
   }
@@ -275,9 +277,16 @@ class SiteProcess {
   stderr = "";
 
   readonly trace: string | undefined;
+  readonly #env: Readonly<Record<string, string>>;
 
-  constructor(file: string, name: string, trace: string | undefined) {
+  constructor(
+    file: string,
+    name: string,
+    trace: string | undefined,
+    env: Readonly<Record<string, string>>,
+  ) {
     this.#file = file;
+    this.#env = env;
     this.name = name;
     this.trace = trace;
   }
@@ -291,7 +300,7 @@ class SiteProcess {
     const traced = this.trace === undefined ? [] : ["--trace", this.trace];
     const args = ["--config", this.#file, "serve", "--site", this.name, ...traced];
     const child = spawn(program, args, {
-      env: environment(),
+      env: { ...environment(), ...this.#env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;

@@ -1,0 +1,164 @@
+// A proxy between two sites that knows frames: holds some back while later ones pass, sends them in another order or twice, and
+// lies. What a network with several connections does to sets, and what a dishonest peer would send, both on real processes.
+
+import net from "node:net";
+import type { TestContext } from "node:test";
+import { joined } from "#base/bytes.ts";
+import type { Entry } from "#core/entry.ts";
+import { decodeTable } from "#wire/batch/decode.ts";
+import { encodeTable } from "#wire/batch/encode.ts";
+import { createFrameDecoder, pushChunk } from "#wire/peer/decode.ts";
+import { createHeaderPool, encodeHeader } from "#wire/peer/encode.ts";
+import { frameType, type FrameHeader } from "#wire/peer/messages.ts";
+import { type ClusterOptions, startCluster, type TestCluster } from "./cluster.ts";
+import { onEnd } from "./on-end.ts";
+
+export type SeenFrame = {
+  readonly header: FrameHeader;
+  readonly body: Uint8Array;
+  /** Of a batch; none of any other frame. */
+  readonly entries: readonly Entry[];
+};
+
+/** What becomes of a frame: these go in its place, now. `hold` keeps it until `release`. */
+export type Verdict = "pass" | "hold" | "drop" | readonly SeenFrame[];
+
+export type FrameProxy = {
+  /** Where to dial instead of the target. */
+  readonly address: string;
+  /** Decides about each frame from dialer to target, and from target to dialer; everything passes by default. */
+  forth: (frame: SeenFrame) => Verdict;
+  back: (frame: SeenFrame) => Verdict;
+  /** Refuses new connections with a reset. */
+  isClosed: boolean;
+  /** What is held, in the order in which it came. */
+  held(): readonly SeenFrame[];
+  /** Sends what is held in the order that `arrange` gives it, each on its connection, and holds no more of it. */
+  release(arrange?: (held: readonly SeenFrame[]) => readonly SeenFrame[]): void;
+  /** Resets every connection that there is, and forgets what is held; how many those were. */
+  cut(): number;
+};
+
+export type FramedCluster = { readonly cluster: TestCluster; readonly toWest: FrameProxy };
+
+/** East and west, where east dials west by way of a frame proxy. */
+export async function startFramedCluster(
+  t: TestContext,
+  options: ClusterOptions = {},
+): Promise<FramedCluster> {
+  let toWest: FrameProxy | undefined;
+  const cluster = await startCluster(t, {
+    ...options,
+    tcp: ["west"],
+    reach: async (peers) => {
+      toWest = await startFrameProxy(t, peers.get("west") ?? "");
+      return { east: { west: toWest.address } };
+    },
+  });
+  if (toWest === undefined) throw new Error("no proxy was made");
+  return { cluster, toWest };
+}
+
+/** Starts a proxy to `host:port`; it ends with the test. */
+async function startFrameProxy(t: TestContext, target: string): Promise<FrameProxy> {
+  const colon = target.lastIndexOf(":");
+  const far = { host: target.slice(0, colon), port: Number(target.slice(colon + 1)) };
+  const sockets = new Set<net.Socket>();
+  let held: { readonly frame: SeenFrame; readonly to: net.Socket }[] = [];
+  const relay = (from: net.Socket, to: net.Socket, judge: (frame: SeenFrame) => Verdict): void => {
+    const decoder = createFrameDecoder(
+      ({ header, body }) => {
+        const frame = seen(header, joined(body));
+        const verdict = judge(frame);
+        if (verdict === "hold") held.push({ frame, to });
+        else if (verdict !== "drop")
+          for (const one of verdict === "pass" ? [frame] : verdict) send(to, one);
+      },
+      (rule) => from.destroy(new Error(`not a frame: ${rule}`)),
+    );
+    from.on("data", (chunk) => pushChunk(decoder, chunk));
+  };
+  const server = net.createServer((near) => {
+    if (proxy.isClosed) return void near.resetAndDestroy();
+    const beyond = net.connect(far);
+    relay(near, beyond, (frame) => proxy.forth(frame));
+    relay(beyond, near, (frame) => proxy.back(frame));
+    for (const socket of [near, beyond]) {
+      sockets.add(socket);
+      socket
+        .on("error", () => undefined)
+        .on("close", () => {
+          sockets.delete(socket);
+          held = held.filter(({ to }) => to !== socket);
+          near.destroy();
+          beyond.destroy();
+        });
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("the proxy has no port");
+  const proxy: FrameProxy = {
+    address: `127.0.0.1:${address.port}`,
+    forth: () => "pass",
+    back: () => "pass",
+    isClosed: false,
+    held: () => held.map(({ frame }) => frame),
+    release(arrange = (frames) => frames) {
+      const kept = held;
+      held = [];
+      for (const frame of arrange(kept.map((each) => each.frame))) {
+        const to = kept.find((each) => each.frame === frame)?.to;
+        if (to !== undefined) send(to, frame);
+      }
+    },
+    cut() {
+      held = [];
+      const count = sockets.size / 2;
+      for (const socket of sockets) socket.resetAndDestroy();
+      return count;
+    },
+  };
+  onEnd(t, async () => {
+    proxy.cut();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  return proxy;
+}
+
+function seen(header: FrameHeader, body: Uint8Array): SeenFrame {
+  if (header.type !== frameType.batch) return { header, body, entries: [] };
+  const decoded = decodeTable(body.subarray(0, header.index), body.length - header.index);
+  return { header, body, entries: decoded.ok ? decoded.value : [] };
+}
+
+/** Its checksums are made anew: what a lie says is as sound as what it stands for. */
+function send(to: net.Socket, { header, body }: SeenFrame): void {
+  if (to.destroyed) return;
+  const isBatch = header.type === frameType.batch;
+  const chunks = isBatch ? [body.subarray(0, header.index), body.subarray(header.index)] : [body];
+  to.write(encodeHeader(createHeaderPool(), { ...header }, chunks));
+  to.write(body);
+}
+
+/** The frame of a batch with other entries; its payload stays as it was. */
+export function withEntries(frame: SeenFrame, change: (entry: Entry) => Entry): SeenFrame {
+  const entries = frame.entries.map(change);
+  const table = encodeTable(entries);
+  return { ...frame, entries, body: joined([table, frame.body.subarray(frame.header.index)]) };
+}
+
+/** The bytes of a batch's write. */
+export function payloadOf(frame: SeenFrame, entry: Entry): Uint8Array {
+  let at = frame.header.index;
+  for (const other of frame.entries) {
+    if (other === entry) break;
+    if (other.kind === "write") at += other.length;
+  }
+  return frame.body.subarray(at, at + entry.length);
+}
+
+/** Whether it is a batch with an entry like that. */
+export function hasEntry(frame: SeenFrame, isIt: (entry: Entry) => boolean): boolean {
+  return frame.entries.some((entry) => isIt(entry));
+}
