@@ -1,0 +1,70 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { AppError } from "#base/errors.ts";
+import { limits, MiB } from "#base/limits.ts";
+import type { Cluster } from "../contenders/cluster.ts";
+import { runFio } from "../fio.ts";
+import type { RestartTrial } from "../plan.ts";
+import { type Figure, figure, type TrialOptions } from "./trial.ts";
+
+const lookMs = 20;
+const servingMsMax = 120_000;
+/** Of a journal full of small writes, so much at least is their payload. */
+const payloadShare = 0.96;
+
+/**
+ * The copy is away, its journal is filled as far as it goes before it would overflow, the primary is killed and started again.
+ * The page cache stays, as it does when a process dies.
+ */
+export async function measureRestart(
+  cluster: Cluster,
+  trial: RestartTrial,
+  { timing, signal }: TrialOptions,
+): Promise<readonly Figure[]> {
+  const { load, areaBytes, journalBytes } = trial;
+  const bytes = Math.floor((journalBytes - limits.journalMarginBytes) * payloadShare);
+  const runs: { ready: number; serving: number; usedBytes: number }[] = [];
+  for (let run = 0; run < timing.runs; run += 1) {
+    await cluster.stopSite("west");
+    await runFio({ uri: cluster.uri, load, areaBytes, extent: { bytes } }, signal);
+    const { journal } = await cluster.status();
+    if (journal.bytesUsed < bytes) throw new AppError("failed", "the journal has overflowed");
+    await cluster.killSite("east");
+    const startMs = performance.now();
+    await cluster.startSite("east");
+    const ready = (performance.now() - startMs) / 1000;
+    await serving(cluster);
+    const servingSeconds = (performance.now() - startMs) / 1000;
+    runs.push({ ready, serving: servingSeconds, usedBytes: journal.bytesUsed });
+    await cluster.startSite("west");
+    await cluster.caughtUp();
+  }
+  return [
+    figure(
+      "until the `ready` line",
+      "s",
+      runs.map(({ ready }) => ready),
+      { atMost: trial.readySecondsMax },
+    ),
+    figure(
+      "until hosts are served",
+      "s",
+      runs.map(({ serving: seconds }) => seconds),
+    ),
+    figure(
+      "in the journal",
+      "MiB",
+      runs.map(({ usedBytes }) => usedBytes / MiB),
+    ),
+  ];
+}
+
+async function serving(cluster: Cluster): Promise<void> {
+  const deadlineMs = performance.now() + servingMsMax;
+  for (;;) {
+    const status = await cluster.status();
+    if (status.serving) return;
+    if (performance.now() > deadlineMs)
+      throw new AppError("timeout", `the primary does not serve: ${status.why}`);
+    await sleep(lookMs);
+  }
+}
