@@ -274,18 +274,18 @@ function backlogTrials(scale: Scale): readonly Trial[] {
   const drain = (load: Load): Trial => ({
     ...trial(load, 4 * GiB),
     kind: "drain",
-    id: `backlog of 4 GiB drained, ${load.name}`,
+    id: `backlog drained, ${load.name}`,
     ratioMin: 1,
   });
   const memory = (load: Load): Trial => ({
     ...trial(load, 10 * GiB),
     kind: "memory",
-    id: `backlog of 10 GiB, memory, ${load.name}`,
+    id: `backlog, memory, ${load.name}`,
     peakBytesMax: 256 * MiB,
   });
   const restart: Trial = {
     kind: "restart",
-    id: `start after kill -9 with a full journal of 1 GiB, ${deep.name}`,
+    id: `start after kill -9, full journal, ${deep.name}`,
     load: deep,
     areaBytes: filled.bytes,
     journalBytes: scale === "quick" ? 256 * MiB : 1 * GiB,

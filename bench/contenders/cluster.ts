@@ -9,8 +9,8 @@ import { nbdUri, type Place, type ServerAddress } from "../place.ts";
 import { runProgram, type Server, startServer } from "../processes.ts";
 import { type Running, stopAll } from "./contender.ts";
 
-/** How long a copy may take to catch up after a run. */
-const catchUpMsMax = 300_000;
+/** How long a copy may take to get where it is waited for, such as to catch up after a run. */
+const copyMsMax = 300_000;
 const pollMs = 50;
 
 const program = join(import.meta.dirname, "../../bin/antipode");
@@ -34,10 +34,10 @@ export type Cluster = Running & {
   /** Waits until the copy has applied everything. */
   caughtUp(): Promise<void>;
   site(name: SiteName): Server;
-  /** SIGTERM, and the site is gone. */
-  stopSite(name: SiteName): Promise<void>;
-  /** SIGKILL, and the site is gone. */
-  killSite(name: SiteName): Promise<void>;
+  /** SIGTERM for `west`; resolves when it is gone and the primary knows it. */
+  stopCopy(): Promise<void>;
+  /** SIGKILL for `east`; resolves when it is gone. */
+  killPrimary(): Promise<void>;
   /** Starts a site that is gone; resolves when it has printed its `ready` line. */
   startSite(name: SiteName): Promise<void>;
   /** The link, where the options have one. */
@@ -87,10 +87,13 @@ export async function startCluster(place: Place, options: ClusterOptions): Promi
     images: names.map(image),
     status,
     copy,
-    caughtUp: () => caughtUp(copy),
+    caughtUp: () => until(copy, isCaughtUp),
     site: sites.get,
-    stopSite: (site) => sites.get(site).stop(),
-    killSite: (site) => sites.get(site).kill(),
+    async stopCopy() {
+      await sites.get("west").stop();
+      await until(copy, ({ state }) => state === "buffering");
+    },
+    killPrimary: () => sites.get("east").kill(),
     startSite: sites.start,
     link() {
       if (opened === undefined) throw new Error(`${name} has no link`);
@@ -98,7 +101,7 @@ export async function startCluster(place: Place, options: ClusterOptions): Promi
     },
     async checkMirror() {
       if (mode !== undefined) await wait();
-      if (mode === "async") await caughtUp(copy);
+      if (mode === "async") await until(copy, isCaughtUp);
     },
     async stop() {
       await stopAll(names.map(sites.get));
@@ -132,16 +135,25 @@ function createSites(config: string, signal: AbortSignal): Sites {
   };
 }
 
-/** The copy has applied everything: what a run left on its way must not burden the next one, whose contender is another. */
-async function caughtUp(look: () => Promise<CopyStatus>): Promise<void> {
-  const deadlineMs = performance.now() + catchUpMsMax;
+async function until(
+  look: () => Promise<CopyStatus>,
+  holds: (copy: CopyStatus) => boolean,
+): Promise<void> {
+  const deadlineMs = performance.now() + copyMsMax;
   for (;;) {
-    const { state, lagWrites, applyLagWrites } = await look();
-    if (state === "streaming" && lagWrites === 0 && applyLagWrites === 0) return;
-    if (performance.now() > deadlineMs)
-      throw new AppError("timeout", `the copy (${state}) lags ${lagWrites} writes after a run`);
+    const copy = await look();
+    if (holds(copy)) return;
+    if (performance.now() > deadlineMs) {
+      const { state, lagWrites, why } = copy;
+      throw new AppError("timeout", `the copy is ${state}, lags ${lagWrites} writes: ${why}`);
+    }
     await sleep(pollMs);
   }
+}
+
+/** What a run left on its way must not burden the next one, whose contender is another. */
+function isCaughtUp({ state, lagWrites, applyLagWrites }: CopyStatus): boolean {
+  return state === "streaming" && lagWrites === 0 && applyLagWrites === 0;
 }
 
 // ---------------------------------------------------------------------------------------------------------------- the file

@@ -35,7 +35,7 @@ export async function measureDrain(
 ): Promise<readonly Figure[]> {
   const runs: (Backlog & Drained)[] = [];
   for (let run = 0; run < timing.runs; run += 1) {
-    await cluster.stopSite("west");
+    await cluster.stopCopy();
     const backlog = await writeBacklog(cluster, trial, signal);
     await cluster.startSite("west");
     runs.push({ ...backlog, ...(await drain(cluster, backlog)) });
@@ -65,6 +65,11 @@ export async function measureDrain(
       rate(({ appliedSeconds }) => appliedSeconds),
     ),
     figure(
+      "backlog",
+      "MiB",
+      runs.map(({ bytes }) => bytes / MiB),
+    ),
+    figure(
       "until the first set was complete",
       "s",
       runs.map(({ firstSeconds }) => firstSeconds),
@@ -80,7 +85,7 @@ export async function measureMemory(
 ): Promise<readonly Figure[]> {
   const peak = (site: SiteName): number[] => [peakOf(cluster.site(site).pid) / MiB];
   const bound = { neverAbove: trial.peakBytesMax / MiB };
-  await cluster.stopSite("west");
+  await cluster.stopCopy();
   resetPeak(cluster.site("east").pid);
   const backlog = await writeBacklog(cluster, trial, signal);
   const writing = peak("east");

@@ -8,8 +8,10 @@ import { type Figure, figure, type TrialOptions } from "./trial.ts";
 
 const lookMs = 20;
 const servingMsMax = 120_000;
-/** Of a journal full of small writes, so much at least is their payload. */
-const payloadShare = 0.96;
+/** A journal counts as full when less of it than this part is left. */
+const restDivisor = 32;
+/** Of what a journal takes, so much at least is payload, also of writes that came one by one. */
+const payloadShare = 0.75;
 
 /**
  * The copy is away, its journal is filled as far as it goes before it would overflow, the primary is killed and started again.
@@ -20,21 +22,17 @@ export async function measureRestart(
   trial: RestartTrial,
   { timing, signal }: TrialOptions,
 ): Promise<readonly Figure[]> {
-  const { load, areaBytes, journalBytes } = trial;
-  const bytes = Math.floor((journalBytes - limits.journalMarginBytes) * payloadShare);
   const runs: { ready: number; serving: number; usedBytes: number }[] = [];
   for (let run = 0; run < timing.runs; run += 1) {
-    await cluster.stopSite("west");
-    await runFio({ uri: cluster.uri, load, areaBytes, extent: { bytes } }, signal);
-    const { journal } = await cluster.status();
-    if (journal.bytesUsed < bytes) throw new AppError("failed", "the journal has overflowed");
-    await cluster.killSite("east");
+    await cluster.stopCopy();
+    const usedBytes = await fillJournal(cluster, trial, signal);
+    await cluster.killPrimary();
     const startMs = performance.now();
     await cluster.startSite("east");
     const ready = (performance.now() - startMs) / 1000;
     await serving(cluster);
     const servingSeconds = (performance.now() - startMs) / 1000;
-    runs.push({ ready, serving: servingSeconds, usedBytes: journal.bytesUsed });
+    runs.push({ ready, serving: servingSeconds, usedBytes });
     await cluster.startSite("west");
     await cluster.caughtUp();
   }
@@ -56,6 +54,24 @@ export async function measureRestart(
       runs.map(({ usedBytes }) => usedBytes / MiB),
     ),
   ];
+}
+
+/** Writes until the journal would overflow with little more; resolves with what it then holds. */
+async function fillJournal(
+  cluster: Cluster,
+  { load, areaBytes, journalBytes }: RestartTrial,
+  signal: AbortSignal,
+): Promise<number> {
+  for (;;) {
+    const { journal, copies } = await cluster.status();
+    if (copies.some(({ state }) => state !== "buffering"))
+      throw new AppError("failed", "the journal has overflowed");
+    const restBytes = journalBytes - limits.journalMarginBytes - journal.bytesUsed;
+    if (restBytes < journalBytes / restDivisor) return journal.bytesUsed;
+    const blocks = Math.floor((restBytes * payloadShare) / load.blockBytes);
+    const extent = { bytes: blocks * load.blockBytes };
+    await runFio({ uri: cluster.uri, load, areaBytes, extent }, signal);
+  }
 }
 
 async function serving(cluster: Cluster): Promise<void> {
