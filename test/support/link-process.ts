@@ -1,5 +1,5 @@
-// A link between two sites as a process of its own, so that what it costs is nobody else's. Whoever forks it tells it its doors,
-// then how far and how wide it is; every message is answered, in order. It ends with the channel to its parent.
+// A link between two sites as a process of its own, so that what it costs is nobody else's. Whoever forks it tells it its
+// doors, then how far and how wide it is; every message is answered, in order. It ends with the channel to its parent.
 
 import { createLink, TcpProxy } from "./proxy.ts";
 
