@@ -5,7 +5,7 @@
 //   npm run bench -- --rows "mirrored.*depth 1" rows and trials whose name matches
 //   npm run bench -- --runs 3 --seconds 5
 //
-// Results are printed and kept under bench/results; README.md there says how to read each figure. Work files lie in
+// Results are printed and kept under bench/results; bench/README.md says how to read each figure. Work files lie in
 // .antipode/bench and are removed.
 
 import { join } from "node:path";
