@@ -85,7 +85,7 @@ export async function measureRun(
 }
 
 /** User and system time of a process and its threads (proc(5), fields 14 and 15 of `stat`). */
-function cpuSeconds(pid: number): number {
+export function cpuSeconds(pid: number): number {
   const stat = fs.readFileSync(`/proc/${pid}/stat`, "utf8");
   // The second field is the program's name, which may hold anything; the third comes after the last parenthesis.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");

@@ -3,6 +3,7 @@ import { AppError } from "#base/errors.ts";
 import { limits, MiB } from "#base/limits.ts";
 import type { Cluster } from "../contenders/cluster.ts";
 import { runFio } from "../fio.ts";
+import { cpuSeconds } from "../measure.ts";
 import type { RestartTrial } from "../plan.ts";
 import { type Figure, figure, type TrialOptions } from "./trial.ts";
 
@@ -22,7 +23,7 @@ export async function measureRestart(
   trial: RestartTrial,
   { timing, signal }: TrialOptions,
 ): Promise<readonly Figure[]> {
-  const runs: { ready: number; serving: number; usedBytes: number }[] = [];
+  const runs: { ready: number; cpu: number; serving: number; usedBytes: number }[] = [];
   for (let run = 0; run < timing.runs; run += 1) {
     await cluster.stopCopy();
     const usedBytes = await fillJournal(cluster, trial, signal);
@@ -30,9 +31,10 @@ export async function measureRestart(
     const startMs = performance.now();
     await cluster.startSite("east");
     const ready = (performance.now() - startMs) / 1000;
+    const cpu = cpuSeconds(cluster.site("east").pid);
     await serving(cluster);
     const servingSeconds = (performance.now() - startMs) / 1000;
-    runs.push({ ready, serving: servingSeconds, usedBytes });
+    runs.push({ ready, cpu, serving: servingSeconds, usedBytes });
     await cluster.startSite("west");
     await cluster.caughtUp();
   }
@@ -42,6 +44,11 @@ export async function measureRestart(
       "s",
       runs.map(({ ready }) => ready),
       { atMost: trial.readySecondsMax },
+    ),
+    figure(
+      "processor time until then",
+      "s",
+      runs.map(({ cpu }) => cpu),
     ),
     figure(
       "until hosts are served",

@@ -80,16 +80,19 @@ test("over a long time exactly the width gets through, though the sender is let 
 
 test("a way holds what is on its distance and a bounded queue, then its senders wait", () => {
   const { way, clock } = startRig(100, 10_000_000);
-  // 100 ms hold 1,000,000 bytes, the queue's 20 ms 200,000.
+  // 100 ms hold 1,000,000 bytes, the queue's 50 ms 500,000.
   let sent = 0;
   for (; !way.isFull(); sent += 1) way.send(Buffer.alloc(chunkBytes), () => undefined);
-  assert.equal(sent, 120);
-  assert.equal(way.heldBytes(), 1_200_000);
+  assert.equal(sent, 150);
+  assert.equal(way.heldBytes(), 1_500_000);
   let letIn = 0;
   way.whenRoom(() => (letIn += 1));
   clock.advance(100);
   assert.equal(letIn, 0, "nothing has arrived yet");
-  clock.advance(10);
+  // Half of the queue, 1 ms a chunk.
+  clock.advance(24);
+  assert.equal(letIn, 0);
+  clock.advance(1);
   assert.equal(letIn, 1);
   assert.ok(!way.isFull());
   clock.advance(1_000);

@@ -5,8 +5,11 @@ import { createFifo, type Fifo, peek, push, shift } from "#base/fifo.ts";
 import { KiB, MiB } from "#base/limits.ts";
 import type { Clock } from "#ports/clock.ts";
 
-/** Beside what is on its way over the distance, the line's end holds what it sends in this time, and at least so much. */
-const queueMs = 20;
+/**
+ * Beside what is on its way over the distance, the line's end holds what it sends in this time, and at least so much. With less,
+ * a line whose process gets no processor for a while would stand idle though there is enough to send.
+ */
+const queueMs = 50;
 const queueBytesMin = 64 * KiB;
 /** A line without a width holds this much: at a distance of 100 ms more than anything here sends. */
 const unlimitedBytes = 256 * MiB;
