@@ -4,6 +4,7 @@ import { runProgram } from "./processes.ts";
 
 /** What one run of fio saw. */
 export type FioRun = {
+  readonly seconds: number;
   readonly writesPerSecond: number;
   readonly bytesWritten: number;
   /** Completion latency in microseconds. */
@@ -14,12 +15,17 @@ export type FioJob = {
   readonly uri: string;
   readonly load: Load;
   readonly areaBytes: number;
-  readonly seconds: number;
+  readonly extent: Extent;
+  /** Writes are offered no faster than this; left out: as fast as they are answered. */
+  readonly bytesPerSecondMax?: number;
 };
 
-/** Puts random writes on an NBD export for some seconds. The host is the same for every contender: one fio, one socket. */
+/** When a run ends. */
+export type Extent = { readonly seconds: number } | { readonly bytes: number };
+
+/** Puts random writes on an NBD export. The host is the same for every contender: one fio, one socket. */
 export async function runFio(
-  { uri, load, areaBytes, seconds }: FioJob,
+  { uri, load, areaBytes, extent, bytesPerSecondMax }: FioJob,
   signal: AbortSignal,
 ): Promise<FioRun> {
   const argv = [
@@ -30,8 +36,10 @@ export async function runFio(
     `--bs=${load.blockBytes}`,
     `--iodepth=${load.depth}`,
     `--size=${areaBytes}`,
-    "--time_based",
-    `--runtime=${seconds}`,
+    ...("seconds" in extent
+      ? ["--time_based", `--runtime=${extent.seconds}`]
+      : [`--io_size=${extent.bytes}`]),
+    ...(bytesPerSecondMax === undefined ? [] : [`--rate=${bytesPerSecondMax}`]),
     // Places are drawn anew in every run and independently of each other: no run repeats another, no map slows fio down.
     "--randrepeat=0",
     "--norandommap",
@@ -48,6 +56,7 @@ export async function runFio(
   const percentile = (name: string): number =>
     (job.write.clat_ns.percentile?.[name] ?? Number.NaN) / 1000;
   return {
+    seconds: job.write.runtime / 1000,
     writesPerSecond: job.write.iops,
     bytesWritten: job.write.io_bytes,
     latencyMicros: { p50: percentile("50.000000"), p99: percentile("99.000000") },
@@ -60,6 +69,8 @@ type FioDocument = {
     readonly write: {
       readonly iops: number;
       readonly io_bytes: number;
+      /** Milliseconds. */
+      readonly runtime: number;
       readonly clat_ns: { readonly percentile?: Readonly<Record<string, number>> };
     };
   }[];

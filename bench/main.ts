@@ -1,11 +1,12 @@
 // `npm run bench`: Antipode beside its peers, on this machine, under the same load.
 //
-//   npm run bench                               everything, about half an hour
-//   npm run bench -- --quick                    2 runs of 2 s each: is all well? Not for conclusions
-//   npm run bench -- --rows "mirrored.*depth 1" rows whose name matches
+//   npm run bench                               everything, about two hours
+//   npm run bench -- --quick                    2 runs of 2 s each, small backlogs: is all well? Not for conclusions
+//   npm run bench -- --rows "mirrored.*depth 1" rows and trials whose name matches
 //   npm run bench -- --runs 3 --seconds 5
 //
-// Results are printed and kept under bench/results. Work files lie in .antipode/bench and are removed.
+// Results are printed and kept under bench/results; bench/README.md says how to read each figure. Work files lie in
+// .antipode/bench and are removed.
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -17,9 +18,19 @@ import { nbdkit } from "./contenders/nbdkit.ts";
 import { qemuBackground, qemuMirror } from "./contenders/qemu-mirror.ts";
 import { type Entrant, measureRow, type Timing } from "./measure.ts";
 import { createPlace } from "./place.ts";
-import { type ContenderName, planStages, type Stage } from "./plan.ts";
+import {
+  type ContenderName,
+  planStages,
+  planTrials,
+  type Scale,
+  type Stage,
+  type Trial,
+  trialVolume,
+} from "./plan.ts";
 import { runProgram } from "./processes.ts";
 import { formatReport, lookAround, type RowResult, summarizeRow, writeReport } from "./report.ts";
+import { measureTrial, startTrial } from "./trials/run.ts";
+import type { TrialResult } from "./trials/trial.ts";
 
 const root = join(import.meta.dirname, "..");
 const results = join(import.meta.dirname, "results");
@@ -33,7 +44,7 @@ const contenders: Readonly<Record<ContenderName, Contender>> = {
   "qemu-background": qemuBackground,
 };
 
-const { timing, pattern } = readArguments(process.argv.slice(2));
+const { timing, pattern, scale } = readArguments(process.argv.slice(2));
 const startedAt = new Date();
 const stop = new AbortController();
 for (const signal of ["SIGTERM", "SIGHUP", "SIGINT"] as const) {
@@ -53,23 +64,29 @@ try {
 
 async function bench(): Promise<void> {
   const stages = planStages(pattern);
-  if (stages.length === 0) throw new AppError("usage", `no row matches ${String(pattern)}`);
+  const planned = planTrials(pattern, scale);
+  if (stages.length + planned.length === 0)
+    throw new AppError("usage", `no row matches ${String(pattern)}`);
   const surroundings = lookAround(root, readVersion());
   const rows: RowResult[] = [];
+  const trials: TrialResult[] = [];
   let failure: unknown;
   try {
     for (const stage of stages) await runStage(stage, rows);
+    for (const trial of planned) trials.push(await runTrial(trial));
   } catch (error: unknown) {
     // What was measured before is worth as much as ever.
-    if (rows.length === 0) throw error;
+    if (rows.length + trials.length === 0) throw error;
     failure = error;
   }
   const report = {
     format: 1,
     startedAt: startedAt.toISOString(),
     timing,
+    scale,
     surroundings,
     rows,
+    trials,
   } as const;
   const name = startedAt.toISOString().slice(0, 16).replace(":", "");
   writeReport(results, name, report);
@@ -108,6 +125,30 @@ async function runStage(stage: Stage, rows: RowResult[]): Promise<void> {
   }
 }
 
+/** Every trial has sites of its own, so that what one leaves behind is not found by the next. */
+async function runTrial(trial: Trial): Promise<TrialResult> {
+  const place = createPlace(root, { socket: "unix", volume: trialVolume }, stop.signal);
+  try {
+    progress(trial.id);
+    const cluster = await startTrial(place, trial);
+    try {
+      const options = { timing, signal: stop.signal };
+      const figures = await measureTrial(cluster, trial, options);
+      await cluster.caughtUp();
+      await cluster.stop();
+      await compareImages(contenders["antipode-async"], cluster);
+      return { id: trial.id, figures };
+    } catch (cause: unknown) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new AppError("failed", `${trial.id}: ${why}`, { cause });
+    } finally {
+      await cluster.stop();
+    }
+  } finally {
+    place.remove();
+  }
+}
+
 /** A mirror whose legs differ has not done the work that was measured. */
 async function compareImages(contender: Contender, { images }: Running): Promise<void> {
   const [source, copy] = images;
@@ -119,7 +160,9 @@ async function compareImages(contender: Contender, { images }: Running): Promise
   }
 }
 
-function readArguments(argv: readonly string[]): { timing: Timing; pattern: RegExp } {
+type Arguments = { readonly timing: Timing; readonly pattern: RegExp; readonly scale: Scale };
+
+function readArguments(argv: readonly string[]): Arguments {
   const { values } = parseArgs({
     args: [...argv],
     options: {
@@ -141,6 +184,7 @@ function readArguments(argv: readonly string[]): { timing: Timing; pattern: RegE
       seconds: number(values.seconds, values.quick ? 2 : 10),
     },
     pattern: new RegExp(values.rows),
+    scale: values.quick ? "quick" : "full",
   };
 }
 

@@ -2,7 +2,7 @@ import fs from "node:fs";
 import { GiB, KiB } from "#base/limits.ts";
 import type { Contender, Running } from "./contenders/contender.ts";
 import { type FioRun, runFio } from "./fio.ts";
-import type { Row } from "./plan.ts";
+import type { Load, Row } from "./plan.ts";
 
 /** One run: what the host saw, and what all processes of the contender took together. */
 export type Measured = FioRun & {
@@ -22,6 +22,14 @@ export type RowOptions = {
   readonly signal: AbortSignal;
 };
 
+/** What a single run needs to know. */
+export type RunOptions = {
+  readonly load: Load;
+  readonly areaBytes: number;
+  readonly seconds: number;
+  readonly signal: AbortSignal;
+};
+
 /** A contender that is up. */
 export type Entrant = { readonly contender: Contender; readonly running: Running };
 
@@ -37,45 +45,47 @@ export async function measureRow(
   options: RowOptions,
   { ours, peer }: { readonly ours: Entrant; readonly peer: Entrant },
 ): Promise<RowRuns> {
-  const { timing } = options;
+  const { row, timing, signal } = options;
+  const { load, areaBytes } = row;
   const runs: { ours: Measured[]; peer: Measured[] } = { ours: [], peer: [] };
   const warmUpSeconds = Math.min(warmUpSecondsMax, timing.seconds);
-  for (const { running } of [ours, peer]) await measureRun(options, running, warmUpSeconds);
+  for (const { running } of [ours, peer])
+    await measureRun(running, { load, areaBytes, seconds: warmUpSeconds, signal });
   for (let run = 0; run < timing.runs; run++) {
     const sides = run % 2 === 0 ? (["ours", "peer"] as const) : (["peer", "ours"] as const);
     for (const side of sides) {
       const { running, contender } = side === "ours" ? ours : peer;
       try {
-        runs[side].push(await measureRun(options, running, timing.seconds));
+        const { seconds } = timing;
+        runs[side].push(await measureRun(running, { load, areaBytes, seconds, signal }));
       } catch (cause: unknown) {
         const why = cause instanceof Error ? cause.message : String(cause);
-        throw new Error(`${contender.title}, ${options.row.id}: ${why}`, { cause });
+        throw new Error(`${contender.title}, ${row.id}: ${why}`, { cause });
       }
     }
   }
   return runs;
 }
 
-async function measureRun(
-  { row, signal }: RowOptions,
+/** Puts the load on a contender that is up, and waits until its mirror has it all. */
+export async function measureRun(
   running: Running,
-  seconds: number,
+  { load, areaBytes, seconds, signal }: RunOptions,
 ): Promise<Measured> {
   const pids = running.servers.map(({ pid }) => pid);
   for (const pid of pids) resetPeak(pid);
   const cpuBefore = sum(pids.map(cpuSeconds));
-  const job = { uri: running.uri, load: row.load, areaBytes: row.areaBytes, seconds };
-  const fio = await runFio(job, signal);
+  const fio = await runFio({ uri: running.uri, load, areaBytes, extent: { seconds } }, signal);
   const cpu = sum(pids.map(cpuSeconds)) - cpuBefore;
   const peakBytes = sum(pids.map(peakOf));
   await running.checkMirror();
   // What a run leaves to the kernel's write-back must not burden the next one, whose contender is another.
-  for (const image of running.images) syncFile(image);
+  syncImages(running);
   return { ...fio, cpuSecondsPerGiB: cpu / (fio.bytesWritten / GiB), peakBytes };
 }
 
 /** User and system time of a process and its threads (proc(5), fields 14 and 15 of `stat`). */
-function cpuSeconds(pid: number): number {
+export function cpuSeconds(pid: number): number {
   const stat = fs.readFileSync(`/proc/${pid}/stat`, "utf8");
   // The second field is the program's name, which may hold anything; the third comes after the last parenthesis.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
@@ -83,13 +93,18 @@ function cpuSeconds(pid: number): number {
 }
 
 /** The most memory that a process held at a time since `resetPeak`, in bytes. */
-function peakOf(pid: number): number {
+export function peakOf(pid: number): number {
   const status = fs.readFileSync(`/proc/${pid}/status`, "utf8");
   return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * KiB;
 }
 
-function resetPeak(pid: number): void {
+/** From now on `peakOf` tells of what is held from now on. */
+export function resetPeak(pid: number): void {
   fs.writeFileSync(`/proc/${pid}/clear_refs`, "5");
+}
+
+export function syncImages({ images }: Running): void {
+  for (const image of images) syncFile(image);
 }
 
 function syncFile(path: string): void {

@@ -17,6 +17,8 @@ export type Place = {
   folder(name: string): string;
   /** A new address of the stage's kind. */
   address(name: string): Promise<ServerAddress>;
+  /** A new address on a TCP port, whatever the stage's kind is. */
+  tcpAddress(): Promise<ServerAddress>;
   /** A new address on a unix socket, for what is not measured. */
   controlSocket(name: string): string;
   /** Makes an image as the stage wants it. */
@@ -55,6 +57,7 @@ export function createPlace(
       socket === "unix"
         ? { kind: "unix", path: join(sockets, `${name}.sock`) }
         : { kind: "tcp", port: await freePort() },
+    tcpAddress: async () => ({ kind: "tcp", port: await freePort() }),
     controlSocket: (name) => join(sockets, `${name}.control`),
     createImage: (path) => createImage(path, volume),
     createEmptyImage: (path) => createImage(path, { ...volume, isFilled: false }),

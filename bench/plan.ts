@@ -1,6 +1,7 @@
 // What is measured: the rows, in the order in which they run, and the floors that Antipode has to keep.
 
 import { GiB, KiB, MiB } from "#base/limits.ts";
+import { type LinkShape, shortLink } from "./link.ts";
 
 export type SocketKind = "unix" | "tcp";
 
@@ -42,6 +43,68 @@ export type Stage = {
   readonly volume: Volume;
   readonly rows: readonly Row[];
 };
+
+/** Something else than a load side by side: it has its own sites, and its own figures. All are about an asynchronous copy. */
+export type Trial =
+  | ThroughputTrial
+  | LagTrial
+  | LatencyTrial
+  | DrainTrial
+  | MemoryTrial
+  | RestartTrial;
+
+type TrialBase = {
+  /** What `--rows` matches. */
+  readonly id: string;
+  readonly load: Load;
+  readonly areaBytes: number;
+  readonly journalBytes: number;
+};
+
+/** A link that has a width, and a load that is told how much of it to offer. */
+type OfferedOverLink = TrialBase & {
+  readonly link: LinkShape & { readonly bytesPerSecond: number };
+  readonly offeredShare: number;
+};
+
+/** `shareMin`: of the link's width, so much is complete at the copy per second; undefined where nothing is promised. */
+export type ThroughputTrial = OfferedOverLink & {
+  readonly kind: "throughput";
+  readonly shareMin: number | undefined;
+};
+
+export type LagTrial = OfferedOverLink & { readonly kind: "lag" };
+
+/** Of pairs of runs, one over a near and one over a far link. */
+export type LatencyTrial = TrialBase & {
+  readonly kind: "latency";
+  readonly near: LinkShape;
+  readonly far: LinkShape;
+  readonly pairs: number;
+  readonly p50RatioMax: number;
+};
+
+/** The copy is away while so much is written. `ratioMin`: how it applies that, as a multiple of how it was written. */
+export type DrainTrial = TrialBase & {
+  readonly kind: "drain";
+  readonly backlogBytes: number;
+  readonly ratioMin: number;
+};
+
+export type MemoryTrial = TrialBase & {
+  readonly kind: "memory";
+  readonly backlogBytes: number;
+  /** Of each site. */
+  readonly peakBytesMax: number;
+};
+
+export type RestartTrial = TrialBase & {
+  readonly kind: "restart";
+  readonly readySecondsMax: number;
+};
+
+/** How much the trials write: `quick` tries every one of them out, and says nothing about the promises. */
+export type Scale = "full" | "quick";
 
 const small: Load = { name: "4k depth 1", blockBytes: 4 * KiB, depth: 1 };
 const deep: Load = { name: "4k depth 32", blockBytes: 4 * KiB, depth: 32 };
@@ -99,7 +162,7 @@ function asyncRows(socket: SocketKind): readonly Row[] {
     peer,
     load,
     areaBytes: filled.bytes,
-    floor: peer === "nbdkit" ? undefined : floors.get(load),
+    floor: peer === "nbdkit" ? 0.8 : floors.get(load),
   });
   return [
     ...[small, deep, large].map((load) => against("qemu-background", load)),
@@ -144,4 +207,89 @@ function openMapRows(): readonly Row[] {
       floor: undefined,
     })),
   );
+}
+
+/** The volume of every trial. */
+export const trialVolume: Volume = filled;
+
+/** Latency is told from so many pairs of runs at least, since the machine's own unrest is as large as what is promised. */
+const latencyPairs = 9;
+
+/** The trials whose ids match. */
+export function planTrials(pattern: RegExp, scale: Scale): readonly Trial[] {
+  return [...linkTrials(scale), ...backlogTrials(scale)].filter(({ id }) => pattern.test(id));
+}
+
+function linkTrials(scale: Scale): readonly Trial[] {
+  const base = { areaBytes: filled.bytes, journalBytes: 1 * GiB };
+  const link = (megabytes: number, roundTripMs: number): OfferedOverLink["link"] => ({
+    name: `${megabytes} MB/s, ${roundTripMs} ms`,
+    delayMs: roundTripMs / 2,
+    bytesPerSecond: megabytes * 1e6,
+  });
+  const throughput = (load: Load, over: OfferedOverLink["link"]): Trial => ({
+    ...base,
+    kind: "throughput",
+    id: `link throughput ${over.name}, ${load.name}`,
+    load,
+    link: over,
+    offeredShare: 1.5,
+    // The wider one is there to see where it ends.
+    shareMin: over.bytesPerSecond === 40e6 ? 0.8 : undefined,
+  });
+  const lag = (load: Load, over: OfferedOverLink["link"]): Trial => ({
+    ...base,
+    kind: "lag",
+    id: `link lag ${over.name}, ${load.name}, four fifths offered`,
+    load,
+    link: over,
+    offeredShare: 0.8,
+  });
+  const latency: Trial = {
+    ...base,
+    kind: "latency",
+    id: `link latency ${small.name}, 100 ms beside 0 ms`,
+    load: small,
+    near: shortLink,
+    far: { name: "100 ms", delayMs: 50, bytesPerSecond: undefined },
+    pairs: scale === "quick" ? 2 : latencyPairs,
+    p50RatioMax: 1.15,
+  };
+  return [
+    throughput(deep, link(40, 50)),
+    throughput(large, link(40, 50)),
+    throughput(large, link(100, 50)),
+    lag(deep, link(40, 50)),
+    latency,
+  ];
+}
+
+function backlogTrials(scale: Scale): readonly Trial[] {
+  const trial = (load: Load, fullBytes: number) => {
+    const backlogBytes = scale === "quick" ? 256 * MiB : fullBytes;
+    // Room for the tables of small writes, and for the margin that a journal keeps.
+    const journalBytes = backlogBytes + backlogBytes / 8 + 256 * MiB;
+    return { load, areaBytes: filled.bytes, backlogBytes, journalBytes };
+  };
+  const drain = (load: Load): Trial => ({
+    ...trial(load, 4 * GiB),
+    kind: "drain",
+    id: `backlog drained, ${load.name}`,
+    ratioMin: 1,
+  });
+  const memory = (load: Load): Trial => ({
+    ...trial(load, 10 * GiB),
+    kind: "memory",
+    id: `backlog, memory, ${load.name}`,
+    peakBytesMax: 256 * MiB,
+  });
+  const restart: Trial = {
+    kind: "restart",
+    id: `start after kill -9, full journal, ${deep.name}`,
+    load: deep,
+    areaBytes: filled.bytes,
+    journalBytes: scale === "quick" ? 256 * MiB : 1 * GiB,
+    readySecondsMax: 5,
+  };
+  return [drain(deep), drain(large), memory(deep), memory(large), restart];
 }

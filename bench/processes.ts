@@ -13,6 +13,8 @@ export type Server = {
   readonly name: string;
   readonly pid: number;
   stop(): Promise<void>;
+  /** SIGKILL; resolves when it is gone. */
+  kill(): Promise<void>;
 };
 
 const startMsMax = 30_000;
@@ -24,7 +26,8 @@ export type ServerOptions = {
   readonly name: string;
   /** The program and its arguments. */
   readonly command: readonly [string, ...string[]];
-  readonly isReady: () => Promise<boolean>;
+  /** Asked again and again until it holds. `words` are the last that the program has said. */
+  readonly isReady: (words: string) => Promise<boolean>;
   /** Kills the program, also later. */
   readonly signal: AbortSignal;
 };
@@ -38,7 +41,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   let failure: Error | undefined;
   child.on("error", (error) => (failure = error));
   const deadlineMs = performance.now() + startMsMax;
-  while (!(await isReady())) {
+  while (!(await isReady(words()))) {
     const hasEnded = failure !== undefined || child.exitCode !== null || child.signalCode !== null;
     if (!hasEnded && performance.now() < deadlineMs) {
       await sleep(pollMs);
@@ -49,7 +52,12 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     throw new AppError("failed", `${name}: ${program} ${what}: ${failure?.message ?? words()}`);
   }
   if (child.pid === undefined) throw new AppError("failed", `${name}: ${program} has no pid`);
-  return { name, pid: child.pid, stop: () => stopChild(child) };
+  return {
+    name,
+    pid: child.pid,
+    stop: () => stopChild(child),
+    kill: () => killChild(child),
+  };
 }
 
 /** Runs a program to its end and returns what it printed. Rejects with its own words when it fails. */
@@ -92,6 +100,12 @@ async function stopChild(child: ChildProcess): Promise<void> {
   child.kill("SIGTERM");
   await once(child, "exit");
   clearTimeout(timer);
+}
+
+async function killChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill("SIGKILL");
+  await once(child, "exit");
 }
 
 /** The end of what a program has said, for when it fails. Reading also keeps its pipes from filling up. */

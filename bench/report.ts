@@ -7,7 +7,10 @@ import { cpus, loadavg, release, totalmem } from "node:os";
 import { GiB, MiB } from "#base/limits.ts";
 import { formatTable } from "#cli/table.ts";
 import type { Measured, RowRuns, Timing } from "./measure.ts";
-import type { Row } from "./plan.ts";
+import type { Row, Scale } from "./plan.ts";
+import { type Spread, spreadOf } from "./spread.ts";
+import { formatTrials } from "./trials/format.ts";
+import type { TrialResult } from "./trials/trial.ts";
 
 /** What the machine was, and which versions met. */
 export type Surroundings = {
@@ -20,8 +23,6 @@ export type Surroundings = {
   readonly loadBefore: number;
   readonly versions: Readonly<Record<string, string>>;
 };
-
-export type Spread = { readonly median: number; readonly low: number; readonly high: number };
 
 /** One contender in one row. Runs are kept, so that whoever doubts a median can look. */
 export type Summary = {
@@ -51,8 +52,10 @@ export type Report = {
   readonly format: 1;
   readonly startedAt: string;
   readonly timing: Timing;
+  readonly scale: Scale;
   readonly surroundings: Surroundings;
   readonly rows: readonly RowResult[];
+  readonly trials: readonly TrialResult[];
 };
 
 export function summarizeRow(
@@ -96,21 +99,23 @@ function summarize(title: string, runs: readonly Measured[], blockBytes: number)
   };
 }
 
-function spreadOf(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const at = (index: number): number => sorted[index] ?? Number.NaN;
-  return {
-    median: sorted.length % 2 === 1 ? at(middle) : (at(middle - 1) + at(middle)) / 2,
-    low: at(0),
-    high: at(sorted.length - 1),
-  };
-}
-
-/** The table for people, as lines. */
-export function formatReport({ startedAt, timing, surroundings, rows }: Report): readonly string[] {
+/** The tables for people, as lines. */
+export function formatReport(report: Report): readonly string[] {
+  const { startedAt, surroundings, rows, trials, timing } = report;
   const { cpuCount, cpuModel, memoryBytes, kernel, fileSystem, loadBefore } = surroundings;
   const versions = Object.entries(surroundings.versions).map(([name, text]) => `${name} ${text}`);
+  return [
+    `Antipode beside its peers, ${startedAt}`,
+    `${cpuCount} x ${cpuModel}, ${Math.round(memoryBytes / GiB)} GiB, Linux ${kernel}, ${fileSystem}, load ${loadBefore.toFixed(1)} before`,
+    versions.join(", "),
+    ...formatRows(rows, timing),
+    ...(trials.length === 0 ? [] : ["", "An asynchronous copy that is far away, or was away:", ""]),
+    ...formatTrials(trials),
+  ];
+}
+
+function formatRows(rows: readonly RowResult[], { runs, seconds }: Timing): readonly string[] {
+  if (rows.length === 0) return [];
   const header = [
     "random writes",
     "Antipode",
@@ -123,10 +128,7 @@ export function formatReport({ startedAt, timing, surroundings, rows }: Report):
     "peak MiB",
   ];
   return [
-    `Antipode beside its peers, ${startedAt}`,
-    `${cpuCount} x ${cpuModel}, ${Math.round(memoryBytes / GiB)} GiB, Linux ${kernel}, ${fileSystem}, load ${loadBefore.toFixed(1)} before`,
-    versions.join(", "),
-    `Medians of ${timing.runs} interleaved runs of ${timing.seconds} s, lowest to highest in parentheses; where two values`,
+    `Medians of ${runs} interleaved runs of ${seconds} s, lowest to highest in parentheses; where two values`,
     "stand side by side, Antipode's is the first. CPU and memory are those of all server processes together.",
     "",
     ...formatTable([header, ...rows.map(cellsOf)]),

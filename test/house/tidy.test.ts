@@ -22,10 +22,11 @@ const entryPoints = [
   "tools/claims.ts",
   "tools/print-limits.ts",
   "tools/test.ts",
-  // Programs that tests start.
+  // Programs that tests and the bench start.
   "test/support/fake-antipode.ts",
   "test/support/file-writer.ts",
   "test/support/full-disk.ts",
+  "test/support/link-process.ts",
 ];
 
 /** This file names what it forbids. */

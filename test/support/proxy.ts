@@ -2,14 +2,17 @@
 
 import net from "node:net";
 import type { TestContext } from "node:test";
+import { MiB } from "#base/limits.ts";
+import { createClock } from "#io/clock.ts";
+import { LinkWay } from "./link-way.ts";
 import { onEnd } from "./on-end.ts";
 
 export type Proxy = {
   /** Where to dial instead of the target. */
   readonly address: string;
-  /** Added to every chunk on its way, both ways. */
+  /** What every chunk takes on its way, both ways. */
   delayMs: number;
-  /** Ceiling for each direction of each connection; undefined: none. */
+  /** Ceiling for each direction, whatever the number of connections; undefined: none. */
   bytesPerSecond: number | undefined;
   /** Swallows everything both ways, also what new connections say, and tells nobody. */
   isHole: boolean;
@@ -33,31 +36,63 @@ type Pair = { readonly near: net.Socket; readonly far: net.Socket };
 
 type Armed = { readonly bytesMin: number; readonly how: Spoil; readonly done: () => void };
 
+/** The two directions of a link, as a dialer sees them. Several proxies may lead over the same link. */
+export type Link = { readonly forth: LinkWay; readonly back: LinkWay };
+
+/**
+ * What a connection may leave untaken at its far end before it is no longer read from. With less, every chunk would stop it.
+ */
+const untakenBytesMax = 1 * MiB;
+
+/** An orderly end takes its way like all bytes, so one direction may end before the other. */
+const socketOptions = { highWaterMark: untakenBytesMax, allowHalfOpen: true };
+
 /** Starts a proxy to `host:port`; it ends with the test. */
 export async function startProxy(t: TestContext, target: string): Promise<Proxy> {
-  const proxy = new TcpProxy(target);
+  const proxy = new TcpProxy(target, createLink());
   onEnd(t, () => proxy.close());
   await proxy.listen();
   return proxy;
 }
 
-class TcpProxy implements Proxy {
-  delayMs = 0;
-  bytesPerSecond: number | undefined;
+export function createLink(): Link {
+  const clock = createClock();
+  return { forth: new LinkWay(clock), back: new LinkWay(clock) };
+}
+
+export class TcpProxy implements Proxy {
   isHole = false;
   isClosed = false;
   address = "";
   readonly #host: string;
   readonly #port: number;
   readonly #pairs = new Set<Pair>();
-  readonly #server = net.createServer((near) => this.#accept(near));
+  readonly #link: Link;
+  readonly #server = net.createServer(socketOptions, (near) => this.#accept(near));
   #forth = 0;
   #armed: Armed | undefined;
 
-  constructor(target: string) {
+  constructor(target: string, link: Link) {
+    this.#link = link;
     const colon = target.lastIndexOf(":");
     this.#host = target.slice(0, colon);
     this.#port = Number(target.slice(colon + 1));
+  }
+
+  get delayMs(): number {
+    return this.#link.forth.delayMs;
+  }
+
+  set delayMs(delayMs: number) {
+    for (const way of [this.#link.forth, this.#link.back]) way.delayMs = delayMs;
+  }
+
+  get bytesPerSecond(): number | undefined {
+    return this.#link.forth.bytesPerSecond;
+  }
+
+  set bytesPerSecond(rate: number | undefined) {
+    for (const way of [this.#link.forth, this.#link.back]) way.bytesPerSecond = rate;
   }
 
   async listen(): Promise<void> {
@@ -92,12 +127,13 @@ class TcpProxy implements Proxy {
       near.resetAndDestroy();
       return;
     }
-    const far = net.connect({ host: this.#host, port: this.#port });
+    const far = net.connect({ host: this.#host, port: this.#port, ...socketOptions });
     const pair = { near, far };
     this.#pairs.add(pair);
-    this.#link(near, far, (chunk) => this.#look(pair, chunk));
-    this.#link(far, near, (chunk) => chunk);
-    // One end's end is passed on, unless the hole swallows it: then the other end stays, and is cut later.
+    const { forth, back } = this.#link;
+    this.#lead(forth, { from: near, to: far, look: (chunk) => this.#look(pair, chunk) });
+    this.#lead(back, { from: far, to: near, look: (chunk) => chunk });
+    // What breaks at one end breaks at the other, unless the hole swallows it: then the other end stays, and is cut later.
     const drop = (): void => {
       if (this.isHole || !this.#pairs.delete(pair)) return;
       near.destroy();
@@ -115,21 +151,37 @@ class TcpProxy implements Proxy {
     return spoiled(chunk, armed.how, pair);
   }
 
-  #link(from: net.Socket, to: net.Socket, look: (chunk: Buffer) => Buffer): void {
-    let freeAtMs = 0;
+  /** Passes on what comes in, as fast as the way takes it and the far end is taken from; else it is left where it is. */
+  #lead(way: LinkWay, { from, to, look }: Lead): void {
+    const deliver = (bytes: Buffer): void => {
+      if (!to.destroyed && !to.write(bytes)) from.pause();
+    };
+    const goOn = (): void => {
+      if (from.destroyed || to.writableNeedDrain) return;
+      if (way.isFull()) way.whenRoom(goOn);
+      else from.resume();
+    };
     from.on("data", (chunk: Buffer) => {
       if (this.isHole) return;
       const bytes = look(chunk);
       if (bytes.length === 0) return;
-      const nowMs = performance.now();
-      const rate = this.bytesPerSecond;
-      const sendMs = rate === undefined ? 0 : (bytes.length * 1000) / rate;
-      freeAtMs = Math.max(freeAtMs, nowMs + this.delayMs) + sendMs;
-      if (freeAtMs <= nowMs) to.write(bytes);
-      else setTimeout(() => to.write(bytes), freeAtMs - nowMs);
+      way.send(bytes, deliver);
+      if (!way.isFull()) return;
+      from.pause();
+      way.whenRoom(goOn);
     });
+    from.on("end", () => {
+      if (!this.isHole) way.send(Buffer.alloc(0), () => to.end());
+    });
+    to.on("drain", goOn);
   }
 }
+
+type Lead = {
+  readonly from: net.Socket;
+  readonly to: net.Socket;
+  readonly look: (chunk: Buffer) => Buffer;
+};
 
 function spoiled(chunk: Buffer, how: Spoil, pair: Pair): Buffer {
   if (how.kind === "flip") {

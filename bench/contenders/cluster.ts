@@ -1,0 +1,204 @@
+import fs from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { AppError } from "#base/errors.ts";
+import { readStatus } from "#cli/client.ts";
+import type { CopyStatus, GroupStatus } from "#site/api.ts";
+import { type Link, type LinkShape, startLink } from "../link.ts";
+import { nbdUri, type Place, type ServerAddress } from "../place.ts";
+import { runProgram, type Server, startServer } from "../processes.ts";
+import { type Running, stopAll } from "./contender.ts";
+
+/** How long a copy may take to get where it is waited for, such as to catch up after a run. */
+const copyMsMax = 300_000;
+const pollMs = 50;
+
+const program = join(import.meta.dirname, "../../bin/antipode");
+
+export type ClusterOptions = {
+  readonly name: string;
+  /** How `west` copies `east`; undefined: there is no `west`. */
+  readonly mode: "sync" | "async" | undefined;
+  /** Left out: as the product has it. */
+  readonly journalBytes?: number;
+  /** The sites reach each other over such a link. Left out: over the same kind of socket as the host reaches the primary. */
+  readonly link?: LinkShape;
+};
+
+/** Sites of Antipode, each a process of its own; `east` is the primary. */
+export type Cluster = Running & {
+  /** What the primary says of the group. */
+  status(): Promise<GroupStatus>;
+  /** What the primary says of the copy. */
+  copy(): Promise<CopyStatus>;
+  /** Waits until the copy has applied everything. */
+  caughtUp(): Promise<void>;
+  site(name: SiteName): Server;
+  /** SIGTERM for `west`; resolves when it is gone and the primary knows it. */
+  stopCopy(): Promise<void>;
+  /** SIGKILL for `east`; resolves when it is gone. */
+  killPrimary(): Promise<void>;
+  /** Starts a site that is gone; resolves when it has printed its `ready` line. */
+  startSite(name: SiteName): Promise<void>;
+  /** The link, where the options have one. */
+  link(): Link;
+};
+
+export type SiteName = "east" | "west";
+
+/** Starts the sites, and resolves when the copy is well. */
+export async function startCluster(place: Place, options: ClusterOptions): Promise<Cluster> {
+  const { name, mode } = options;
+  const names: readonly SiteName[] = mode === undefined ? ["east"] : ["east", "west"];
+  const folder = place.folder(name);
+  const config = join(folder, "antipode.yaml");
+  const address = await place.address(name);
+  const image = (site: SiteName): string => join(folder, site, "bench/disk.img");
+  const api = (site: SiteName): string => `unix:${place.controlSocket(`${name}-${site}`)}`;
+  fs.mkdirSync(join(folder, "east/bench"), { recursive: true });
+  place.createImage(image("east"));
+  const peers = await peersOf(place, options);
+  const opened =
+    options.link === undefined ? undefined : await startLink(peers, options.link, place.signal);
+  fs.writeFileSync(
+    config,
+    describe(place, options, { names, address, api, peers, reach: opened?.reach }),
+  );
+  const sites = createSites(config, place.signal);
+  await Promise.all(names.map(sites.start));
+  const wait = (): Promise<string> =>
+    runProgram(program, ["wait", "bench", "--config", config, "--timeout", "120s"], place.signal);
+  const status = async (): Promise<GroupStatus> => {
+    const [group] = (await readStatus(api("east"))).groups;
+    if (group === undefined) throw new Error(`${name} has no group`);
+    return group;
+  };
+  const copy = async (): Promise<CopyStatus> => {
+    const [found] = (await status()).copies;
+    if (found === undefined) throw new Error(`${name} has no copy`);
+    return found;
+  };
+  if (mode !== undefined) await wait();
+  return {
+    uri: nbdUri(address, "bench/disk"),
+    get servers() {
+      return names.map(sites.get);
+    },
+    images: names.map(image),
+    status,
+    copy,
+    caughtUp: () => until(copy, isCaughtUp),
+    site: sites.get,
+    async stopCopy() {
+      await sites.get("west").stop();
+      await until(copy, ({ state }) => state === "buffering");
+    },
+    killPrimary: () => sites.get("east").kill(),
+    startSite: sites.start,
+    link() {
+      if (opened === undefined) throw new Error(`${name} has no link`);
+      return opened.link;
+    },
+    async checkMirror() {
+      if (mode !== undefined) await wait();
+      if (mode === "async") await until(copy, isCaughtUp);
+    },
+    async stop() {
+      await stopAll(names.map(sites.get));
+      await opened?.link.stop();
+    },
+  };
+}
+
+type Sites = {
+  start(name: SiteName): Promise<void>;
+  get(name: SiteName): Server;
+};
+
+function createSites(config: string, signal: AbortSignal): Sites {
+  const servers = new Map<SiteName, Server>();
+  return {
+    async start(name) {
+      const server = await startServer({
+        name,
+        command: [program, "serve", "--site", name, "--config", config],
+        isReady: async (words) => /^ready /m.test(words),
+        signal,
+      });
+      servers.set(name, server);
+    },
+    get(name) {
+      const server = servers.get(name);
+      if (server === undefined) throw new Error(`${name} was never started`);
+      return server;
+    },
+  };
+}
+
+async function until(
+  look: () => Promise<CopyStatus>,
+  holds: (copy: CopyStatus) => boolean,
+): Promise<void> {
+  const deadlineMs = performance.now() + copyMsMax;
+  for (;;) {
+    const copy = await look();
+    if (holds(copy)) return;
+    if (performance.now() > deadlineMs) {
+      const { state, lagWrites, why } = copy;
+      throw new AppError("timeout", `the copy is ${state}, lags ${lagWrites} writes: ${why}`);
+    }
+    await sleep(pollMs);
+  }
+}
+
+/** What a run left on its way must not burden the next one, whose contender is another. */
+function isCaughtUp({ state, lagWrites, applyLagWrites }: CopyStatus): boolean {
+  return state === "streaming" && lagWrites === 0 && applyLagWrites === 0;
+}
+
+// ---------------------------------------------------------------------------------------------------------------- the file
+
+type Peers = Readonly<Record<SiteName, string>>;
+
+async function peersOf(place: Place, { name, link }: ClusterOptions): Promise<Peers> {
+  const peer = async (site: SiteName): Promise<string> =>
+    addressText(
+      await (link === undefined ? place.address(`${name}-${site}-peer`) : place.tcpAddress()),
+    );
+  return { east: await peer("east"), west: await peer("west") };
+}
+
+type Described = {
+  readonly names: readonly SiteName[];
+  /** Where hosts find the primary. */
+  readonly address: ServerAddress;
+  readonly api: (site: SiteName) => string;
+  readonly peers: Peers;
+  /** What to dial instead, where the sites are a link apart. */
+  readonly reach: Peers | undefined;
+};
+
+function describe(
+  place: Place,
+  { name, mode, journalBytes }: ClusterOptions,
+  { names, address, api, peers, reach }: Described,
+): string {
+  const lines = [`cluster: ${name}`, "sites:"];
+  for (const site of names) {
+    const nbd = site === "east" ? `, nbd: "${addressText(address)}"` : "";
+    const other = site === "east" ? "west" : "east";
+    const way = reach === undefined ? "" : `, reach: { ${other}: "${reach[other]}" }`;
+    lines.push(
+      `  ${site}: { peer: "${peers[site]}", api: "${api(site)}"${nbd}${way}, data: ./${site} }`,
+    );
+  }
+  lines.push("groups:", "  bench:", "    primary: east");
+  lines.push(`    volumes: { disk: { size: ${place.volume.bytes} } }`);
+  if (journalBytes !== undefined) lines.push(`    journal: { size: ${journalBytes} }`);
+  if (mode !== undefined) lines.push(`    copies: { west: { mode: ${mode} } }`);
+  return `${lines.join("\n")}\n`;
+}
+
+function addressText(address: ServerAddress): string {
+  return address.kind === "unix" ? `unix:${address.path}` : `127.0.0.1:${address.port}`;
+}

@@ -1,0 +1,47 @@
+import type { Timing } from "../measure.ts";
+import { type Spread, spreadOf } from "../spread.ts";
+
+/** What a trial found out: one line of the table. */
+export type Figure = {
+  readonly name: string;
+  readonly unit: "MB/s" | "MiB" | "s" | "us" | "x";
+  /** One for each run, in their order. */
+  readonly values: readonly number[];
+  readonly spread: Spread;
+  /** What the median (for a peak: the highest) is held against; undefined where nothing is promised. */
+  readonly bound: Bound | undefined;
+  readonly isMet: boolean | undefined;
+};
+
+export type Bound =
+  | { readonly atLeast: number }
+  | { readonly atMost: number }
+  /** For peaks: every single run is held against it. */
+  | { readonly neverAbove: number };
+
+export type TrialResult = { readonly id: string; readonly figures: readonly Figure[] };
+
+/** What every trial is given beside its plan. */
+export type TrialOptions = { readonly timing: Timing; readonly signal: AbortSignal };
+
+export function figure(
+  name: string,
+  unit: Figure["unit"],
+  values: readonly number[],
+  bound?: Bound,
+): Figure {
+  const spread = spreadOf(values);
+  return {
+    name,
+    unit,
+    values,
+    spread,
+    bound,
+    isMet: bound === undefined ? undefined : isMet(spread, bound),
+  };
+}
+
+function isMet({ median, high }: Spread, bound: Bound): boolean {
+  if ("atLeast" in bound) return median >= bound.atLeast;
+  return "atMost" in bound ? median <= bound.atMost : high <= bound.neverAbove;
+}
