@@ -40,6 +40,8 @@ function facts(
     heardMsAgo: 1500,
     appliedLsn: 9,
     sets: undefined,
+    wallMs: 0,
+    undoneBytes: 0,
     mayAckAlone: true,
     ...rest,
   };
