@@ -86,8 +86,11 @@ export function planPromotion(facts: PromotionFacts): PromotionPlan {
 }
 
 function backLines(facts: PromotionFacts): string[] {
-  const { preservedPoint: point } = facts.record;
-  if (point === undefined) return [];
+  const { preservedPoint: point, reverted } = facts.record;
+  if (point === undefined)
+    return reverted === undefined
+      ? []
+      : [`starts at the preserved point that it went back to: ${describePoint(reverted)}`];
   return [
     `goes back to the preserved point: ${describePoint(point)}, of ${ageOf(point, facts)}`,
     `undoes what a resync has written here since: ${inMiB(facts.undoneBytes)}`,

@@ -216,7 +216,7 @@ export function readSaved(
       if (found.records.length === 0) return piece([], () => undefined);
       const ranges: SavedRange[] = [];
       for (const { kind, table, payload } of found.records)
-        if (kind === recordKind.units) ranges.push(...rangesOf(table, payload));
+        ranges.push(...decodeStep(kind, table, payload));
       if (ranges.length === 0) read(found.next);
       else piece(ranges, () => read(found.next));
     });
@@ -224,10 +224,12 @@ export function readSaved(
   read(placeOf(log, figuresOf(log).firstRecord));
 }
 
-function rangesOf(table: Uint8Array, payload: Uint8Array): SavedRange[] {
+/** The ranges of a record; none where it is of another kind. */
+export function decodeStep(kind: number, table: Uint8Array, payload: Uint8Array): SavedRange[] {
+  if (kind !== recordKind.units) return [];
   let at = 0;
-  return (decodeTable(table) ?? []).map(({ kind, volume, offset, length }) => {
-    const bytes = kind === lineKind.data ? payload.subarray(at, at + length) : undefined;
+  return (decodeTable(table) ?? []).map(({ kind: held, volume, offset, length }) => {
+    const bytes = held === lineKind.data ? payload.subarray(at, at + length) : undefined;
     at += bytes?.length ?? 0;
     return { volume, offset, length, bytes };
   });
