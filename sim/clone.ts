@@ -295,7 +295,11 @@ function isGoingBack(clone: World, line: Line, site: string): boolean {
 function judgePoint(
   clone: World,
   line: Line,
-  { site, primary, point }: { readonly site: string; readonly primary: string; readonly point: KeptPoint },
+  {
+    site,
+    primary,
+    point,
+  }: { readonly site: string; readonly primary: string; readonly point: KeptPoint },
 ): void {
   if (tryPromote(clone, line, site, true) !== true) {
     const outdated = line.sites.some((other) => hasOtherHistory(clone, line, other));

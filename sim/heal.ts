@@ -170,7 +170,8 @@ function help(world: World, line: Line): void {
 
 /** A file that a disk failed to write is not trusted again by the same process, and its operator is told so. */
 function isDistrusted(world: World, why: string): boolean {
-  const isSaid = /cannot be kept|cannot be written|of staging here failed|of the image here failed/.test(why);
+  const isSaid =
+    /cannot be kept|cannot be written|of staging here failed|of the image here failed/.test(why);
   return world.hadDiskErrors && isSaid;
 }
 

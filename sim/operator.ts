@@ -33,14 +33,17 @@ export class Operator {
 
   // The primary dies while it brings a copy up, and the copy goes back to what it was (row 11).
   readonly #onEvent = (event: EventRecord, machine: Machine): void => {
-    if (event.kind !== "image" || event.to !== "synchronizing" || !this.#pointRng.chance(0.3)) return;
+    if (event.kind !== "image" || event.to !== "synchronizing" || !this.#pointRng.chance(0.3))
+      return;
     const line = this.#world.line(event.group);
     this.#later(this.#pointRng.exponential(30e3), () => {
       const primary = primaryOf(this.#world, line);
       // One branch is judged well; a branch of a branch says more of the judge than of the engine.
       if (line.diverged.size > 0 || primary === undefined || primary === machine) return;
       this.#world.count("operator:promoted in the midst of a resync");
-      primary.crash(this.#pointRng.chance(0.5) ? { kind: "kill" } : { kind: "power", keep: "none" });
+      primary.crash(
+        this.#pointRng.chance(0.5) ? { kind: "kill" } : { kind: "power", keep: "none" },
+      );
       const downUs = this.#pointRng.logUniform(100e3, 5e6);
       this.#world.scheduler.after(downUs, undefined, eventKind.operator, () => primary.start());
       this.#later(this.#pointRng.logUniform(1e3, 300e3), () =>

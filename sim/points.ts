@@ -16,7 +16,7 @@ export type KeptPoint = {
   /** The site's disk when the resync began: its images are the point. */
   readonly disk: DiskState;
   /** What a takeover at that moment would have had to find. */
-  readonly claim: Claim;
+  claim: Claim;
   /** Of the point on record, once that is seen. */
   id: number | undefined;
 };
@@ -49,7 +49,13 @@ export function pointOnRecord(world: World, line: Line, site: string): KeptPoint
   const point = world.points.get(`${line.group.name}@${site}`);
   const onRecord = recordOf(world, line, site);
   if (point === undefined || onRecord === undefined) return undefined;
-  point.id ??= onRecord.id;
+  if (point.id === undefined) {
+    point.id = onRecord.id;
+    const { sets } = point.claim;
+    // A point of sets names the end of one, and that is where the image must be (I10).
+    if (sets !== undefined && onRecord.set > 0)
+      point.claim = { ...point.claim, sets: { ...sets, ends: new Set([onRecord.lsn]) } };
+  }
   return point.id === onRecord.id ? point : undefined;
 }
 
@@ -113,7 +119,11 @@ function unitsIn(bytes: Uint8Array, unitBytes: number): SavedUnits {
     const tableAt = byte + recordHeadBytes;
     const payloadAt = tableAt + head.tableBytes;
     const end = payloadAt + head.payloadBytes;
-    const step = decodeStep(head.kind, bytes.slice(tableAt, payloadAt), bytes.slice(payloadAt, end));
+    const step = decodeStep(
+      head.kind,
+      bytes.slice(tableAt, payloadAt),
+      bytes.slice(payloadAt, end),
+    );
     for (const { volume, offset, length, bytes: held } of step) {
       for (let at = 0; at < length; at += unitBytes)
         units.set(`${volume}:${offset + at}`, held?.subarray(at, at + unitBytes));

@@ -289,8 +289,7 @@ export class World {
     const isUnseen = !restart && generationsSince(this, machine.name, line) > 1;
     const point = restart || isUnseen || isBranch ? undefined : claimedPoint(this, line, name);
     const asked = (forced && losesAll(this, line, name)) || isUnseen || isBranch;
-    const claim =
-      point ?? (restart ? line.restartClaim(name) : line.takeoverClaim(name, asked));
+    const claim = point ?? (restart ? line.restartClaim(name) : line.takeoverClaim(name, asked));
     if (point !== undefined) this.count("situations:takeover of a preserved point judged");
     this.count(
       restart

@@ -71,7 +71,8 @@ export function preserveChecker(world: World): Checker {
       for (const line of world.lines.values()) {
         for (const site of line.sites) {
           const found = world.inspector(site, line).record("durable");
-          if (found.kind !== "found" || world.hadDiskErrors || world.withoutPoints.has(site)) continue;
+          if (found.kind !== "found" || world.hadDiskErrors || world.withoutPoints.has(site))
+            continue;
           const { role, image, syncedAt, preservedPoint } = found.record;
           const terms = line.group.copies.get(site);
           const keeps = terms !== undefined && terms.preserveBytesMax !== 0;

@@ -53,6 +53,8 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
     case "pointMade":
     case "pointNotMade":
       pointAnswered(copy, event, out);
+      // Its BEGIN is not begun again.
+      if (event.kind === "pointNotMade" && isCurrent(copy, event.work)) endSession(copy);
       break;
     case "saved":
       saved(copy, event, out);

@@ -3,7 +3,6 @@ import type { IoFailure, Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { CopyEvent, CopyWork, PreserveTerms } from "#core/copy-state.ts";
 import type { PreservedPoint } from "#core/group-record.ts";
-import { currentGeneration } from "#core/history.ts";
 import { describePoint, inMiB } from "#core/point.ts";
 import { savedMaps } from "#core/preserve.ts";
 import type { SaveRange } from "#core/preserve.ts";
@@ -46,13 +45,16 @@ export type PreserveRun = {
 type Done = (failure: string | undefined) => void;
 
 /** What keeping a point may take of this site's disk. */
-export function preserveBytesMax({ config, site, store }: GroupContext): number {
-  // The first primary is a copy like the others, on the terms of the copy that replaced it.
-  const successor = currentGeneration(store.record.history)?.site ?? "";
-  const terms = config.copies.get(site) ?? config.copies.get(successor);
+export function preserveBytesMax({ config, site }: GroupContext): number {
   const volumeBytes = config.volumes.reduce((sum, { bytes }) => sum + bytes, 0);
   const byDefault = Math.max(limits.preserveBytesDefaultMin, Math.floor(volumeBytes / 5));
-  return Math.min(terms?.preserveBytesMax ?? byDefault, limits.preserveBytesMax);
+  const terms = config.copies.get(site);
+  // The first primary has no terms of its own. As a copy it gets the widest of the others': that does not change with whoever
+  // feeds it, so that no point is given up because another site was promoted.
+  const bounds = (terms === undefined ? [...config.copies.values()] : [terms]).map(
+    (copy) => copy.preserveBytesMax ?? byDefault,
+  );
+  return Math.min(Math.max(0, ...bounds), limits.preserveBytesMax);
 }
 
 /**
