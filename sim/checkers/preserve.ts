@@ -6,6 +6,7 @@ import { imageName } from "../machine.ts";
 import { readPages } from "../pages.ts";
 import { differsFromPoint, pointOnRecord, savedOnDisk } from "../points.ts";
 import type { KeptPoint } from "../points.ts";
+import type { Line } from "../line.ts";
 import type { World } from "../world.ts";
 
 /**
@@ -68,23 +69,25 @@ export function preserveChecker(world: World): Checker {
       }
     },
     onSample() {
-      for (const line of world.lines.values()) {
-        for (const site of line.sites) {
-          const found = world.inspector(site, line).record("durable");
-          if (found.kind !== "found" || world.hadDiskErrors || world.withoutPoints.has(site))
-            continue;
-          const { role, image, syncedAt, preservedPoint } = found.record;
-          const terms = line.group.copies.get(site);
-          const keeps = terms !== undefined && terms.preserveBytesMax !== 0;
-          if (!keeps || role === "primary" || image !== "synchronizing") continue;
-          if (syncedAt === undefined) continue;
-          world.count("checks:I30");
-          if (preservedPoint === undefined)
-            world.report("I30", `${site} is ${image} and keeps no point to go back to`);
-        }
-      }
+      for (const line of world.lines.values())
+        for (const site of line.sites) judgeKept(world, line, site);
     },
   };
+}
+
+/** A copy that was whole once, and is not now, keeps a point. */
+function judgeKept(world: World, line: Line, site: string): void {
+  const terms = line.group.copies.get(site);
+  const keeps = terms !== undefined && terms.preserveBytesMax !== 0;
+  // A disk that fails may take the point with it, and the operator may have given it up.
+  if (!keeps || world.hadDiskErrors || world.withoutPoints.has(site)) return;
+  const found = world.inspector(site, line).record("durable");
+  if (found.kind !== "found") return;
+  const { role, image, syncedAt, preservedPoint } = found.record;
+  if (role === "primary" || image !== "synchronizing" || syncedAt === undefined) return;
+  world.count("checks:I30");
+  if (preservedPoint === undefined)
+    world.report("I30", `${site} is ${image} and keeps no point to go back to`);
 }
 
 function wordsOf(why: string): string {
