@@ -36,14 +36,6 @@ export const preserveMutants: readonly Mutant[] = [
     note: "the record says that the image is back at its point before that is synced",
   },
   {
-    name: "undone-not-told",
-    file: "src/site/copy-run.ts",
-    find: " || record.reverted !== undefined) {",
-    replace: ") {",
-    ids: ["I16", "I31", "N3"],
-    note: "trap 13: a primary of the same generation is not told of the regions that were undone",
-  },
-  {
     name: "queue-not-abandoned",
     file: "src/core/copy.ts",
     find: '  drain(copy.queue);\n  copy.blocked = { on: "end" };',

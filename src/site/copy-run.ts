@@ -132,7 +132,7 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
       // While a session feeds us, what we were told is of the past.
       if (run.wire === undefined) submit(run, { kind: "toldFractured", lsn, why });
     },
-    close: (why) => run.wire?.peer.connection.close(why),
+    close: (why) => closeSession(run, why),
     acceptLane: (peer, open) =>
       run.sets === undefined ? "no sets are taken here" : acceptLane(run.sets, peer, open),
     settle(done) {
@@ -175,10 +175,7 @@ function accept(run: Run, peer: Peer, open: SessionOpen): void {
   peer.onFrame = (frame) => receive(run, wire, session, frame);
   peer.onChunkEnd = () => flushAck(run);
   peer.onLost = (why) => {
-    if (run.wire !== wire) return;
-    run.wire = undefined;
-    if (run.sets !== undefined) endSets(run.sets, why);
-    submit(run, { kind: "lost", why });
+    if (run.wire === wire) sessionLost(run, why);
   };
   // The primary of another generation cannot know what is uncertain here (decision 4); nor can ours, what was undone (trap 13).
   if (compareHistories(open.history, record.history) !== "same" || record.reverted !== undefined) {
@@ -187,6 +184,20 @@ function accept(run: Run, peer: Peer, open: SessionOpen): void {
     }
   }
   sendBare(wire, frameType.openMapEnd, {});
+}
+
+function sessionLost(run: Run, why: string): void {
+  run.wire = undefined;
+  if (run.sets !== undefined) endSets(run.sets, why);
+  submit(run, { kind: "lost", why });
+}
+
+// Nothing of the session counts from now on, though its connection may take a while to end: the site is about to be promoted.
+function closeSession(run: Run, why: string): void {
+  const { wire } = run;
+  if (wire === undefined) return;
+  sessionLost(run, why);
+  wire.peer.connection.close(why);
 }
 
 // Where this image may differ from the new primary's: what is open here, and what this site, when it was the primary, had on
