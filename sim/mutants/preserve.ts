@@ -36,14 +36,6 @@ export const preserveMutants: readonly Mutant[] = [
     note: "the record says that the image is back at its point before that is synced",
   },
   {
-    name: "queue-not-abandoned",
-    file: "src/core/copy.ts",
-    find: '  drain(copy.queue);\n  copy.blocked = { on: "end" };',
-    replace: "",
-    ids: ["I30", "N4", "I8"],
-    note: "sets that were being applied are applied on top of an image that goes back",
-  },
-  {
     name: "point-in-mid-set",
     file: "src/site/copy-sets.ts",
     find: '  sets.pendingBegin = work;\n  submitStaging(sets.host.staging, { kind: "drain" });',

@@ -45,8 +45,8 @@ export type GroupRecord = {
   /** The state that the image here is taken back to if a resync never ends (decision 11); undefined while none is kept. */
   preservedPoint: PreservedPoint | undefined;
   /**
-   * The image was taken back to this point, and no primary has made it whole since. Until one has, every primary is told what is
-   * open here, also that of our own generation: it may have forgotten what was undone (trap 13).
+   * The image was taken back to this point, and no primary has made it whole since. Until one has, every primary is told what
+   * is open here, also that of our own generation: it may have forgotten what was undone (trap 13).
    */
   reverted?: RevertedPoint;
 };
