@@ -8,6 +8,8 @@ import type { Line } from "./line.ts";
 import { logsOf } from "./log-view.ts";
 import type { Claim } from "./oracle.ts";
 import { promote } from "./operator.ts";
+import { differsFromPoint, pointOnRecord } from "./points.ts";
+import type { KeptPoint } from "./points.ts";
 import type { Prng } from "./prng.ts";
 import { eventKind } from "./scheduler.ts";
 import { World } from "./world.ts";
@@ -28,7 +30,14 @@ type Promises = {
   readonly tick: number;
   readonly primary: string;
   readonly restart: Claim;
-  readonly takeovers: ReadonlyMap<string, { readonly claim: Claim; readonly participant: boolean }>;
+  readonly takeovers: ReadonlyMap<string, Takeover>;
+};
+
+type Takeover = {
+  readonly claim: Claim;
+  readonly participant: boolean;
+  /** What the site may be taken back to: the point on its record, or that it is going back to. */
+  readonly point: KeptPoint | undefined;
 };
 
 type Crashes = ReadonlyMap<string, "kill" | Keep>;
@@ -160,7 +169,11 @@ function capture(world: World, name: string, where: string): Snapshot {
       takeovers: new Map(
         copies.map((site) => [
           site,
-          { claim: line.takeoverClaim(site, false), participant: world.takesPart(site, line) },
+          {
+            claim: line.takeoverClaim(site, false),
+            participant: world.takesPart(site, line),
+            point: pointOnRecord(world, line, site),
+          },
         ]),
       ),
     };
@@ -235,6 +248,7 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   const crash = crashes.get(site) ?? "kill";
   // A site with writes off the line would go on with its branch, which the oracle of the line knows nothing of.
   if (copy === undefined || line.diverged.has(site)) return;
+  const hadPoint = isGoingBack(clone, line, site);
   for (const machine of clone.machines.values()) if (machine.name !== primary) machine.start();
   clone.runFor(recoverUsMax, () => clone.machine(site).started);
   if (!clone.machine(site).started) return;
@@ -252,6 +266,9 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
     promoted = tryPromote(clone, line, site, true);
     if (clone.failed()) return;
   }
+  const hasPoint = image === "synchronizing" || hadPoint;
+  if (promoted === false && copy.point !== undefined && hasPoint)
+    return judgePoint(clone, line, { site, primary, point: copy.point });
   if (promoted !== true) {
     // Refused for good reason where somebody holds a later generation, though it may never have served in it.
     const outdated = line.sites.some((other) => hasOtherHistory(clone, line, other));
@@ -266,6 +283,41 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
     claim: withEnds(crashedClaim(copy.claim, crash, promises.tick), ends),
     lostId: copy.claim.sets !== undefined ? "I6" : crash === "kill" ? "I3" : "N1",
   });
+}
+
+/** The disk says that the site has begun to go back to its point. */
+function isGoingBack(clone: World, line: Line, site: string): boolean {
+  const found = clone.inspector(site, line).record("current");
+  return found.kind === "found" && found.record.preservedPoint?.phase === "undoing";
+}
+
+/** Row 11: by force the copy goes back, byte for byte, to what it was when its resync began; then everybody converges. */
+function judgePoint(
+  clone: World,
+  line: Line,
+  {
+    site,
+    primary,
+    point,
+  }: { readonly site: string; readonly primary: string; readonly point: KeptPoint },
+): void {
+  if (tryPromote(clone, line, site, true) !== true) {
+    const outdated = line.sites.some((other) => hasOtherHistory(clone, line, other));
+    if (!outdated && !clone.failed())
+      clone.report("I30", `${site} keeps a point and cannot be promoted to it by force`);
+    return;
+  }
+  clone.count("clones:takeover of a preserved point judged");
+  const why = differsFromPoint(point, clone.machine(site).disk.state, line, "current");
+  if (why !== undefined) clone.report("I30", `${site} was promoted to its point, and ${why}`);
+  for (const finding of line.oracle.judge(clone.imagesOf(site, line), point.claim))
+    clone.report("I30", `${site} was promoted to its point: ${finding.message}`);
+  if (clone.failed()) return;
+  clone.machine(primary).start();
+  clone.runFor(recoverUsMax, () => allCaughtUp(clone));
+  if (!allCaughtUp(clone)) return;
+  clone.count("clones:converged behind a point");
+  compareWholeCopies(clone, line);
 }
 
 /** Where a copy may be after its promotion: at the end of a set that is staged there, or where it is by its record. */

@@ -3,6 +3,7 @@ import { hasSets } from "./checkers/sets.ts";
 import { isWellState } from "./line.ts";
 import type { Line } from "./line.ts";
 import { primaryOf, promote } from "./operator.ts";
+import { withPreserve } from "./swarm-preserve.ts";
 import { differences } from "./image-view.ts";
 import type { World } from "./world.ts";
 
@@ -159,7 +160,8 @@ function help(world: World, line: Line): void {
     });
   }
   for (const copy of status?.copies ?? []) {
-    if (isDistrusted(world, copy.why)) restart(world, copy.site);
+    if (/of preserve\.bytesMax/.test(copy.why)) giveRoom(world, copy.site);
+    else if (isDistrusted(world, copy.why)) restart(world, copy.site);
     if (isWellState(copy.state) || copy.state === "resync" || copy.state === "split-brain")
       continue;
     world.command(primary.name, { kind: "resume", group, copy: copy.site }, () => undefined);
@@ -168,7 +170,8 @@ function help(world: World, line: Line): void {
 
 /** A file that a disk failed to write is not trusted again by the same process, and its operator is told so. */
 function isDistrusted(world: World, why: string): boolean {
-  const isSaid = /cannot be written|of staging here failed|of the image here failed/.test(why);
+  const isSaid =
+    /cannot be kept|cannot be written|of staging here failed|of the image here failed/.test(why);
   return world.hadDiskErrors && isSaid;
 }
 
@@ -176,6 +179,16 @@ function restart(world: World, site: string): void {
   world.count("situations:site restarted");
   world.machine(site).kill();
   world.machine(site).start();
+}
+
+/** The preserve log is full: more room for it, or no point any more. */
+function giveRoom(world: World, site: string): void {
+  const isGivenUp = world.rng.fork(`room at ${site} ${world.scheduler.nowUs}`).chance(0.5);
+  world.count(`situations:preserve log full, ${isGivenUp ? "point given up" : "room made"}`);
+  const machine = world.machine(site);
+  machine.config = withPreserve(machine.config, isGivenUp ? 0 : undefined);
+  if (isGivenUp) world.withoutPoints.add(site);
+  restart(world, site);
 }
 
 function replacePrimary(world: World, line: Line, primary: string): void {

@@ -61,6 +61,8 @@ export class Machine {
   started = false;
   bootId: string;
   boots = 1;
+  /** What the next start of the program reads; an operator may change it. */
+  config: Config;
   readonly #options: MachineOptions;
   readonly #rng: Prng;
 
@@ -68,6 +70,7 @@ export class Machine {
     this.#options = options;
     this.#rng = options.rng.fork(`machine ${options.name}`);
     this.name = options.name;
+    this.config = options.config;
     this.skew = options.skew;
     this.bootId = options.bootId ?? `${options.name} boot 1`;
     this.disk = new SimDisk({
@@ -192,10 +195,10 @@ export class Machine {
   }
 
   #siteOptions(process: Process): SiteOptions {
-    const { config, scheduler, network, observer } = this.#options;
+    const { scheduler, network, observer } = this.#options;
     const lifeRng = this.#rng.fork(`life ${process.life}`);
     return {
-      config,
+      config: this.config,
       name: this.name,
       version: "sim",
       ports: {

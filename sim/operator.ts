@@ -1,5 +1,7 @@
+import type { EventRecord } from "#ports/events.ts";
+import type { StepWatcher } from "./disk.ts";
 import type { Line } from "./line.ts";
-import type { Machine } from "./machine.ts";
+import type { CrashKind, Machine } from "./machine.ts";
 import type { Prng } from "./prng.ts";
 import { eventKind } from "./scheduler.ts";
 import type { OperatorKind } from "./swarm.ts";
@@ -9,20 +11,68 @@ import type { World } from "./world.ts";
 export class Operator {
   readonly #world: World;
   readonly #rng: Prng;
+  readonly #pointRng: Prng;
   #active = false;
 
   constructor(world: World) {
     this.#world = world;
     this.#rng = world.rng.fork("operator");
+    this.#pointRng = world.rng.fork("takeovers of points");
   }
 
   begin(): void {
     this.#active = true;
     this.#scheduleNext();
+    if (this.#world.swarm.pointTakeovers === true) this.#world.eventWatchers.add(this.#onEvent);
   }
 
   end(): void {
     this.#active = false;
+    this.#world.eventWatchers.delete(this.#onEvent);
+  }
+
+  // The primary dies while it brings a copy up, and the copy goes back to what it was (row 11).
+  readonly #onEvent = (event: EventRecord, machine: Machine): void => {
+    if (event.kind !== "image" || event.to !== "synchronizing" || !this.#pointRng.chance(0.3))
+      return;
+    const line = this.#world.line(event.group);
+    this.#later(this.#pointRng.exponential(30e3), () => {
+      const primary = primaryOf(this.#world, line);
+      // One branch is judged well; a branch of a branch says more of the judge than of the engine.
+      if (line.diverged.size > 0 || primary === undefined || primary === machine) return;
+      this.#world.count("operator:promoted in the midst of a resync");
+      primary.crash(
+        this.#pointRng.chance(0.5) ? { kind: "kill" } : { kind: "power", keep: "none" },
+      );
+      const downUs = this.#pointRng.logUniform(100e3, 5e6);
+      this.#world.scheduler.after(downUs, undefined, eventKind.operator, () => primary.start());
+      this.#later(this.#pointRng.logUniform(1e3, 300e3), () =>
+        promote(this.#world, line, { site: machine.name, force: true }, () => undefined),
+      );
+      if (this.#pointRng.chance(0.3)) this.#armCrash(machine);
+    });
+  };
+
+  /** Some persistent steps further the site that goes back dies too. */
+  #armCrash(machine: Machine): void {
+    const watch = (event: EventRecord, at: Machine): void => {
+      if (event.kind !== "promote" || at !== machine) return;
+      this.#world.eventWatchers.delete(watch);
+      const crashAt = machine.disk.steps + this.#pointRng.between(1, 24);
+      const crash: CrashKind = this.#pointRng.chance(0.5)
+        ? { kind: "kill" }
+        : { kind: "power", keep: this.#pointRng.pick(["none", "subset"] as const) };
+      const step: StepWatcher = (number, _kind, phase) => {
+        if (number !== crashAt || phase !== "after") return;
+        machine.disk.stepWatchers.delete(step);
+        this.#world.count("situations:crash while going back, or soon after");
+        machine.crash(crash);
+        const downUs = this.#pointRng.logUniform(10e3, 1e6);
+        this.#world.scheduler.after(downUs, undefined, eventKind.operator, () => machine.start());
+      };
+      machine.disk.stepWatchers.add(step);
+    };
+    this.#world.eventWatchers.add(watch);
   }
 
   #scheduleNext(): void {

@@ -4,6 +4,7 @@ import { quietDisk } from "./disk.ts";
 import type { DiskBehaviour } from "./disk.ts";
 import type { NetworkShape } from "./network.ts";
 import type { Prng } from "./prng.ts";
+import { drawPreserve } from "./swarm-preserve.ts";
 import { drawModes, drawSetLimits } from "./swarm-sets.ts";
 
 // Swarm testing: each seed draws which kinds of trouble exist in its world at all, and how often. A world with everything at
@@ -64,6 +65,8 @@ export type Swarm = {
   readonly clockRateSpread: number;
   /** Scribbles over a write's payload as soon as it was answered. */
   readonly poisonPayload: boolean;
+  /** In the midst of a resync the primary may die, and the copy is promoted to its preserved point. */
+  readonly pointTakeovers?: boolean;
   /** Limits of the engine made small, so that a small world reaches them. */
   readonly limits: Readonly<Record<string, number>>;
 };
@@ -87,12 +90,13 @@ export function drawSwarm(rng: Prng): Swarm {
   const copies = rng.chance(0.7) ? 1 : 2;
   const sites = ["east", "west", "north"].slice(0, 1 + copies);
   const groups = rng.chance(0.85) ? ["bank"] : ["bank", "shop"];
-  const config = drawConfig(rng, sites, groups);
+  const preserve = drawPreserve(rng.fork("preserve"), drawConfig(rng, sites, groups));
   const operator = rng.chance(0.5) ? drawSome(rng, operatorKinds, 2) : [];
   const faultsUs = rng.logUniform(1.5e6, 8e6);
   const requestsMax = rng.between(80, 400);
   return {
-    config,
+    config: preserve.config,
+    pointTakeovers: preserve.pointTakeovers,
     sites,
     faults: drawFaults(rng),
     operator,
@@ -112,7 +116,7 @@ export function drawSwarm(rng: Prng): Swarm {
     disk: drawDisk(rng),
     clockRateSpread: rng.chance(0.3) ? 0.01 : 0,
     poisonPayload: rng.chance(0.3),
-    limits: { ...drawLimits(rng), ...drawSetLimits(rng.fork("set limits")) },
+    limits: { ...drawLimits(rng), ...drawSetLimits(rng.fork("set limits")), ...preserve.limits },
   };
 }
 

@@ -13,6 +13,8 @@ import { Machine } from "./machine.ts";
 import type { CrashKind } from "./machine.ts";
 import { Network } from "./network.ts";
 import type { Claim, Finding } from "./oracle.ts";
+import { claimedPoint, notePoint } from "./points.ts";
+import type { KeptPoint } from "./points.ts";
 import type { Process } from "./process.ts";
 import { createPrng } from "./prng.ts";
 import type { Prng } from "./prng.ts";
@@ -70,7 +72,13 @@ export class World {
   /** Groups and sites whose promotion was answered with a plan that says that nothing is lost. */
   readonly lossless = new Set<string>();
   /** Told of each event of a site as it happens. */
-  readonly eventWatchers = new Set<(event: EventRecord) => void>();
+  readonly eventWatchers = new Set<(event: EventRecord, machine: Machine) => void>();
+  /** What copies can be taken back to, as it was when their resync began, by group and site. */
+  readonly points = new Map<string, KeptPoint>();
+  /** Groups and sites whose promotion was announced as one of the preserved point. */
+  readonly claimedPoint = new Set<string>();
+  /** Sites that were told to keep no point any more. */
+  readonly withoutPoints = new Set<string>();
   /** Site starts that failed while their disk was misbehaving may fail; all others are findings. */
   expectStartFailures = false;
   /** The longest write or zeroing that a host has made. */
@@ -279,8 +287,10 @@ export class World {
     if (forks) for (const site of sites) line.diverged.delete(site);
     // A primary that served nobody came between: what its promotion gave up is gone, and was said then.
     const isUnseen = !restart && generationsSince(this, machine.name, line) > 1;
+    const point = restart || isUnseen || isBranch ? undefined : claimedPoint(this, line, name);
     const asked = (forced && losesAll(this, line, name)) || isUnseen || isBranch;
-    const claim = restart ? line.restartClaim(name) : line.takeoverClaim(name, asked);
+    const claim = point ?? (restart ? line.restartClaim(name) : line.takeoverClaim(name, asked));
+    if (point !== undefined) this.count("situations:takeover of a preserved point judged");
     this.count(
       restart
         ? "situations:restart judged"
@@ -400,8 +410,9 @@ export class World {
     // Before it does anything as a primary: what it puts into a journal now may show without another word of this process.
     if (event.kind === "serving") this.look(machine);
     this.#noteClaims(machine, event);
+    notePoint(this, machine, event);
     for (const checker of this.checkers) checker.onEvent?.(machine, event);
-    for (const watch of this.eventWatchers) watch(event);
+    for (const watch of this.eventWatchers) watch(event, machine);
     // A change of state opens short windows in which much can go wrong: samples by the clock alone would miss them.
     if (event.copy !== undefined && this.#checkRng.chance(0.5)) this.sampleSoon();
   }

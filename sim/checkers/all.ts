@@ -8,6 +8,7 @@ import { leakChecker } from "./leaks.ts";
 import { mapChecker } from "./maps.ts";
 import { metadataChecker } from "./metadata.ts";
 import { orderChecker } from "./order.ts";
+import { preserveChecker } from "./preserve.ts";
 import { readChecker } from "./reads.ts";
 import { roleChecker } from "./roles.ts";
 import { setChecker } from "./sets.ts";
@@ -25,4 +26,5 @@ export const allCheckers: readonly CheckerFactory[] = [
   metadataChecker,
   detectorChecker,
   setChecker,
+  preserveChecker,
 ];

@@ -21,6 +21,12 @@ export function roleChecker(world: World): Checker {
     return found.kind === "found" && found.record.history.at(-1)?.id === write.line.tenure;
   }
 
+  /** The operator has chosen an older state of this very site, by force: whatever was given up since may be in it. */
+  function goesBack(write: ImageWrite): boolean {
+    const found = world.inspector(write.machine.name, write.line).record("current");
+    return found.kind === "found" && found.record.preservedPoint?.phase === "undoing";
+  }
+
   /** What is about to be written, judged by the first sector that carries a stamp. */
   function judgeContent(write: ImageWrite): void {
     const { oracle } = write.line;
@@ -84,7 +90,7 @@ export function roleChecker(world: World): Checker {
     },
     onImageWrite(write) {
       const { line, machine, life } = write;
-      if (line.oracle.reign.number === 0) return;
+      if (line.oracle.reign.number === 0 || goesBack(write)) return;
       if (
         line.diverged.has(machine.name) &&
         life !== line.oracle.reign.life &&

@@ -1,4 +1,5 @@
 import type { Mutant } from "./mutant.ts";
+import { preserveMutants } from "./preserve.ts";
 import { setMutants } from "./sets.ts";
 
 export const mutants: readonly Mutant[] = [
@@ -268,4 +269,5 @@ export const mutants: readonly Mutant[] = [
     note: "after a restart, reads do not wait until the copies have the same (U24)",
   },
   ...setMutants,
+  ...preserveMutants,
 ];

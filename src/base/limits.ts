@@ -214,6 +214,19 @@ export const limits = {
   traceBufferBytes: 256 * KiB,
   tickMs: 100,
 
+  // The preserved point
+  /** Old content is saved in units of this size: the pages of the cache that the image is read through. */
+  preserveUnitBytes: 4 * KiB,
+  /** Old content that is read, appended and synced at once. */
+  preserveStepBytesMax: 8 * MiB,
+  /** Room where the cluster file names none: a fifth of the volumes, but at least this. */
+  preserveBytesDefaultMin: 64 * MiB,
+  /** More than this is not used, whatever the cluster file says: a log has so many segments. */
+  preserveBytesMax: 1 * TiB,
+  preserveSegmentBytesMin: 32 * MiB,
+  /** What is written back at once. */
+  preserveUndoBytesMax: 8 * MiB,
+
   // Sets at a copy
   /** What an entry counts besides its payload, in the bounds of a copy and in the window of its sender. */
   entryCostBytes: 256,

@@ -71,10 +71,7 @@ export function inspectWithLogs(folder: Folder): InspectedGroup {
     .list()
     .filter((each) => each.endsWith(".log"))
     .toSorted()) {
-    const isJournal = name.startsWith("journal-");
-    const visit: Visit = isJournal
-      ? (_kind, table, payload) => listEntries(journal, record, table, payload)
-      : (kind, table, payload) => noteStaged(staged, kind, table, payload.length);
+    const visit = visitorOf(name, { journal, record, staged });
     const log = inspectSegment(folder, name, countsIn(record, name), visit);
     if (log !== undefined) logs.push(log);
   }
@@ -89,6 +86,23 @@ export function inspectWithLogs(folder: Folder): InspectedGroup {
   return { ...report, logs, journal, sets: sets.toSorted((a, b) => a.set - b.set), isDamaged };
 }
 
+// The old content in a preserve log is counted by its records; what the point is, the group's record says.
+function visitorOf(
+  name: string,
+  into: {
+    readonly journal: InspectedEntry[];
+    readonly record: GroupRecord | undefined;
+    readonly staged: Staged;
+  },
+): Visit {
+  const { journal, record, staged } = into;
+  if (name.startsWith("journal-"))
+    return (_kind, table, payload) => listEntries(journal, record, table, payload);
+  if (name.startsWith("staging-"))
+    return (kind, table, payload) => noteStaged(staged, kind, table, payload.length);
+  return () => undefined;
+}
+
 type Staged = Map<
   number,
   { readonly indexes: Set<number>; expected: number | null; complete: boolean }
@@ -97,7 +111,7 @@ type Staged = Map<
 type Visit = (kind: number, table: Uint8Array, payload: Uint8Array) => void;
 
 function countsIn(record: GroupRecord | undefined, name: string): boolean {
-  const ids = [record?.journalId, record?.stagingId];
+  const ids = [record?.journalId, record?.stagingId, record?.preservedPoint?.id];
   return ids.some(
     (id) => id !== undefined && name.includes(`-${id.toString(16).padStart(8, "0")}-`),
   );

@@ -1,4 +1,5 @@
 import { formatSize } from "#config/units.ts";
+import { describePoint } from "#core/point.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 
 /**
@@ -14,6 +15,9 @@ export function describeLoss(group: GroupStatus, site: string): string {
   }
   const best = bestCopy(group.copies);
   if (best === undefined) {
+    const kept = group.copies.find(({ preserved }) => preserved !== undefined);
+    if (kept?.preserved !== undefined)
+      return `${whatIf}, ${kept.site} could go back to ${describePoint(kept.preserved)}, and all since then would be lost.`;
     const sites = group.copies.map((copy) => copy.site).join(", ");
     return `${whatIf}, everything could be lost: ${sites} has no consistent image yet.`;
   }

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { formatSize } from "#config/units.ts";
 import { missedObjectives, objectivesOf } from "#control/objectives.ts";
-import type { CopyStatus, GroupStatus, SiteStatus } from "#site/api.ts";
+import { describePoint } from "#core/point.ts";
+import type { CopyStatus, GroupStatus, PreservedStatus, SiteStatus } from "#site/api.ts";
 import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
 import type { Aim } from "./find-site.ts";
@@ -105,8 +106,18 @@ export function describeGroup(group: GroupStatus, site: string): readonly string
   );
   if (group.copies.length > 0)
     lines.push(...formatTable([copyHead, ...group.copies.map(copyRow)], "  "));
+  for (const { site: copy, preserved } of group.copies)
+    if (preserved !== undefined) lines.push(`  ${describePreserved(copy, preserved)}`);
   lines.push(`  ${describeLoss(group, site)}`);
   return lines;
+}
+
+/** What a copy can be taken back to while a resync writes to it. */
+function describePreserved(copy: string, preserved: PreservedStatus): string {
+  const { phase, stampMs, keptSinceMs, bytesUsed, bytesMax } = preserved;
+  const at = new Date(stampMs > 0 ? stampMs : keptSinceMs).toISOString();
+  const how = phase === "kept" ? "keeps" : "goes back to";
+  return `${copy} ${how} a preserved point: ${describePoint(preserved)}, of ${at}; its log takes ${formatSize(bytesUsed)} of ${formatSize(bytesMax)}`;
 }
 
 const copyHead = ["COPY", "MODE", "STATE", "IMAGE", "LAG", "DIRTY", "LINK", "WHY"];

@@ -5,6 +5,7 @@ import { copyStatus } from "../../test/support/fake-site.ts";
 import { findBlockers } from "./blockers.ts";
 import { describeReport } from "./inspect.ts";
 import { describeLoss } from "./loss.ts";
+import { describeGroup } from "./status.ts";
 import { formatTable } from "./table.ts";
 import { holds } from "./wait.ts";
 
@@ -77,6 +78,30 @@ test("I33: what a copy may lack is what is dirty, or what the journal keeps for 
     const behind = copyStatus("west", state, { dirtyBytes: 0, lagBytes: 2 * 1024 * 1024 });
     assert.match(findBlockers(group([behind]), "east")[0]?.what ?? "", words);
   }
+});
+
+test("a copy that keeps a preserved point says which, since when, and what it takes", () => {
+  const preserved = {
+    set: 4,
+    lsn: 77,
+    generation: 2,
+    stampMs: 1_000,
+    keptSinceMs: 2_000,
+    phase: "kept",
+    bytesUsed: 2 ** 20,
+    bytesMax: 2 ** 26,
+  } as const;
+  const west = copyStatus("west", "resync", { image: "synchronizing", preserved });
+  const seen = group([west], { role: "secondary" });
+  const text = describeGroup(seen, "west").join("\n");
+  assert.match(
+    text,
+    /west keeps a preserved point: set 4 \(LSN 77 of generation 2\), of 1970-01-01T00:00:01\.000Z; its log takes 1MiB of 64MiB/,
+  );
+  assert.match(
+    describeLoss(seen, "west"),
+    /west could go back to set 4 \(LSN 77 of generation 2\)/,
+  );
 });
 
 test("a lost link, a failed volume, a demoted group and silent hosts are blockers of their own", () => {

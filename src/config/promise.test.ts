@@ -48,10 +48,10 @@ test("what is allowed and dangerous is said", () => {
   ).join("\n");
   assert.match(warnings, /exports on 10.0.0.1:3 to everybody/);
   assert.match(warnings, /can pose as a site/);
-  assert.match(warnings, /preserved point is not kept yet/);
+  assert.doesNotMatch(warnings, /preserve/);
   const off = "copies: { west: { mode: sync, preserve: { bytesMax: 0 } } }";
-  assert.doesNotMatch(
+  assert.match(
     describeWarnings(configWith(off, "insecure: true")).join("\n"),
-    /preserved point/,
+    /preserve\.bytesMax is 0, so during a resync west has no consistent image/,
   );
 });

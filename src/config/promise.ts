@@ -87,13 +87,13 @@ export function describeWarnings(config: Config): readonly string[] {
     );
   }
   for (const group of config.groups.values()) {
-    const kept = [...group.copies.values()].filter(
-      ({ preserveBytesMax }) => (preserveBytesMax ?? 1) > 0,
+    const without = [...group.copies.values()].filter(
+      ({ preserveBytesMax }) => preserveBytesMax === 0,
     );
-    if (kept.length === 0) continue;
-    const sites = kept.map(({ site }) => site).join(", ");
+    if (without.length === 0) continue;
+    const sites = without.map(({ site }) => site).join(", ");
     warnings.push(
-      `group ${group.name}: the preserved point is not kept yet in this version, so during a resync ${sites} has no consistent image`,
+      `group ${group.name}: preserve.bytesMax is 0, so during a resync ${sites} has no consistent image`,
     );
   }
   return warnings;

@@ -2,8 +2,10 @@ import type { IoFailure } from "#base/errors.ts";
 import { createFifo } from "#base/fifo.ts";
 import type { Fifo } from "#base/fifo.ts";
 import type { EventRecord } from "#ports/events.ts";
-import type { GroupRecord } from "./group-record.ts";
+import type { GroupRecord, PreservedPoint } from "./group-record.ts";
 import type { History } from "./history.ts";
+import { createPreserve } from "./preserve.ts";
+import type { Preserve, SaveRange } from "./preserve.ts";
 import { nextMarked } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 
@@ -27,6 +29,16 @@ export type Copy = {
   receivedLsn: number;
   appliedLsn: number;
   syncedLsn: number;
+  /** This copy keeps a point when a resync begins. */
+  readonly pointsAreKept: boolean;
+  /** While the record has a point: what of the image is saved. */
+  preserve: Preserve | undefined;
+  /** The preserve log of a point that is about to be put on record. */
+  madePoint: MadePoint | undefined;
+  /** Bytes of old content that one step saves, at most. */
+  readonly preserveStepBytes: number;
+  /** Why old content cannot be saved any more, so that nothing may be overwritten, or "". Final for this process. */
+  preserveFailure: string;
   /** What held before the BEGIN whose record is under way: a generation is told to nobody before it is on record. */
   recordBefore: GroupRecord | undefined;
 };
@@ -39,7 +51,15 @@ export type CopySession = {
   takesSets: boolean;
 };
 
+export type MadePoint = Pick<PreservedPoint, "id" | "keptSinceMs">;
+
 export type Blocked =
+  /** The images are being synced and a preserve log is being made, for a BEGIN. */
+  | { readonly on: "point"; readonly work: CopyWork }
+  /** Old content is being saved. */
+  | { readonly on: "save"; readonly ticket: number }
+  /** Nothing is begun here any more: old content cannot be saved, or the site is being promoted. */
+  | { readonly on: "end" }
   | { readonly on: "openMap"; readonly ticket: number }
   | { readonly on: "record"; readonly ticket: number; readonly work: CopyWork }
   | { readonly on: "images" }
@@ -118,6 +138,18 @@ export type CopyEvent =
     }
   | { readonly kind: "compared"; readonly work: CopyWork; readonly failure: IoFailure | undefined }
   | { readonly kind: "recorded"; readonly ticket: number }
+  | { readonly kind: "pointMade"; readonly work: CopyWork; readonly made: MadePoint }
+  /** `isFinal`: nor will it be by this process. */
+  | {
+      readonly kind: "pointNotMade";
+      readonly work: CopyWork;
+      readonly why: string;
+      readonly isFinal: boolean;
+    }
+  /** What the ranges of this ticket held is durable; or `why` it is not, and never will be. */
+  | { readonly kind: "saved"; readonly ticket: number; readonly why: string }
+  /** Nothing that came and is not begun counts any more: the image is about to be taken back to the point. */
+  | { readonly kind: "abandoned" }
   | { readonly kind: "stable"; readonly lsn: number; readonly lsnReserved: number }
   | { readonly kind: "toldFractured"; readonly lsn: number; readonly why: string };
 
@@ -134,6 +166,12 @@ export type CopyEffect =
   | { readonly kind: "setMarked"; readonly set: number }
   | { readonly kind: "syncOpenMaps"; readonly ticket: number }
   | { readonly kind: "writeOpenMaps" }
+  /** Sync the images and make a preserve log; then `pointMade` or `pointNotMade`. */
+  | { readonly kind: "makePoint"; readonly work: CopyWork }
+  /** Nobody needs the preserve log any more: its point is not on record, or never was. */
+  | { readonly kind: "dropPoint" }
+  /** Append what these ranges hold to the preserve log and sync it; then `saved`. */
+  | { readonly kind: "save"; readonly ticket: number; readonly ranges: readonly SaveRange[] }
   /** Sync the image of one volume, or of all; then `imagesSynced`. */
   | { readonly kind: "syncImages"; readonly work: CopyWork; readonly lsn: number }
   /** Read the range, hash its regions, send DIFFERS where they differ; then `compared`. */
@@ -146,7 +184,20 @@ export type CopyEffect =
   | { readonly kind: "failSession"; readonly why: string }
   | { readonly kind: "event"; readonly event: Omit<EventRecord, "group"> };
 
-export function createCopy(record: GroupRecord, openMaps: readonly RegionMap[]): Copy {
+/** What a copy is told of points: whether it keeps any, and what a restart found saved of the one on record. */
+export type PreserveTerms = {
+  readonly isKept: boolean;
+  readonly stepBytes: number;
+  readonly saved: readonly RegionMap[] | undefined;
+};
+
+const noPoints: PreserveTerms = { isKept: false, stepBytes: 0, saved: undefined };
+
+export function createCopy(
+  record: GroupRecord,
+  openMaps: readonly RegionMap[],
+  terms: PreserveTerms = noPoints,
+): Copy {
   return {
     record,
     volumes: record.volumes.map((volume, index) => {
@@ -163,6 +214,14 @@ export function createCopy(record: GroupRecord, openMaps: readonly RegionMap[]):
     receivedLsn: record.syncedAt?.lsn ?? 0,
     appliedLsn: record.syncedAt?.lsn ?? 0,
     syncedLsn: record.syncedAt?.lsn ?? 0,
+    pointsAreKept: terms.isKept,
+    preserve:
+      terms.saved === undefined
+        ? undefined
+        : createPreserve(record.volumes, terms.stepBytes, terms.saved),
+    madePoint: undefined,
+    preserveStepBytes: terms.stepBytes,
+    preserveFailure: "",
     recordBefore: undefined,
   };
 }

@@ -3,6 +3,16 @@ import { at, drain, peek, push, shift } from "#base/fifo.ts";
 import { joined } from "#base/bytes.ts";
 import type { Copy, CopyEffect, CopyEvent, CopyVolume, CopyWork } from "./copy-state.ts";
 import { firstGranule, lastGranule } from "./open-map.ts";
+import { isSaved, overwrites } from "./preserve.ts";
+import {
+  askPoint,
+  dropPoint,
+  isPointDue,
+  keepPoint,
+  pointAnswered,
+  saveForQueue,
+  saved,
+} from "./preserve-copy.ts";
 import { mark, unmark } from "./region-map.ts";
 
 // The machine of a copy. It takes the frames of its one session in the order of the wire and begins none before those
@@ -40,6 +50,17 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
     case "recorded":
       recorded(copy, event.ticket, out);
       break;
+    case "pointMade":
+    case "pointNotMade":
+      pointAnswered(copy, event, out);
+      // Its BEGIN is not begun again.
+      if (event.kind === "pointNotMade" && isCurrent(copy, event.work)) endSession(copy);
+      break;
+    case "saved":
+      saved(copy, event, out);
+      break;
+    case "abandoned":
+      return abandon(copy);
     case "stable":
       noteReserve(copy, event.lsnReserved, out);
       return closeStable(copy, event.lsn, out);
@@ -134,6 +155,10 @@ function beginWrite(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
     openForQueue(copy, out);
     return false;
   }
+  if (copy.preserve !== undefined && !isSaved(copy.preserve, work)) {
+    saveForQueue(copy, copy.preserve, out);
+    return false;
+  }
   const volume = volumeOf(copy, work);
   forGranules(work, (granule) => {
     const open = volume.open.get(granule);
@@ -164,7 +189,7 @@ function isOpen(copy: Copy, work: CopyWork): boolean {
 function openForQueue(copy: Copy, out: CopyEffect[]): void {
   for (let i = 0; i < copy.queue.count; i += 1) {
     const work = at(copy.queue, i);
-    if (work === undefined || !writesImage(work)) continue;
+    if (work === undefined || !overwrites(work)) continue;
     const volume = volumeOf(copy, work);
     forGranules(work, (granule) => openGranule(volume, granule, work.lsn));
   }
@@ -183,20 +208,17 @@ function syncOpenMaps(copy: Copy, out: CopyEffect[]): void {
   out.push({ kind: "syncOpenMaps", ticket: copy.ticket });
 }
 
-function writesImage(work: CopyWork): boolean {
-  return (
-    work.kind === "write" ||
-    work.kind === "zero" ||
-    work.kind === "region" ||
-    work.kind === "regionZero"
-  );
-}
-
 // Nothing is opened while a sync is under way, since the queue stands still: all that is marked now is durable.
 function openMapDurable(copy: Copy, ticket: number): void {
   if (copy.blocked?.on !== "openMap" || copy.blocked.ticket !== ticket) return;
   copy.blocked = undefined;
   for (const volume of copy.volumes) for (const open of volume.open.values()) open.durable = true;
+}
+
+function abandon(copy: Copy): void {
+  endSession(copy);
+  drain(copy.queue);
+  copy.blocked = { on: "end" };
 }
 
 function imageDone(
@@ -276,8 +298,15 @@ function imagesSynced(
 function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   const told = must(work.begin, "a BEGIN without its document passed the door");
   const { record } = copy;
+  if (told.resync && isPointDue(copy) && copy.madePoint === undefined) {
+    // Before anything of the resync is written, and after all that was before it.
+    if (imagesAreDone(copy)) askPoint(copy, work, out);
+    return false;
+  }
   const before = record.image;
   copy.recordBefore = { ...record };
+  // It is of the generation whose state it is, not of the one that we are about to adopt.
+  keepPoint(copy, told);
   record.history = told.history;
   record.role = "secondary";
   record.incarnation = told.incarnation;
@@ -311,6 +340,7 @@ function recorded(copy: Copy, ticket: number, out: CopyEffect[]): void {
   const { work } = copy.blocked;
   copy.recordBefore = undefined;
   copy.blocked = undefined;
+  dropPoint(copy, out);
   if (!isCurrent(copy, work)) return;
   if (work.begin === undefined) out.push({ kind: "sendSynchronizedRecorded" });
   else out.push({ kind: "sendBegun", begin: work.begin });
@@ -357,6 +387,8 @@ function becomeSynchronized(copy: Copy, work: CopyWork, out: CopyEffect[]): bool
   record.image = now;
   record.failedVolumes = [];
   record.toldOfFracture = undefined;
+  record.preservedPoint = undefined;
+  delete record.reverted;
   const generation = record.history[record.history.length - 1]?.counter ?? 0;
   record.syncedAt = { lsn: work.lsn, generation };
   copy.syncedLsn = Math.max(copy.syncedLsn, work.lsn);

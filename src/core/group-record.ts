@@ -42,8 +42,33 @@ export type GroupRecord = {
   regionBytes: number;
   /** What this site, as primary, knows of each other member, by site. */
   members: { [site: string]: MemberRecord };
-  /** Place of the preserved point of a resync (decision 11); empty until a mode keeps one. */
-  preservedPoint: undefined;
+  /** The state that the image here is taken back to if a resync never ends (decision 11); undefined while none is kept. */
+  preservedPoint: PreservedPoint | undefined;
+  /**
+   * The image was taken back to this point, and no primary has made it whole since. Until one has, every primary is told what
+   * is open here, also that of our own generation: it may have forgotten what was undone (trap 13).
+   */
+  reverted?: RevertedPoint;
+};
+
+/** A state of the group's at one LSN: what the image held before a resync began to write to it. */
+export type RevertedPoint = {
+  readonly lsn: number;
+  /** With sets: the last one; 0 for a mirror. */
+  readonly set: number;
+  /** The generation whose state it is. */
+  readonly generation: number;
+  /** With sets: when the last one was sealed, by the primary's wall clock; 0 for a mirror. */
+  readonly stampMs: number;
+  /** When the resync began, by the wall clock here. */
+  readonly keptSinceMs: number;
+};
+
+/** `kept`: the old content of everything written since is in the preserve log. `undoing`: it is being written back. */
+export type PreservedPoint = RevertedPoint & {
+  /** Identity of the preserve log. */
+  readonly id: number;
+  readonly phase: "kept" | "undoing";
 };
 
 /**

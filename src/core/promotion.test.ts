@@ -40,6 +40,8 @@ function facts(
     heardMsAgo: 1500,
     appliedLsn: 9,
     sets: undefined,
+    wallMs: 0,
+    undoneBytes: 0,
     mayAckAlone: true,
     ...rest,
   };
@@ -112,4 +114,38 @@ test("a switchover to a copy of sets loses nothing; what an orderly demotion lef
   const behind = planPromotion(facts(record, { sets: some, primaryState: "demoted" }));
   assert.equal(behind.verdict, "force");
   assert.equal(behind.lines.at(-1), "lacks 2 writes known, LSN 44 to 45");
+});
+
+const point = { lsn: 5, set: 3, generation: 1, stampMs: 10_000, keptSinceMs: 11_000 };
+
+test("I30, row 11: an image under resync goes back to its point by force alone, and the plan names point and loss", () => {
+  const preservedPoint = { ...point, id: 1, phase: "kept" as const };
+  const plan = planPromotion(
+    facts(
+      { image: "synchronizing", preservedPoint },
+      { wallMs: 12_500, undoneBytes: 3 * 1024 * 1024 },
+    ),
+  );
+  assert.equal(plan.verdict, "force");
+  const lines = plan.lines.join("\n");
+  assert.match(
+    lines,
+    /back to the preserved point: set 3 \(LSN 5 of generation 1\), of 2\.5 s ago/,
+  );
+  assert.match(lines, /undoes what a resync has written here since: 3\.0 MiB/);
+  assert.match(lines, /lacks 4 writes known, LSN 6 to 9/);
+  assert.match(plan.refusal, /the image here is synchronizing; set 3 \(LSN 5 .* can be promoted/);
+  const successor = { site: "north", generation: 2 };
+  const succeeded = planPromotion(facts({ image: "synchronizing", preservedPoint }, { successor }));
+  assert.match(succeeded.lines.join("\n"), /back to the preserved point.*\n.*\n.*north acked/);
+});
+
+test("I30: an image that went back is not promoted as if it held everything", () => {
+  const plan = planPromotion(facts({ image: "consistent", reverted: { ...point, set: 0 } }));
+  assert.equal(plan.verdict, "force");
+  assert.match(
+    plan.lines.join("\n"),
+    /preserved point that it went back to: LSN 5 of generation 1/,
+  );
+  assert.match(plan.refusal, /taken back to a preserved point; LSN 5/);
 });

@@ -1,5 +1,6 @@
 import { limits } from "#base/limits.ts";
-import type { GroupRecord } from "./group-record.ts";
+import type { GroupRecord, RevertedPoint } from "./group-record.ts";
+import { describePoint, inMiB } from "./point.ts";
 
 /** What a site knows when it is asked to become the primary. */
 export type PromotionFacts = {
@@ -24,6 +25,9 @@ export type PromotionFacts = {
         readonly endedLsn: number | undefined;
       }
     | undefined;
+  readonly wallMs: number;
+  /** Bytes of the image that going back to the preserved point undoes, where there is one. */
+  readonly undoneBytes: number;
   /** The policy under which the primary feeds this copy lets it ack alone. */
   readonly mayAckAlone: boolean;
 };
@@ -57,16 +61,19 @@ export function planPromotion(facts: PromotionFacts): PromotionPlan {
       `bring ${primary === "" ? "the primary" : primary} back, or promote another copy`,
     );
   }
-  const lines = [`becomes primary in generation ${nextCounter(record)}`];
+  const lines = [`becomes primary in generation ${nextCounter(record)}`, ...backLines(facts)];
   if (facts.successor !== undefined) return succeededPlan(facts.successor, lines);
   switch (record.image) {
     case "synchronized":
       return { ...go([...lines, ...synchronizedLines(facts)]) };
     case "consistent":
+      if (record.reverted !== undefined) return pointPlan(facts, record.reverted, lines);
       return facts.sets === undefined || record.toldOfFracture !== undefined
         ? consistentPlan(facts, lines)
         : setsPlan(facts, facts.sets, lines);
     default:
+      if (record.preservedPoint !== undefined)
+        return pointPlan(facts, record.preservedPoint, lines);
       return force(
         [
           ...lines,
@@ -76,6 +83,51 @@ export function planPromotion(facts: PromotionFacts): PromotionPlan {
         "wait until the resync has ended, or promote another copy; --force serves it as it is",
       );
   }
+}
+
+function backLines(facts: PromotionFacts): string[] {
+  const { preservedPoint: point, reverted } = facts.record;
+  if (point === undefined)
+    return reverted === undefined
+      ? []
+      : [`starts at the preserved point that it went back to: ${describePoint(reverted)}`];
+  return [
+    `goes back to the preserved point: ${describePoint(point)}, of ${ageOf(point, facts)}`,
+    `undoes what a resync has written here since: ${inMiB(facts.undoneBytes)}`,
+  ];
+}
+
+/** Only what the point has is kept, and that is never all that is known of: a resync had begun. */
+function pointPlan(
+  facts: PromotionFacts,
+  point: RevertedPoint,
+  lines: readonly string[],
+): PromotionPlan {
+  const { primary, record } = facts;
+  const { lsn } = point;
+  const missing = Math.max(0, facts.primaryLsn - lsn);
+  const known =
+    missing === 0
+      ? "the writes after it"
+      : `${missing} writes known, LSN ${lsn + 1} to ${lsn + missing},`;
+  const name = describePoint(point);
+  const image =
+    record.preservedPoint === undefined
+      ? "the image here was taken back to a preserved point"
+      : `the image here is ${record.image}`;
+  return force(
+    [
+      ...lines,
+      `lacks ${known} and whatever ${primary} acked since we last heard of it (${ago(facts.heardMsAgo)})`,
+    ],
+    `${image}; ${name}, of ${ageOf(point, facts)}, can be promoted, and lacks ${known} and more that is unknown`,
+    `bring ${primary} back, so that the resync goes on; --force promotes ${name} and gives the rest up`,
+  );
+}
+
+// A mirror's point has no clock of its own; it is not newer than the resync that began then.
+function ageOf(point: RevertedPoint, { wallMs }: PromotionFacts): string {
+  return ago(Math.max(0, wallMs - (point.stampMs > 0 ? point.stampMs : point.keptSinceMs)));
 }
 
 function succeededPlan(

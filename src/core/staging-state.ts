@@ -68,6 +68,8 @@ export type Staging<Held> = {
   imageFailure: string | undefined;
   /** `starting`: what the log had is not known synced. `settled`: this is no copy any more. */
   stage: "starting" | "running" | "settling" | "settled";
+  /** Somebody waits until everything that is complete is applied, synced and on record. */
+  isDraining: boolean;
 };
 
 export type StagingSession = {
@@ -156,6 +158,8 @@ export type StagingEvent<Held> =
   | { readonly kind: "applied"; readonly set: number; readonly failure: IoFailure | undefined }
   | { readonly kind: "imagesSynced"; readonly failure: IoFailure | undefined }
   | { readonly kind: "appliedRecorded"; readonly failure: IoFailure | undefined }
+  /** A resync is about to begin: apply what is complete, sync it, put it on record; then `drained`. */
+  | { readonly kind: "drain" }
   /** This copy is to be promoted, and hears no primary any more (U50). */
   | { readonly kind: "settle" };
 
@@ -192,6 +196,8 @@ export type StagingEffect<Held> =
   | { readonly kind: "release"; readonly held: readonly Held[] }
   /** What the log had counts: from here on a primary may be told where we are, and opens sessions. */
   | { readonly kind: "started" }
+  /** What was complete is in the images, synced and on record; or it cannot be. */
+  | { readonly kind: "drained" }
   /** The session may go on: answer BEGIN. */
   | { readonly kind: "ready"; readonly epoch: number }
   /** The image is what the host could have seen, from this point on; to be put on record. */
@@ -265,6 +271,7 @@ function blankStaging<Held>(mode: StagingMode, point: Point): Staging<Held> {
     stagingFailure: undefined,
     imageFailure: undefined,
     stage: "starting",
+    isDraining: false,
   };
 }
 

@@ -75,6 +75,9 @@ export function stepStaging<Held>(
     case "appliedRecorded":
       appliedRecorded(staging, event.failure, out);
       break;
+    case "drain":
+      staging.isDraining = true;
+      break;
     case "settle":
       endSession(staging);
       staging.stage = "settling";
@@ -92,6 +95,7 @@ function goOn<Held>(staging: Staging<Held>, out: Out<Held>): void {
   tellConsistent(staging, out);
   moveBase(staging, out);
   beginImageSync(staging, out);
+  endDrain(staging, out);
   endSettle(staging, out);
   forgetRecords(staging, out);
   tellProgress(staging, out);
@@ -375,7 +379,8 @@ function beginImageSync<Held>(staging: Staging<Held>, out: Out<Held>): void {
   const isLate =
     nowMs - staging.appliedMs >= limits.applyIdleMs ||
     nowMs - staging.unsyncedSinceMs >= limits.applySyncMsMax;
-  const isLast = staging.stage === "settling" && isDrained(staging);
+  const isAwaited = staging.stage === "settling" || staging.isDraining;
+  const isLast = isAwaited && isDrained(staging);
   if (isMuch || isLate || isLast) syncImages(staging, out);
 }
 
@@ -433,13 +438,25 @@ function forgetRecords<Held>(staging: Staging<Held>, out: Out<Held>): void {
 /** All that was whole is complete and applied, and on record; the rest is dropped, as if it had never come (U50). */
 function endSettle<Held>(staging: Staging<Held>, out: Out<Held>): void {
   if (staging.stage !== "settling" || staging.applying.count > 0) return;
-  const { imageFailure, imageSync, unsynced } = staging;
-  const isOnRecord = imageSync === undefined && unsynced.count === 0;
-  if (imageFailure === undefined && !(isDrained(staging) && isOnRecord)) return;
+  if (!isAtRest(staging)) return;
+  const { imageFailure } = staging;
   forgetIncomplete(staging, out);
   forgetRecords(staging, out);
   staging.stage = "settled";
   out.push({ kind: "settled", point: staging.synced, why: imageFailure });
+}
+
+function endDrain<Held>(staging: Staging<Held>, out: Out<Held>): void {
+  if (!staging.isDraining || staging.applying.count > 0 || !isAtRest(staging)) return;
+  staging.isDraining = false;
+  out.push({ kind: "drained" });
+}
+
+/** Everything complete is applied, synced and on record, or it never will be. */
+function isAtRest(staging: Staging<unknown>): boolean {
+  const { imageFailure, imageSync, unsynced } = staging;
+  const isOnRecord = imageSync === undefined && unsynced.count === 0;
+  return imageFailure !== undefined || (isDrained(staging) && isOnRecord);
 }
 
 /** What is whole here is complete, as far as it can be, and what is complete in its turn is in the images. */

@@ -65,8 +65,23 @@ export type CopyStatus = {
   /** Bytes of regions sent and compared by resyncs since this process started. */
   readonly resyncSentBytes: number;
   readonly resyncComparedBytes: number;
+  /** In a copy's own status: the state that it can be taken back to while a resync writes to its image. */
+  readonly preserved?: PreservedStatus;
   readonly link: LinkState;
   readonly why: string;
+};
+
+/** Wall clocks in ms since 1970: when the last set of the point was sealed (0 for a mirror), and since when it is kept. */
+export type PreservedStatus = {
+  readonly set: number;
+  readonly lsn: number;
+  readonly generation: number;
+  readonly stampMs: number;
+  readonly keptSinceMs: number;
+  readonly phase: "kept" | "undoing";
+  /** Of the preserve log. */
+  readonly bytesUsed: number;
+  readonly bytesMax: number;
 };
 
 /** A set on its way into a copy. `expected` is known once its SEAL has come. */

@@ -1,4 +1,5 @@
 import { compareHistories, generationCounter } from "#core/history.ts";
+import { savedBytes } from "#core/preserve.ts";
 import { planPromotion } from "#core/promotion.ts";
 import { takesSets } from "#core/member-state.ts";
 import type { Volume } from "#core/primary-state.ts";
@@ -175,8 +176,15 @@ function promotionPlan(group: Group, answering: ReadonlySet<string>): PromotionP
     heardMsAgo: heard === undefined ? undefined : context.ports.clock.nowMs() - heard.atMs,
     appliedLsn: group.copy?.copy.appliedLsn ?? 0,
     sets: policy?.mode.unit === "set" ? setsKnown(group, answers ? view : undefined) : undefined,
+    wallMs: context.ports.clock.wallMs(),
+    undoneBytes: undoneBytes(group),
     mayAckAlone: policy?.loss.mayAckAlone ?? true,
   });
+}
+
+function undoneBytes({ copy }: Group): number {
+  const preserve = copy?.copy.preserve;
+  return preserve === undefined ? 0 : savedBytes(preserve);
 }
 
 /** What staging here keeps at a promotion; nothing where this site was not fed with sets since it last was the primary. */

@@ -22,9 +22,12 @@ import {
   setMarked,
   startCopySets,
   takeBatch,
+  takeBegin,
   takeWhole,
 } from "./copy-sets.ts";
 import type { CopySets, SetsHost } from "./copy-sets.ts";
+import { closePreserve, dropPoint, makePoint, preserveTerms, saveRanges } from "./preserve-run.ts";
+import type { PreserveRun } from "./preserve-run.ts";
 import { closeStaging, settleStaging } from "./staging-run.ts";
 import type { StagingRun } from "./staging-run.ts";
 import { emit } from "./group-context.ts";
@@ -57,6 +60,9 @@ export type CopyRun = {
   settle(done: (why: string | undefined) => void): void;
   /** Staging, where there is one. */
   readonly staging: StagingRun | undefined;
+  readonly preserve: PreserveRun;
+  /** Begins nothing any more, not even what is complete; calls back once no image write is under way. */
+  abandon(done: () => void): void;
   /** Nobody will be heard here any more: ends timers and closes the staging log. */
   dispose(): void;
   /** Calls back once no image write is under way. */
@@ -69,6 +75,8 @@ export type CopyRunOptions = {
   readonly staging: StagingRun | undefined;
   /** With staging: what a restart found there counts, and a primary may be let in. */
   readonly onStarted: () => void;
+  /** Keeps the preserved point. */
+  readonly preserve: PreserveRun;
   /** Our own records cannot be written: the group cannot go on here. */
   readonly onFailed: (why: string) => void;
 };
@@ -99,6 +107,7 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
     copy: createCopy(
       context.store.record,
       context.store.openMaps.map((onDisk) => onDisk.map),
+      preserveTerms(options.preserve),
     ),
     inbox: [],
     effects: [],
@@ -123,7 +132,7 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
       // While a session feeds us, what we were told is of the past.
       if (run.wire === undefined) submit(run, { kind: "toldFractured", lsn, why });
     },
-    close: (why) => run.wire?.peer.connection.close(why),
+    close: (why) => closeSession(run, why),
     acceptLane: (peer, open) =>
       run.sets === undefined ? "no sets are taken here" : acceptLane(run.sets, peer, open),
     settle(done) {
@@ -131,8 +140,16 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
       else settleStaging(options.staging, done);
     },
     staging: options.staging,
+    preserve: options.preserve,
+    abandon(done) {
+      if (options.staging !== undefined) closeStaging(options.staging);
+      submit(run, { kind: "abandoned" });
+      run.quietWaiters.push(done);
+      tellQuiet(run);
+    },
     dispose() {
       run.sets?.tick.cancel();
+      closePreserve(options.preserve);
       if (options.staging !== undefined) closeStaging(options.staging);
     },
     whenQuiet(done) {
@@ -158,18 +175,29 @@ function accept(run: Run, peer: Peer, open: SessionOpen): void {
   peer.onFrame = (frame) => receive(run, wire, session, frame);
   peer.onChunkEnd = () => flushAck(run);
   peer.onLost = (why) => {
-    if (run.wire !== wire) return;
-    run.wire = undefined;
-    if (run.sets !== undefined) endSets(run.sets, why);
-    submit(run, { kind: "lost", why });
+    if (run.wire === wire) sessionLost(run, why);
   };
-  // The primary of another generation cannot know what is uncertain here (decision 4).
-  if (compareHistories(open.history, record.history) !== "same") {
+  // The primary of another generation cannot know what is uncertain here (decision 4); nor can ours, what was undone (trap 13).
+  if (compareHistories(open.history, record.history) !== "same" || record.reverted !== undefined) {
     for (const volume of run.copy.volumes) {
       sendMapPages(wire, frameType.openMap, volume.index, uncertainOf(run, volume, peer.site));
     }
   }
   sendBare(wire, frameType.openMapEnd, {});
+}
+
+function sessionLost(run: Run, why: string): void {
+  run.wire = undefined;
+  if (run.sets !== undefined) endSets(run.sets, why);
+  submit(run, { kind: "lost", why });
+}
+
+// Nothing of the session counts from now on, though its connection may take a while to end: the site is about to be promoted.
+function closeSession(run: Run, why: string): void {
+  const { wire } = run;
+  if (wire === undefined) return;
+  sessionLost(run, why);
+  wire.peer.connection.close(why);
 }
 
 // Where this image may differ from the new primary's: what is open here, and what this site, when it was the primary, had on
@@ -218,6 +246,9 @@ function receive(run: Run, wire: SessionWire, session: number, frame: Frame): vo
   const { kind, set } = work.value;
   if (kind === "synchronized" && set > 0 && run.sets !== undefined)
     return takeWhole(run.sets, work.value);
+  // Where the image is when a resync begins, and what its point is of: at the end of what is complete, synced.
+  if (work.value.begin?.resync === true && work.value.begin.firstSet > 0 && run.sets !== undefined)
+    return takeBegin(run.sets, work.value);
   submit(run, { kind: "work", work: work.value });
 }
 
@@ -258,6 +289,14 @@ function perform(run: Run, effect: CopyEffect): void {
         if (failure === undefined) submit(run, { kind: "recorded", ticket: effect.ticket });
         else run.options.onFailed(`the group's record cannot be written: ${failure.message}`);
       });
+    case "makePoint":
+      return makePoint(run.options.preserve, effect.work, (event) => submit(run, event));
+    case "dropPoint":
+      return dropPoint(run.options.preserve);
+    case "save":
+      return saveRanges(run.options.preserve, effect.ranges, (why) =>
+        submit(run, { kind: "saved", ticket: effect.ticket, why }),
+      );
     case "syncImages":
       return syncForWork(run, effect.work, effect.lsn);
     case "compare":

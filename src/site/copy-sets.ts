@@ -42,6 +42,8 @@ export type CopySets = {
   readonly arrived: Map<number, number>;
   /** WHOLE, until its set is applied. */
   pendingWhole: CopyWork | undefined;
+  /** BEGIN of a resync, until everything that is complete here is in the images. */
+  pendingBegin: CopyWork | undefined;
   readonly tick: { cancel(): void };
 };
 
@@ -52,6 +54,7 @@ export function startCopySets(host: SetsHost): CopySets {
     lanes: new Map(),
     arrived: new Map(),
     pendingWhole: undefined,
+    pendingBegin: undefined,
     tick: clock.every(limits.tickMs, () =>
       submitStaging(host.staging, { kind: "tick", nowMs: clock.nowMs() }),
     ),
@@ -69,6 +72,11 @@ export function startCopySets(host: SetsHost): CopySets {
     },
     // What was received is the collector's: chunks of several connections lie in one payload.
     release: () => undefined,
+    drained: () => {
+      const work = sets.pendingBegin;
+      sets.pendingBegin = undefined;
+      if (work !== undefined) host.submit({ kind: "work", work });
+    },
     failSession: host.failSession,
     failed: host.onFailed,
     started: host.onStarted,
@@ -86,6 +94,7 @@ export function goOnWithSets(sets: CopySets): void {
 /** A new session, or none: what the lanes of the old one still bring is of the past. */
 export function endSets(sets: CopySets, why: string): void {
   sets.pendingWhole = undefined;
+  sets.pendingBegin = undefined;
   for (const lane of sets.lanes.values()) lane.peer.connection.close(why);
   sets.lanes.clear();
   sets.arrived.clear();
@@ -233,6 +242,12 @@ export function setMarked(sets: CopySets, set: number): void {
 export function takeWhole(sets: CopySets, work: CopyWork): void {
   sets.pendingWhole = work;
   submitStaging(sets.host.staging, { kind: "whole", set: work.set });
+}
+
+/** BEGIN of a resync has come: it holds when what is complete here has been applied, synced and put on record. */
+export function takeBegin(sets: CopySets, work: CopyWork): void {
+  sets.pendingBegin = work;
+  submitStaging(sets.host.staging, { kind: "drain" });
 }
 
 function syncForStaging(sets: CopySets): void {

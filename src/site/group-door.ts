@@ -70,6 +70,9 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
   if (group.copy === undefined || group.failedWhy !== "") {
     return refuseSession(group, peer, "busy", group.failedWhy);
   }
+  // Fed again it would come to the same end: what cannot be kept cannot be overwritten.
+  const { preserveFailure } = group.copy.copy;
+  if (preserveFailure !== "") return refuseSession(group, peer, "busy", preserveFailure);
   group.copy.accept(peer, open);
 }
 

@@ -18,6 +18,8 @@ import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { closeJournal, openJournal } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
+import { closePreserve, openPreserve, revert } from "./preserve-run.ts";
+import type { PreserveRun } from "./preserve-run.ts";
 import { openStaging } from "./staging-run.ts";
 import type { StagingRun } from "./staging-run.ts";
 import type { Inquiries } from "./inquiry.ts";
@@ -188,23 +190,34 @@ function describe(context: GroupContext): string {
   return `${describeGeneration(record.history)}, incarnation ${record.incarnation}`;
 }
 
-/** Opens the staging log where sets may come; then the copy can be fed. */
+/** Takes up the preserved point, opens the staging log where sets may come; then the copy can be fed. */
 function becomeCopy(group: Group, done: () => void): void {
-  if (!takesSets(group.config)) {
-    return runCopy(group, undefined, done);
-  }
-  openStaging(group.context, (opened) => {
-    if (opened.ok) return runCopy(group, opened.value, done);
-    fail(group, `the staging log cannot be used: ${opened.error}`);
-    done();
+  openPreserve(group.context, (kept) => {
+    if (!kept.ok) {
+      fail(group, `the preserved point cannot be taken up: ${kept.error}`);
+      return done();
+    }
+    const preserve = kept.value;
+    if (!takesSets(group.config)) return runCopy(group, { preserve, staging: undefined }, done);
+    openStaging(group.context, (opened) => {
+      if (opened.ok) return runCopy(group, { preserve, staging: opened.value }, done);
+      closePreserve(preserve);
+      fail(group, `the staging log cannot be used: ${opened.error}`);
+      done();
+    });
   });
 }
 
-function runCopy(group: Group, staging: StagingRun | undefined, done: () => void): void {
+function runCopy(
+  group: Group,
+  parts: { readonly preserve: PreserveRun; readonly staging: StagingRun | undefined },
+  done: () => void,
+): void {
+  const { staging } = parts;
   for (const why of staging?.log.damage ?? []) emit(group.context, { kind: "damage", why });
   group.copy = startCopyRun({
     context: group.context,
-    staging,
+    ...parts,
     onStarted: done,
     onFailed: (why) => {
       fail(group, why);
@@ -264,6 +277,8 @@ export function promote(group: Group, done: (failure: string | undefined) => voi
   const copy = group.copy;
   if (copy === undefined) return recordPromotion(group, done);
   copy.close("this site is being promoted");
+  if (group.context.store.record.preservedPoint !== undefined)
+    return goBack(group, copy, () => recordPromotion(group, done), done);
   // Complete sets belong to the image, and what follows them is given up (U50).
   copy.settle((why) => {
     if (why !== undefined) {
@@ -273,6 +288,23 @@ export function promote(group: Group, done: (failure: string | undefined) => voi
     // What the old primary sent and is being written must not appear after hosts have read here.
     copy.whenQuiet(() => recordPromotion(group, done));
   });
+}
+
+/** The image is in the midst of a resync: it is taken back to what it was before, and nothing that came since is applied. */
+function goBack(
+  group: Group,
+  copy: CopyRun,
+  promoted: () => void,
+  done: (failure: string | undefined) => void,
+): void {
+  copy.abandon(() =>
+    revert(copy.preserve, (failure) => {
+      if (failure === undefined) return promoted();
+      // A restart finishes what was begun.
+      fail(group, failure);
+      done(failure);
+    }),
+  );
 }
 
 function recordPromotion(group: Group, done: (failure: string | undefined) => void): void {
@@ -288,6 +320,7 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
   delete record.journalId;
   delete record.stagingId;
   delete record.applied;
+  delete record.reverted;
   const failure = markMembers(group);
   if (failure !== undefined) {
     group.failedWhy = failure.message;
@@ -312,8 +345,9 @@ function markMembers(group: Group): IoFailure | undefined {
   const { context, config } = group;
   const { record, openMaps, dirtyMaps } = context.store;
   // In the midst of a resync nobody has told this site yet what the other members lack: they are compared throughout.
-  const { image } = group.recordBefore ?? record;
-  const isTold = image === "synchronized" || image === "consistent";
+  // Nor does one that went back know what they had when it was there: a primary of old forgets that as it becomes a copy.
+  const { image, reverted } = group.recordBefore ?? record;
+  const isTold = reverted === undefined && (image === "synchronized" || image === "consistent");
   for (const policy of policiesOf(config, context.site)) {
     // A site that was primary before may know that this member lacks more than is open here.
     const known = record.members[policy.site];

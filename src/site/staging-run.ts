@@ -47,6 +47,7 @@ export type StagingOwner = {
   consistent(point: Point): void;
   started(): void;
   release(held: readonly Payload[]): void;
+  drained(): void;
   failSession(why: string): void;
   failed(why: string): void;
 };
@@ -181,6 +182,7 @@ export function settleStaging(run: StagingRun, done: (why: string | undefined) =
 }
 
 export function closeStaging(run: StagingRun): void {
+  if (run.isClosed) return;
   run.isClosed = true;
   closeLog(run.log);
 }
@@ -222,6 +224,8 @@ function perform(run: StagingRun, effect: StagingEffect<Payload>): void {
       return owner.ready(effect.epoch);
     case "started":
       return owner.started();
+    case "drained":
+      return owner.drained();
     case "consistent":
       return owner.consistent(effect.point);
     case "settled":

@@ -1,6 +1,7 @@
 import { limits } from "#base/limits.ts";
 import { isInJournal, shownState, takesSets } from "#core/member-state.ts";
 import { generationCounter } from "#core/history.ts";
+import { figuresOf } from "#store/log.ts";
 import { markedBytes } from "#core/region-map.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
 import type { CopyState, LinkState } from "#core/states.ts";
@@ -181,9 +182,21 @@ function ownStatus(group: Group): CopyStatus {
       : {}),
     resyncSentBytes: 0,
     resyncComparedBytes: 0,
+    ...preservedStatus(group),
     link: isFed ? "up" : "wan-down",
     why: ownWhy(group, isFed, nowMs),
   };
+}
+
+function preservedStatus(group: Group): Pick<CopyStatus, "preserved"> {
+  const { preservedPoint: point } = knownRecord(group);
+  const preserve = group.copy?.preserve;
+  if (point === undefined || preserve === undefined) return {};
+  const { set, lsn, generation, stampMs, keptSinceMs, phase } = point;
+  const bytesUsed = preserve.log === undefined ? 0 : figuresOf(preserve.log).bytesUsed;
+  const { bytesMax } = preserve;
+  const figures = { set, lsn, generation, stampMs, keptSinceMs, phase };
+  return { preserved: { ...figures, bytesUsed, bytesMax } };
 }
 
 function ownState(group: Group, isFed: boolean): CopyState {
@@ -197,6 +210,8 @@ function ownState(group: Group, isFed: boolean): CopyState {
 
 function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
   const record = knownRecord(group);
+  const preserveFailure = group.copy?.copy.preserveFailure ?? "";
+  if (preserveFailure !== "") return preserveFailure;
   if (isFed && record.image === "synchronized") return "";
   if (isFed && group.copy?.copy.session?.takesSets === true && record.image === "consistent")
     return "";

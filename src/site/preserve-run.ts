@@ -1,0 +1,338 @@
+import { must } from "#base/assert.ts";
+import type { IoFailure, Result } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
+import type { CopyEvent, CopyWork, PreserveTerms } from "#core/copy-state.ts";
+import type { PreservedPoint } from "#core/group-record.ts";
+import { describePoint, inMiB } from "#core/point.ts";
+import { savedMaps } from "#core/preserve.ts";
+import type { SaveRange } from "#core/preserve.ts";
+import { markBytes } from "#core/region-map.ts";
+import type { RegionMap } from "#core/region-map.ts";
+import { saveRecord } from "#store/group-store.ts";
+import { closeLog } from "#store/log.ts";
+import type { Log } from "#store/log.ts";
+import {
+  bytesWith,
+  encodeStep,
+  makePreserveLog,
+  openPreserveLog,
+  readSaved,
+  removeOtherPreserveLogs,
+  saveStep,
+} from "#store/preserve-log.ts";
+import type { SavedRange } from "#store/preserve-log.ts";
+import { emit } from "./group-context.ts";
+import type { GroupContext } from "./group-context.ts";
+import { readRegion } from "./read-region.ts";
+import { syncImages } from "./sync-images.ts";
+
+// Keeps a copy's preserved point: reads what is about to be overwritten, appends it to the preserve log, syncs; and writes it
+// back when the operator goes back to the point. Which point is kept and what must be saved, core/preserve*.ts decides.
+
+export type PreserveRun = {
+  readonly context: GroupContext;
+  /** Room for old content; 0: no point is kept. */
+  readonly bytesMax: number;
+  /** Open while there is a point. */
+  log: Log | undefined;
+  /** What a restart found saved; the copy's machine goes on with these maps. */
+  readonly found: readonly RegionMap[] | undefined;
+  /** A step is being read, appended or synced. */
+  isSaving: boolean;
+  readonly idleWaiters: (() => void)[];
+};
+
+type Done = (failure: string | undefined) => void;
+
+/** What keeping a point may take of this site's disk. */
+export function preserveBytesMax({ config, site }: GroupContext): number {
+  const volumeBytes = config.volumes.reduce((sum, { bytes }) => sum + bytes, 0);
+  const byDefault = Math.max(limits.preserveBytesDefaultMin, Math.floor(volumeBytes / 5));
+  const terms = config.copies.get(site);
+  // The first primary has no terms of its own. As a copy it gets the widest of the others': that does not change with whoever
+  // feeds it, so that no point is given up because another site was promoted.
+  const bounds = (terms === undefined ? [...config.copies.values()] : [terms]).map(
+    (copy) => copy.preserveBytesMax ?? byDefault,
+  );
+  return Math.min(Math.max(0, ...bounds), limits.preserveBytesMax);
+}
+
+/**
+ * Takes up the point on record, before anything else of the copy begins: finishes going back to it where that was begun, drops
+ * it where none is to be kept any more, and else finds what is saved of it.
+ */
+export function openPreserve(
+  context: GroupContext,
+  done: (result: Result<PreserveRun>) => void,
+): void {
+  const { record, folder } = context.store;
+  const point = record.preservedPoint;
+  const bytesMax = preserveBytesMax(context);
+  removeOtherPreserveLogs(folder, point?.id);
+  const end = (log: Log | undefined, found: readonly RegionMap[] | undefined): void =>
+    done({
+      ok: true,
+      value: { context, bytesMax, log, found, isSaving: false, idleWaiters: [] },
+    });
+  const endWithout: Done = (failure) => {
+    if (failure === undefined) end(undefined, undefined);
+    else done({ ok: false, error: failure });
+  };
+  if (point === undefined) return end(undefined, undefined);
+  if (point.phase === "kept" && bytesMax === 0)
+    return forget(context, "preserve.bytesMax is 0", endWithout);
+  const found = savedMaps(record.volumes);
+  openPreserveLog({ ...logOptions(context, bytesMax), id: point.id }, found, (opened) => {
+    if (!opened.ok) return forget(context, `its log cannot be used: ${opened.error}`, endWithout);
+    const log = opened.value;
+    for (const why of log.damage) emit(context, { kind: "damage", why });
+    if (point.phase === "kept") return end(log, found);
+    undo(context, log, {
+      done: endWithout,
+      logLost: (why) => {
+        closeLog(log);
+        forget(context, why, endWithout);
+      },
+    });
+  });
+}
+
+/** What the copy's machine is told. */
+export function preserveTerms(run: PreserveRun): PreserveTerms {
+  const { preserveUnitBytes, preserveStepBytesMax } = limits;
+  // A step that does not fit fills the log: with little room, steps are small.
+  const stepBytes = Math.min(preserveStepBytesMax, Math.floor(run.bytesMax / 16));
+  return {
+    isKept: run.bytesMax > 0,
+    stepBytes: Math.max(preserveUnitBytes, stepBytes),
+    saved: run.found,
+  };
+}
+
+function logOptions(context: GroupContext, bytesMax: number) {
+  const { folder, record } = context.store;
+  return { folder, bytesMax, volumes: record.volumes };
+}
+
+// The point cannot be kept, or is not to be: from here on the image is what it is, until the resync has ended.
+function forget(context: GroupContext, why: string, done: Done): void {
+  const { store } = context;
+  const point = must(store.record.preservedPoint, "there is a point to forget");
+  // In the midst of going back, part of the image is older than any primary knows.
+  if (point.phase === "undoing") markReverted(context, point);
+  store.record.preservedPoint = undefined;
+  saveRecord(store, (failure) => {
+    if (failure !== undefined) return done(failure.message);
+    removeOtherPreserveLogs(store.folder, undefined);
+    emit(context, { kind: "preserve", why: `${describePoint(point)} is given up: ${why}` });
+    done(undefined);
+  });
+}
+
+// ------------------------------------------------------------------------------------------ keeping
+
+/** For a BEGIN: syncs the images, makes a log; answers by an event of the copy's machine. */
+export function makePoint(
+  run: PreserveRun,
+  work: CopyWork,
+  submit: (event: CopyEvent) => void,
+): void {
+  const { context } = run;
+  const { clock } = context.ports;
+  syncImages(context.images, (failure) => {
+    if (failure !== undefined) {
+      submit({ kind: "syncLost" });
+      const why = `fdatasync of the image here failed: ${failure.message}`;
+      return submit({ kind: "pointNotMade", work, why, isFinal: false });
+    }
+    const id = context.store.randomId();
+    makePreserveLog({ ...logOptions(context, run.bytesMax), id }, (made) => {
+      if (!made.ok) {
+        const why = `the preserved point cannot be kept, so no resync begins: ${made.error}`;
+        return submit({ kind: "pointNotMade", work, why, isFinal: true });
+      }
+      run.log = made.value;
+      submit({ kind: "pointMade", work, made: { id, keptSinceMs: clock.wallMs() } });
+    });
+  });
+}
+
+/** Nobody needs the log any more. */
+export function dropPoint(run: PreserveRun): void {
+  closePreserve(run);
+  removeOtherPreserveLogs(run.context.store.folder, undefined);
+}
+
+export function closePreserve(run: PreserveRun): void {
+  if (run.log !== undefined) closeLog(run.log);
+  run.log = undefined;
+}
+
+/** Makes durable what these ranges hold; `done` gets why that cannot be had any more, or "". */
+export function saveRanges(
+  run: PreserveRun,
+  ranges: readonly SaveRange[],
+  done: (why: string) => void,
+): void {
+  run.isSaving = true;
+  const end = (why: string): void => {
+    run.isSaving = false;
+    for (const waiter of run.idleWaiters.splice(0)) waiter();
+    done(why);
+  };
+  readRanges(run, ranges, (read) => {
+    if ("code" in read) return end(notKept(`the image here cannot be read: ${read.message}`));
+    // Closed while the image was read: the site is stopping, or the group has failed here.
+    if (run.log === undefined) return end(notKept("the preserve log was closed"));
+    const step = encodeStep(read);
+    if (bytesWith(run.log, step) > run.bytesMax) return end(fullWords(run));
+    saveStep(run.log, step, (failure) =>
+      end(failure === undefined ? "" : notKept(failure.message)),
+    );
+  });
+}
+
+function notKept(why: string): string {
+  return `the resync stands still here, since what it overwrites cannot be kept: ${why}; restart this site to try again`;
+}
+
+function fullWords({ context, bytesMax }: PreserveRun): string {
+  const { site, store } = context;
+  const point = store.record.preservedPoint;
+  const name = point === undefined ? "the preserved point" : describePoint(point);
+  return (
+    `the resync stands still, since the old content that keeps ${name} promotable fills the ${inMiB(bytesMax)} ` +
+    `of preserve.bytesMax at ${site}: raise it, or set it to 0 to give the point up, and restart ${site}`
+  );
+}
+
+function readRanges(
+  run: PreserveRun,
+  ranges: readonly SaveRange[],
+  done: (read: readonly SavedRange[] | IoFailure) => void,
+): void {
+  const read: SavedRange[] = [];
+  let missing = ranges.length;
+  let failed: IoFailure | undefined;
+  ranges.forEach((range, i) => {
+    const image = must(run.context.images[range.volume], "each volume has an image");
+    readRegion(image, range, undefined, (_, failure, bytes) => {
+      failed ??= failure;
+      read[i] = { ...range, bytes };
+      missing -= 1;
+      if (missing === 0) done(failed ?? read);
+    });
+  });
+}
+
+// -------------------------------------------------------------------------------------- going back
+
+/**
+ * Takes the image back to the point: the copy here is promoted. Nothing else writes to it any more. `done` is called when that
+ * is on record, or with why it is not: then a restart goes on with it.
+ */
+export function revert(run: PreserveRun, done: Done): void {
+  const { context } = run;
+  const point = must(context.store.record.preservedPoint, "there is a point to go back to");
+  const begin = (): void => {
+    const { log } = run;
+    if (log === undefined) return done("the preserve log is not open");
+    run.log = undefined;
+    markUndone(context, log, (marked) => {
+      if (marked !== undefined) return done(marked);
+      context.store.record.preservedPoint = { ...point, phase: "undoing" };
+      // With the record go the open maps, before it.
+      saveRecord(context.store, (failure) => {
+        if (failure === undefined) undo(context, log, { done, logLost: done });
+        else done(failure.message);
+      });
+    });
+  };
+  if (run.isSaving) run.idleWaiters.push(begin);
+  else begin();
+}
+
+// Trap 13: primaries may have forgotten that they differ from us there. It is durable before the first unit is written back.
+function markUndone(context: GroupContext, log: Log, done: Done): void {
+  readSaved(
+    log,
+    (ranges, next) => {
+      if (ranges.length === 0) return done(undefined);
+      for (const { volume, offset, length } of ranges) {
+        const { map } = must(context.store.openMaps[volume], "each volume has an open map");
+        markBytes(map, offset, length);
+      }
+      next();
+    },
+    (failure) => done(failure.message),
+  );
+}
+
+// Again from the start after a crash: what is written back twice is the same.
+function undo(
+  context: GroupContext,
+  log: Log,
+  { done, logLost }: { readonly done: Done; readonly logLost: (why: string) => void },
+): void {
+  readSaved(
+    log,
+    (ranges, next) => {
+      if (ranges.length === 0) return endUndo(context, log, done);
+      writeBack(context, ranges, (failure) => {
+        if (failure === undefined) next();
+        else done(`going back to the preserved point: ${failure.message}`);
+      });
+    },
+    (failure) => logLost(`its log cannot be read: ${failure.message}`),
+  );
+}
+
+function writeBack(
+  context: GroupContext,
+  ranges: readonly SavedRange[],
+  done: (failure: IoFailure | undefined) => void,
+): void {
+  let missing = ranges.length;
+  let failed: IoFailure | undefined;
+  const written = (_: undefined, failure: IoFailure | undefined): void => {
+    failed ??= failure;
+    missing -= 1;
+    if (missing === 0) done(failed);
+  };
+  for (const { volume, offset, length, bytes } of ranges) {
+    const image = must(context.images[volume], "each volume has an image");
+    if (bytes === undefined) image.zero(offset, length, true, undefined, written);
+    else image.write(offset, [bytes], undefined, written);
+  }
+}
+
+function endUndo(context: GroupContext, log: Log, done: Done): void {
+  const { store } = context;
+  syncImages(context.images, (notSynced) => {
+    if (notSynced !== undefined)
+      return done(`going back to the preserved point: ${notSynced.message}`);
+    const point = must(store.record.preservedPoint, "the point stays until the image is there");
+    markReverted(context, point);
+    store.record.preservedPoint = undefined;
+    store.record.image = "consistent";
+    saveRecord(store, (failure) => {
+      if (failure !== undefined) return done(failure.message);
+      closeLog(log);
+      removeOtherPreserveLogs(store.folder, undefined);
+      const why = `back at the preserved point, ${describePoint(point)}`;
+      emit(context, { kind: "image", from: "synchronizing", to: "consistent", why });
+      done(undefined);
+    });
+  });
+}
+
+// Where the image is by its record, and that no primary knows it. What was staged behind the point is void.
+function markReverted({ store }: GroupContext, point: PreservedPoint): void {
+  const { record } = store;
+  const { lsn, set, generation, stampMs, keptSinceMs } = point;
+  record.reverted = { lsn, set, generation, stampMs, keptSinceMs };
+  record.syncedAt = { lsn, generation };
+  if (set > 0) record.applied = { set, lsn, stampMs };
+  else delete record.applied;
+  delete record.stagingId;
+}
