@@ -7,6 +7,8 @@ import {
 import type { GroupRecord } from "#core/group-record.ts";
 import type { GroupView, LaneOpen, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
+import { configurationView, hearConfiguration } from "./configuration.ts";
+import { changeUnit, mustChangeUnit } from "./copy-unit.ts";
 import { knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
 import { sendDocument } from "./peer-connection.ts";
@@ -70,6 +72,10 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
   if (group.copy === undefined || group.failedWhy !== "") {
     return refuseSession(group, peer, "busy", group.failedWhy);
   }
+  if (mustChangeUnit(group.copy, open.unit)) {
+    changeUnit(group, group.copy, open.unit);
+    return refuseSession(group, peer, "busy", `about to take ${open.unit}s`);
+  }
   group.copy.accept(peer, open);
 }
 
@@ -90,11 +96,12 @@ function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why:
   peer.connection.end(why);
 }
 
-/** What another site has said of the group. */
-export function viewHeard(group: Group, site: string, view: GroupView): void {
+/** What another site has said of the group. Gives whether the group goes by another configuration here from now on. */
+export function viewHeard(group: Group, site: string, view: GroupView): boolean {
   const { context } = group;
   const record = knownRecord(group);
   const relation = compareHistories(view.history, record.history);
+  const isChanged = hearConfiguration(group, site, view);
   group.views.set(site, { view, atMs: context.ports.clock.nowMs() });
   if (view.role === "primary" && (relation === "same" || relation === "ahead")) {
     group.heard = { site, view, atMs: context.ports.clock.nowMs() };
@@ -105,18 +112,20 @@ export function viewHeard(group: Group, site: string, view: GroupView): void {
         kind: "outranked",
         by: `${site} holds generation ${generationCounter(view.history)}`,
       });
-    return;
+    return isChanged;
   }
-  if (group.copy === undefined || relation !== "same") return;
+  if (group.copy === undefined || relation !== "same") return isChanged;
   if (view.role === "primary") group.copy.stable(view.stableLsn, view.lsnReserved);
   const why = view.fractured[context.site];
   if (why !== undefined) group.copy.toldFractured(view.lsn, why);
+  return isChanged;
 }
 
-/** What this site says of the group to others. */
-export function viewOf(group: Group): GroupView {
+/** What this site says of the group to another. */
+export function viewOf(group: Group, site: string): GroupView {
   const record = knownRecord(group);
   const own = group.run?.view();
+  const configuration = configurationView(group, site);
   return {
     group: group.name,
     role: record.role,
@@ -128,6 +137,7 @@ export function viewOf(group: Group): GroupView {
     stableLsn: own?.stableLsn ?? 0,
     fractured: own?.fractured ?? fracturedBefore(record),
     wallMs: group.context.ports.clock.wallMs(),
+    ...(configuration === undefined ? {} : { configuration }),
   };
 }
 
