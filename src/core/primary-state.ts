@@ -142,7 +142,7 @@ export type FlushQueue = {
 export type FlushRound = {
   readonly ticket: number;
   readonly volume: Volume;
-  readonly startCompletions: number;
+  startCompletions: number;
   /** Every write up to this LSN was in the image and on its way to all fed members when the round began. */
   readonly coverLsn: number;
   /** Granules with no write after this LSN may be cleared when the round is done. */

@@ -172,9 +172,12 @@ function adopt(primary: Primary, member: Member, policy: MemberPolicy, out: Prim
   member.policy = policy;
   if (policy.rateBytesPerSecond === undefined)
     member.resync.allowanceBytes = Number.POSITIVE_INFINITY;
-  if (!wasStrict || member.resend.length + member.flushWaits.length === 0) return;
+  if (!wasStrict && mustHave(member)) forgetRounds(primary);
+  if (!wasStrict) return;
+  const isWaitedFor = member.resend.length + member.flushWaits.length > 0;
   if (!mustHave(member)) {
-    goOnWithout(primary, member, out);
+    // Its loss was on no record, since nothing was acked without it: from now on something may be.
+    if (isWaitedFor || !isFed(member)) goOnWithout(primary, member, out);
   } else if (!policy.loss.waits && !isFed(member)) {
     for (const request of member.resend.splice(0)) {
       request.failure = "io";
@@ -184,5 +187,14 @@ function adopt(primary: Primary, member: Member, policy: MemberPolicy, out: Prim
       round.failure = "io";
       roundLegDone(primary, round, out);
     }
+  }
+}
+
+// A member without whom nothing may be acked had no part in the rounds before, unless it was synchronized: a host's next FLUSH
+// rests on none of them.
+function forgetRounds(primary: Primary): void {
+  for (const { flush } of primary.volumes) {
+    flush.coveredCompletions = -1;
+    if (flush.running !== undefined) flush.running.startCompletions = -1;
   }
 }

@@ -67,6 +67,7 @@ export function hearConfiguration(group: Group, site: string, view: GroupView): 
     return false;
   }
   const ours = record.configuration;
+  if (!mayAdopt(group)) return false;
   if (view.role !== "primary" || settings === undefined) return false;
   if (ours?.digest === digest && ours.revision === revision) return false;
   const decoded = decodeSettings(settings);
@@ -85,6 +86,13 @@ export function hearConfiguration(group: Group, site: string, view: GroupView): 
     emit(group.context, { kind: "failed", why: failure.message });
   });
   return true;
+}
+
+// A mirror that is not fed has been acked without, or not, on the terms that it knows: under stricter ones its word that nothing
+// is lost could be wrong. It is told again when it is fed, or knows that it is not current.
+function mayAdopt(group: Group): boolean {
+  const copy = group.copy?.copy;
+  return copy?.session?.begun === true || group.context.store.record.image !== "synchronized";
 }
 
 // It is told with every probe, and is worth one event.

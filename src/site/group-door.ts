@@ -101,7 +101,6 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
   const { context } = group;
   const record = knownRecord(group);
   const relation = compareHistories(view.history, record.history);
-  const isChanged = hearConfiguration(group, site, view);
   group.views.set(site, { view, atMs: context.ports.clock.nowMs() });
   if (view.role === "primary" && (relation === "same" || relation === "ahead")) {
     group.heard = { site, view, atMs: context.ports.clock.nowMs() };
@@ -112,13 +111,13 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
         kind: "outranked",
         by: `${site} holds generation ${generationCounter(view.history)}`,
       });
-    return isChanged;
+    return hearConfiguration(group, site, view);
   }
-  if (group.copy === undefined || relation !== "same") return isChanged;
+  if (group.copy === undefined || relation !== "same") return false;
   if (view.role === "primary") group.copy.stable(view.stableLsn, view.lsnReserved);
   const why = view.fractured[context.site];
   if (why !== undefined) group.copy.toldFractured(view.lsn, why);
-  return isChanged;
+  return hearConfiguration(group, site, view);
 }
 
 /** What this site says of the group to another. */

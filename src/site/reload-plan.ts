@@ -41,6 +41,8 @@ export type CopyFacts = {
   readonly behindWrites: number;
   readonly openBytes: number;
   readonly volumeBytes: number;
+  /** It is fed, and so hears of its new terms before anything rests on them. */
+  readonly isFed: boolean;
 };
 
 /** One sentence for each change of the group's settings; none when they are the same. */
@@ -64,6 +66,10 @@ export function describeChanges(
     } else {
       if (was.mode !== copy.mode) lines.push(modeLine(was, copy, facts));
       lines.push(...optionLines(was, copy));
+      if (was.onLoss !== "continue" && copy.onLoss === "continue" && !facts.isFed)
+        lines.push(
+          `${site} cannot be told: until it is, it would be promoted as if nothing had been acked without it`,
+        );
     }
   }
   if (before.durability !== after.durability)

@@ -1,6 +1,7 @@
 import { limits } from "#base/limits.ts";
 import type { Place } from "#config/locate.ts";
 import type { Config, GroupConfig } from "#config/types.ts";
+import { isFed } from "#core/member-state.ts";
 import { saveRecord } from "#store/group-store.ts";
 import type { CommandOutcome } from "./api.ts";
 import { configurationOf, setConfig, setFile } from "./configuration.ts";
@@ -118,7 +119,7 @@ function reloadElsewhere({ site, group, file, wanted, plan, done }: Reload, dryR
   done({ ok: true, plan });
 }
 
-const nothingKnown: CopyFacts = { behindWrites: 0, openBytes: 0, volumeBytes: 0 };
+const nothingKnown: CopyFacts = { behindWrites: 0, openBytes: 0, volumeBytes: 0, isFed: true };
 
 // ---------------------------------------------------------------------------------------- the primary
 
@@ -190,6 +191,7 @@ function factsOf(group: Group, site: string): CopyFacts {
     behindWrites: primary === undefined ? 0 : Math.max(0, primary.nextLsn - 1 - held),
     openBytes:
       ((primary?.openGranules ?? 0) + (primary?.retainedGranules ?? 0)) * limits.openGranuleBytes,
+    isFed: member === undefined || isFed(member),
     volumeBytes: group.config.volumes.reduce((sum, { bytes }) => sum + bytes, 0),
   };
 }

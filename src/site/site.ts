@@ -264,9 +264,11 @@ function adopt(parts: Parts, file: Config, group: string): void {
     groups,
   };
   for (const site of file.sites.keys()) parts.knownSites.add(site);
-  // Once the group goes by it.
+  // Once the group goes by it. The other sites need not wait for the next probe to hear of it.
   parts.options.ports.clock.soon(() => {
-    if (!parts.isStopped) retarget(parts);
+    if (parts.isStopped) return;
+    retarget(parts);
+    for (const site of parts.config.sites.keys()) parts.inquiries.ask(site, () => undefined);
   });
   parts.options.onReloaded?.(parts.config);
 }
