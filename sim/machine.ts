@@ -54,6 +54,8 @@ export class Machine {
   readonly name: string;
   readonly disk: SimDisk;
   readonly skew: ClockSkew;
+  /** The cluster file at this site, as its operator last left it. */
+  file: Config;
   /** The running program, or undefined while it is down. */
   site: Site | undefined;
   process: Process | undefined;
@@ -69,6 +71,7 @@ export class Machine {
     this.#rng = options.rng.fork(`machine ${options.name}`);
     this.name = options.name;
     this.skew = options.skew;
+    this.file = options.config;
     this.bootId = options.bootId ?? `${options.name} boot 1`;
     this.disk = new SimDisk({
       site: options.name,
@@ -192,12 +195,13 @@ export class Machine {
   }
 
   #siteOptions(process: Process): SiteOptions {
-    const { config, scheduler, network, observer } = this.#options;
+    const { scheduler, network, observer } = this.#options;
     const lifeRng = this.#rng.fork(`life ${process.life}`);
     return {
-      config,
+      config: this.file,
       name: this.name,
       version: "sim",
+      readFile: () => ({ ok: true, config: this.file, lineOf: () => 1 }),
       ports: {
         clock: createSimClock(scheduler, process, this.skew),
         crypto: createSimCrypto(lifeRng),

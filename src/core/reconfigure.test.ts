@@ -24,7 +24,7 @@ function policiesOf(bench: Bench, changes: Partial<MemberPolicy> = {}): MemberPo
 function reconfigure(
   bench: Bench,
   policies: readonly MemberPolicy[],
-  journal: Journal | undefined = undefined,
+  journal?: Journal,
 ): void {
   submit(bench, {
     kind: "reconfigure",

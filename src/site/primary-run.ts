@@ -9,9 +9,6 @@ import { memberOf as findMember } from "#core/primary-state.ts";
 import type { Member, Primary, ResyncItem } from "#core/primary-state.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { stableLsn } from "#core/flush.ts";
-import { createJournal } from "#core/journal.ts";
-import type { Journal, SealPolicy } from "#core/journal.ts";
-import { policyTable } from "#core/policy.ts";
 import type { HostOutcome, HostRequest, HostVolume } from "#ports/host-request.ts";
 import {
   createDirtyMaps,
@@ -29,13 +26,13 @@ import { createMemberSessions } from "./member-sessions.ts";
 import type { MemberSessions } from "./member-sessions.ts";
 import {
   appendBatch,
-  bytesMaxOf,
   closeJournal,
   journalFigures,
   reclaimThrough,
   removeLogs,
 } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
+import { machineJournal, setsOf } from "./journal-terms.ts";
 import { readRegion } from "./read-region.ts";
 
 // Drives a group's primary: hands events to the machine one at a time, and performs its effects in order. It decides
@@ -405,33 +402,6 @@ function store(run: Run, effect: StoreEffect): void {
 }
 
 // ----------------------------------------------------------------------------------------- journal
-
-function machineJournal(context: GroupContext, journal: JournalRun): Journal {
-  const sets = must(setsOf(context), "a group with a journal has a copy that takes sets");
-  const bytesMax = bytesMaxOf(journal);
-  return createJournal({ ...sets, bytesMax }, journal.found, context.ports.clock.nowMs());
-}
-
-/** How sets are sealed, and what a full journal does; undefined where no copy of the configuration takes sets. */
-function setsOf({ config }: GroupContext): Pick<Journal, "policy" | "overflow"> | undefined {
-  const takers = [...config.copies.values()].filter(({ mode }) => policyTable[mode].journal);
-  if (takers.length === 0) return undefined;
-  return { policy: tightest(takers.map(({ seal }) => seal)), overflow: config.journal.overflow };
-}
-
-// All copies of a group get the same sets: the most impatient of them decides when those end.
-function tightest(seals: readonly SealPolicy[]): SealPolicy {
-  const [first, ...others] = seals;
-  let policy = must(first, "a group with a journal has a copy that takes sets");
-  for (const { everyMs, bytesMax, onFlush } of others) {
-    policy = {
-      everyMs: Math.min(policy.everyMs, everyMs),
-      bytesMax: Math.min(policy.bytesMax, bytesMax),
-      onFlush: policy.onFlush === onFlush ? onFlush : true,
-    };
-  }
-  return policy;
-}
 
 type JournalEffect = Extract<PrimaryEffect, { kind: "append" | "syncJournal" | "reclaim" }>;
 
