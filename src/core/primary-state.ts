@@ -53,7 +53,7 @@ export type Primary = {
     readonly ticket: number;
     readonly action: RecordAction;
     /** Of the members, by index, as this record has them at least. */
-    readonly phases: readonly MemberPhase[];
+    readonly phases: ReadonlyMap<number, MemberPhase>;
   }[];
   /** Regions that a copier is reading: writes to them wait, so that no read is half old and half new. */
   readonly locks: Set<ResyncItem>;
@@ -172,6 +172,8 @@ export type Member = {
   policy: MemberPolicy;
   /** The terms that hold once it has caught up so far (core/reconfigure.ts). */
   modeChange: { readonly policy: MemberPolicy; readonly untilLsn: number } | undefined;
+  /** Those terms hold once it is on record what it lacks; until then it is not fed. */
+  isTurning: boolean;
   /** It is no member any more, once that is on record. */
   isLeaving: boolean;
   readonly record: MemberRecord;
@@ -306,6 +308,7 @@ export type RecordAction =
   | { readonly kind: "clear"; readonly volume: Volume; readonly round: FlushRound }
   | { readonly kind: "failWrite"; readonly request: HostRequest }
   | { readonly kind: "failRound"; readonly round: FlushRound }
+  | { readonly kind: "newMode"; readonly member: Member }
   | { readonly kind: "forget"; readonly member: Member }
   | { readonly kind: "demoted"; readonly why: string }
   | { readonly kind: "stopped" }
@@ -317,6 +320,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     site: policy.site,
     policy,
     modeChange: undefined,
+    isTurning: false,
     isLeaving: false,
     record,
     phaseOnDisk: record.phase,

@@ -40,7 +40,7 @@ import type { MemberPolicy } from "./policy.ts";
 import { createMember, memberOf } from "./primary-state.ts";
 import type { PrimaryEffect, PrimaryEvent } from "./primary-events.ts";
 import type { OpenGranule, Primary, RecordAction, Volume } from "./primary-state.ts";
-import { changeModesDue, forgetMember, reconfigure } from "./reconfigure.ts";
+import { changeModesDue, forgetMember, reconfigure, turn } from "./reconfigure.ts";
 import { askRecord } from "./records.ts";
 import { nextMarked } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
@@ -292,7 +292,7 @@ function recorded(primary: Primary, ticket: number, out: PrimaryEffect[]): void 
     if (next === undefined || next.ticket > ticket) return;
     primary.recordActions.shift();
     for (const member of primary.members)
-      member.phaseOnDisk = next.phases[member.index] ?? member.phaseOnDisk;
+      member.phaseOnDisk = next.phases.get(member.index) ?? member.phaseOnDisk;
     if (primary.stage !== "ended" || isOfLife(next.action)) afterRecord(primary, next.action, out);
   }
 }
@@ -323,6 +323,8 @@ function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[
       closeGranules(primary, action.volume, action.round.clearLsn, out);
       primary.recheckHeld = true;
       return;
+    case "newMode":
+      return turn(primary, action.member, out);
     case "forget":
       return forgetMember(primary, action.member, out);
     case "failWrite":

@@ -21,11 +21,7 @@ function policiesOf(bench: Bench, changes: Partial<MemberPolicy> = {}): MemberPo
   return bench.primary.members.map(({ policy }) => ({ ...policy, ...changes }));
 }
 
-function reconfigure(
-  bench: Bench,
-  policies: readonly MemberPolicy[],
-  journal?: Journal,
-): void {
+function reconfigure(bench: Bench, policies: readonly MemberPolicy[], journal?: Journal): void {
   submit(bench, {
     kind: "reconfigure",
     policies,
@@ -83,6 +79,8 @@ test("the last copy that takes sets becomes a mirror: the journal goes, and flus
   bench.log.length = 0;
   bench.primary.record.journalId = 7;
   reconfigure(bench, policiesOf(bench, { mode: policyTable.sync }));
+  assert.ok(bench.primary.journal !== undefined, "until what it lacks is on record");
+  settle(bench);
   assert.equal(bench.primary.journal, undefined);
   assert.equal(bench.primary.record.journalId, undefined);
   assert.ok(bench.log.includes("closeJournal"));
@@ -108,6 +106,8 @@ test("a copy that is to become a mirror is fed with sets until it has what was w
   assert.equal(member.policy.mode.name, "async", "it lacks writes up to 199");
   member.sets.completeLsn = 199;
   submit(bench, { kind: "tick", nowMs: 2_100, wallMs: 2_100 });
+  assert.equal(member.policy.mode.name, "async", "what is open is not on record yet");
+  settle(bench);
   assert.equal(member.policy.mode.name, "sync");
   assert.equal(member.record.phase, "dirty", "what is open is compared");
   assert.equal(bench.primary.journal, undefined);

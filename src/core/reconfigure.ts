@@ -13,6 +13,7 @@ import type { PrimaryEffect, Reconfiguration } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { reserve } from "./reserves.ts";
+import { forgetRounds } from "./terms.ts";
 
 // A running primary takes another configuration (ARCHITECTURE.md, Reload): members come, go, and are fed on other terms. Nobody
 // whose terms stay the same notices. A member whose unit changes is lost and found again, as by a cut of its link: what is
@@ -42,9 +43,9 @@ export function changeModesDue(primary: Primary, out: PrimaryEffect[]): void {
   if (primary.stage !== "serving") return;
   for (const member of primary.members) {
     const { modeChange } = member;
-    if (modeChange === undefined || isCatchingUp(member, modeChange.untilLsn)) continue;
+    if (modeChange === undefined || member.isTurning || !takesSets(member)) continue;
+    if (isCatchingUp(member, modeChange.untilLsn)) continue;
     changeMode(primary, member, modeChange.policy, out);
-    endJournal(primary, out);
   }
 }
 
@@ -60,13 +61,17 @@ function beginJournal(primary: Primary, journal: Journal, out: PrimaryEffect[]):
 
 // Nobody is fed from it any more. A host's FLUSH was answered when the image had synced, too, so nothing rests on it.
 function endJournal(primary: Primary, out: PrimaryEffect[]): void {
-  if (primary.journal === undefined || primary.members.some(takesSets)) return;
+  if (primary.journal === undefined || primary.members.some(needsJournal)) return;
   appendGathered(primary, out);
   primary.journal = undefined;
   delete primary.record.journalId;
   askRecord(primary, { kind: "none" }, out);
   out.push({ kind: "closeJournal" });
   primary.recheckHeld = true;
+}
+
+function needsJournal(member: Member): boolean {
+  return takesSets(member) || member.modeChange?.policy.mode.unit === "set";
 }
 
 // ------------------------------------------------------------------------------- members come and go
@@ -132,7 +137,8 @@ function isCatchingUp(member: Member, untilLsn: number): boolean {
   );
 }
 
-// The maps come before whatever asks for a record: a record that says `dirty` never stands without them (trap 1).
+// The maps come before whatever asks for a record: a record that says `dirty` never stands without them (trap 1). Until it says
+// so, open map and journal are kept for the member as for one that goes on from there.
 function changeMode(
   primary: Primary,
   member: Member,
@@ -140,15 +146,33 @@ function changeMode(
   out: PrimaryEffect[],
 ): void {
   const why = `its mode changes from ${member.policy.mode.name} to ${policy.mode.name}`;
-  member.modeChange = undefined;
+  const tookSets = takesSets(member);
+  member.modeChange = { policy, untilLsn: 0 };
   if (member.record.phase !== "blank") leaveJournal(primary, member, out);
   endSession(primary, member, why, out);
-  const before = shownState(member);
-  adopt(primary, member, policy, out);
-  member.resumed = true;
   member.why = why;
+  if (!tookSets) return turn(primary, member, out);
+  member.isTurning = true;
+  askRecord(primary, { kind: "newMode", member }, out);
+}
+
+/** What the member lacks is on record: from now on it is fed by its new unit. */
+export function turn(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const { modeChange } = member;
+  if (modeChange === undefined || !primary.members.includes(member)) return;
+  const before = shownState(member);
+  member.modeChange = undefined;
+  member.isTurning = false;
+  const { policy } = modeChange;
+  const isStricter = !policy.loss.mayAckAlone && member.policy.loss.mayAckAlone;
+  adopt(primary, member, isStricter ? { ...policy, loss: member.policy.loss } : policy, out);
+  // Hosts must not be refused for as long as it takes to feed it again (core/terms.ts).
+  if (isStricter) member.modeChange = modeChange;
+  member.resumed = true;
   askRecord(primary, { kind: "none" }, out);
-  noteState(member, before, why, out);
+  noteState(member, before, member.why, out);
+  endJournal(primary, out);
+  primary.recheckHeld = true;
 }
 
 function endSession(primary: Primary, member: Member, why: string, out: PrimaryEffect[]): void {
@@ -187,14 +211,5 @@ function adopt(primary: Primary, member: Member, policy: MemberPolicy, out: Prim
       round.failure = "io";
       roundLegDone(primary, round, out);
     }
-  }
-}
-
-// A member without whom nothing may be acked had no part in the rounds before, unless it was synchronized: a host's next FLUSH
-// rests on none of them.
-function forgetRounds(primary: Primary): void {
-  for (const { flush } of primary.volumes) {
-    flush.coveredCompletions = -1;
-    if (flush.running !== undefined) flush.running.startCompletions = -1;
   }
 }

@@ -171,8 +171,10 @@ function whyGone(group: Group): string | undefined {
   const primary = group.run?.primary;
   if (primary === undefined || primary.stage !== "serving" || primary.suspended)
     return `${group.name} is not served by ${group.context.site} now: ${primary?.why ?? ""}`;
-  const leaving = primary.members.find(({ isLeaving }) => isLeaving);
-  return leaving === undefined ? undefined : `${leaving.site} is about to leave the group`;
+  const changing = primary.members.find(({ isLeaving, isTurning }) => isLeaving || isTurning);
+  return changing === undefined
+    ? undefined
+    : `what the last reload means for ${changing.site} is not on record yet`;
 }
 
 function giveUpJournal(group: Group, journal: JournalRun | undefined): void {
