@@ -88,8 +88,8 @@ export function hearConfiguration(group: Group, site: string, view: GroupView): 
   return true;
 }
 
-// A mirror that is not fed has been acked without, or not, on the terms that it knows: under stricter ones its word that nothing
-// is lost could be wrong. It is told again when it is fed, or knows that it is not current.
+// A mirror that is not fed may have been acked without on the terms that it knows. Under stricter ones it would say at its
+// promotion that nothing is lost. It is told again when it is fed, or knows that it is not current.
 function mayAdopt(group: Group): boolean {
   const copy = group.copy?.copy;
   return copy?.session?.begun === true || group.context.store.record.image !== "synchronized";

@@ -5,8 +5,8 @@ import type { CopyRun } from "./copy-run.ts";
 import { becomeCopy, fail } from "./group.ts";
 import type { Group } from "./group.ts";
 
-// A copy that was fed with sets is to be fed with writes, or the other way round: its primary says which when it opens a session.
-// Sets that are complete here are in the images before the first write of a mirror, or they would undo it later.
+// A copy that was fed with sets is to be fed with writes, or the other way round: its primary says which when it opens a
+// session. Sets that are complete here are in the images before the first write of a mirror, or they would undo it later.
 
 /** Whether this copy must be made ready before it can be fed so. */
 export function mustChangeUnit(copy: CopyRun, unit: FeedUnit | undefined): unit is FeedUnit {
