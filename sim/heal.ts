@@ -186,7 +186,7 @@ function giveRoom(world: World, site: string): void {
   const isGivenUp = world.rng.fork(`room at ${site} ${world.scheduler.nowUs}`).chance(0.5);
   world.count(`situations:preserve log full, ${isGivenUp ? "point given up" : "room made"}`);
   const machine = world.machine(site);
-  machine.config = withPreserve(machine.config, isGivenUp ? 0 : undefined);
+  machine.file = withPreserve(machine.file, isGivenUp ? 0 : undefined);
   if (isGivenUp) world.withoutPoints.add(site);
   restart(world, site);
 }

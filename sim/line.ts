@@ -54,6 +54,8 @@ export class Line {
   /** Copies that had a session with the present reign when it began to serve, and a whole image. */
   readonly promotableAtStart = new Set<string>();
   readonly #knowledge: ReadonlyMap<string, SiteKnowledge>;
+  /** Whether a primary's status has last called a copy one that takes sets, by both sites: a reload may change it. */
+  readonly #takesSets = new Map<string, boolean>();
 
   constructor(group: GroupConfig) {
     this.group = group;
@@ -90,6 +92,7 @@ export class Line {
     const joined: string[] = [];
     for (const copy of status.copies) {
       const known = this.of(copy.site);
+      this.#takesSets.set(`${primary} ${copy.site}`, copy.mode === "async");
       const isWell = isWellState(copy.state);
       if (isWell && !known.well) {
         if (!this.takesSets(primary, copy.site)) this.#noteWholeMirror(primary, known);
@@ -128,6 +131,8 @@ export class Line {
   /** Whether a primary feeds a copy with sets: the site that was the first primary is fed on the terms of its successor. */
   takesSets(primary: string, copy: string): boolean {
     const { copies } = this.group;
+    const told = this.#takesSets.get(`${primary} ${copy}`);
+    if (told !== undefined) return told;
     return (copies.get(copy) ?? copies.get(primary))?.mode === "async";
   }
 

@@ -54,6 +54,8 @@ export class Machine {
   readonly name: string;
   readonly disk: SimDisk;
   readonly skew: ClockSkew;
+  /** The cluster file at this site, as its operator last left it. */
+  file: Config;
   /** The running program, or undefined while it is down. */
   site: Site | undefined;
   process: Process | undefined;
@@ -61,8 +63,6 @@ export class Machine {
   started = false;
   bootId: string;
   boots = 1;
-  /** What the next start of the program reads; an operator may change it. */
-  config: Config;
   readonly #options: MachineOptions;
   readonly #rng: Prng;
 
@@ -70,8 +70,9 @@ export class Machine {
     this.#options = options;
     this.#rng = options.rng.fork(`machine ${options.name}`);
     this.name = options.name;
-    this.config = options.config;
+
     this.skew = options.skew;
+    this.file = options.config;
     this.bootId = options.bootId ?? `${options.name} boot 1`;
     this.disk = new SimDisk({
       site: options.name,
@@ -198,9 +199,10 @@ export class Machine {
     const { scheduler, network, observer } = this.#options;
     const lifeRng = this.#rng.fork(`life ${process.life}`);
     return {
-      config: this.config,
+      config: this.file,
       name: this.name,
       version: "sim",
+      readFile: () => ({ ok: true, config: this.file, lineOf: () => 1 }),
       ports: {
         clock: createSimClock(scheduler, process, this.skew),
         crypto: createSimCrypto(lifeRng),

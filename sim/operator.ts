@@ -1,3 +1,4 @@
+import type { Config } from "#config/types.ts";
 import type { EventRecord } from "#ports/events.ts";
 import type { StepWatcher } from "./disk.ts";
 import type { Line } from "./line.ts";
@@ -122,6 +123,9 @@ export class Operator {
         return this.#takeOver(line, copy, primary, line.diverged.size === 0);
       case "partitionTakeover":
         return this.#takeOverInPartition(line, copy, primary);
+      case "reload":
+        if (primary !== undefined) this.#reload(line, primary, copy);
+        return;
       default:
         return kind satisfies never;
     }
@@ -141,6 +145,22 @@ export class Operator {
         ),
       );
     });
+  }
+
+  /** A copy changes its mode in the primary's file, sometimes in all files. A strict mirror stays one: I4 is judged by that. */
+  #reload(line: Line, primary: Machine, site: string): void {
+    const group = primary.file.groups.get(line.group.name);
+    const copy = group?.copies.get(site);
+    if (group === undefined || copy === undefined || copy.onLoss !== "continue") return;
+    const mode = copy.mode === "sync" ? "async" : "sync";
+    const copies = new Map(group.copies).set(site, { ...copy, mode });
+    const groups = new Map(primary.file.groups).set(group.name, { ...group, copies });
+    const file: Config = { ...primary.file, groups };
+    const isEverywhere = this.#rng.chance(0.5);
+    for (const machine of this.#world.machines.values())
+      if (machine === primary || isEverywhere) machine.file = file;
+    const command = { kind: "reload", group: group.name, dryRun: this.#rng.chance(0.1) } as const;
+    this.#world.command(primary.name, command, () => undefined);
   }
 
   /** Usually the primary is made to die first: a takeover while it answers is refused, and tried now and then all the same. */

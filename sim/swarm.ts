@@ -42,7 +42,7 @@ export const operatorKinds = [
   "switchover",
   "demote",
 ] as const;
-export type OperatorKind = (typeof operatorKinds)[number];
+export type OperatorKind = (typeof operatorKinds)[number] | "reload";
 
 /** Everything that a seed decides before its world begins. */
 export type Swarm = {
@@ -99,7 +99,7 @@ export function drawSwarm(rng: Prng): Swarm {
     pointTakeovers: preserve.pointTakeovers,
     sites,
     faults: drawFaults(rng),
-    operator,
+    operator: [...operator, ...drawReloads(rng.fork("reloads"), preserve.config)],
     faultGapUs: rng.logUniform(120e3, 1500e3),
     operatorGapUs: rng.logUniform(500e3, 3000e3),
     faultsUs,
@@ -118,6 +118,15 @@ export function drawSwarm(rng: Prng): Swarm {
     poisonPayload: rng.chance(0.3),
     limits: { ...drawLimits(rng), ...drawSetLimits(rng.fork("set limits")), ...preserve.limits },
   };
+}
+
+// Where some copies take sets, with all that goes with it, copies may change their mode: in one such world of four.
+function drawReloads(rng: Prng, config: Config): readonly OperatorKind[] {
+  const groups = [...config.groups.values()];
+  const hasSets = groups.some(({ copies }) =>
+    [...copies.values()].some(({ mode }) => mode === "async"),
+  );
+  return hasSets && rng.chance(0.25) ? ["reload", "reload"] : [];
 }
 
 function drawFaults(rng: Prng): readonly FaultKind[] {

@@ -1,3 +1,4 @@
+import { hasSets } from "./sets.ts";
 import type { Checker } from "../checker.ts";
 import { sectorBytes } from "../disk-state.ts";
 import type { Line } from "../line.ts";
@@ -25,7 +26,9 @@ export function honestyChecker(world: World): Checker {
     const image = world.imagesOf(copy.site, line);
     const lacked = new Set<string>();
     const takesSets = line.takesSets(line.oracle.reign.site, copy.site);
-    const staging = takesSets ? logsOf(world, line)(copy.site, "staging", "current") : undefined;
+    const staging = hasSets(line)
+      ? logsOf(world, line)(copy.site, "staging", "current")
+      : undefined;
     for (let i = 0; i < sectorsPerSample; i += 1) {
       const place = oracle.drawSector(rng);
       const newest = place === undefined ? undefined : oracle.newestAcked(place[0], place[1]);

@@ -1,3 +1,4 @@
+import { hasSets } from "./sets.ts";
 import { limits } from "#base/limits.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import { compareHistories } from "#core/history.ts";
@@ -88,12 +89,13 @@ export function mapChecker(world: World): Checker {
     const first = { disk: world.machine(primary).disk.state, view: views.primary };
     const second = { disk: world.machine(copy).disk.state, view: views.copy };
     // Where sets are taken, what differs may be on its way: in the journal here, or complete and not applied there.
-    const logs = line.takesSets(primary, copy)
-      ? [
-          logsOf(world, line)(primary, "journal", views.primary),
-          logsOf(world, line)(copy, "staging", views.copy),
-        ]
-      : [];
+    // What is complete there is applied also when the copy has become a mirror meanwhile.
+    const logs = [
+      ...(line.takesSets(primary, copy)
+        ? [logsOf(world, line)(primary, "journal", views.primary)]
+        : []),
+      ...(hasSets(line) ? [logsOf(world, line)(copy, "staging", views.copy)] : []),
+    ];
     for (const { volume, sector } of differences(first, second, line.group, 4000)) {
       const marked =
         logs.some((log) => coversSector(log, volume, sector)) ||

@@ -83,6 +83,7 @@ function plainSite({ config, name, ports }: SiteOptions, lie: Lie, order: { lsn:
       volumes: [],
       journal: { bytesUsed: 0, bytesMax: 0, stalledWrites: 0 },
       copies: [],
+      configuration: { revision: 1, differing: [] },
       openGranules: 0,
       requestsInFlight: 0,
     };

@@ -18,6 +18,9 @@ export const limits = {
   nameBytesMax: 64,
   sitesMax: 64,
   configBytesMax: 1 * MiB,
+  /** A group's settings, as its sites tell them to each other; and how many groups' one message tells. */
+  settingsBytesMax: 12 * KiB,
+  settingsPerMessageMax: 8,
   secretFileBytesMax: 4 * KiB,
   /** Durations of the cluster file; far below what a timer can count. */
   durationMsMax: 24 * 3_600_000,

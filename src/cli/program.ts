@@ -12,6 +12,8 @@ import { commandCopy, demote, promote, repair } from "./group-commands.ts";
 import type { InspectGroup, InspectOptions } from "./inspect.ts";
 import { exitCodes, report } from "./output.ts";
 import type { DemoOptions } from "./demo.ts";
+import type { ReloadOptions } from "./reload.ts";
+import { reload } from "./reload.ts";
 import type { ServeOptions } from "./serve.ts";
 import type { StatusOptions } from "./status.ts";
 import { status } from "./status.ts";
@@ -30,7 +32,6 @@ export type World = {
 
 /** Commands of INTERFACE that this version does not have yet, and what helps meanwhile. */
 const later: readonly (readonly [name: string, hint: string])[] = [
-  ["reload", "stop the site and start it again: it reads the file at its start"],
   ["resize", "a volume's size is fixed in this version"],
   ["switchover", "antipode demote GROUP, then antipode promote GROUP --site S"],
   ["replay", "it comes with the bunker"],
@@ -186,6 +187,11 @@ function addGroupCommands(add: Add): void {
   )
     .requiredOption("--volume <volume>", "the volume that failed")
     .option("--from <copy>", "not in this version")
+    .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
+  add("reload [group]", "take the changes of the cluster file, with a plan", (command) =>
+    reload(command.args[0], optionsOf<ReloadOptions>(command)),
+  )
+    .option("--dry-run", "print the plan and do nothing")
     .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
   add("promote <group>", "make the site of --site the primary (takeover)", (command) =>
     promote(String(command.args[0]), optionsOf<RoleOptions>(command)),

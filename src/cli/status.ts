@@ -90,6 +90,11 @@ export function describeGroup(group: GroupStatus, site: string): readonly string
     `${highlight("bold", group.name)}: ${group.role}${serving}, generation ${group.generation}, lsn ${group.lsn}`,
   ];
   if (group.why !== "") lines.push(`  why: ${group.why}`);
+  const { revision, differing } = group.configuration;
+  if (differing.length > 0)
+    lines.push(
+      `  the file of ${differing.join(" and ")} differs from revision ${revision}, which rules`,
+    );
   lines.push(
     ...formatTable(
       [

@@ -23,6 +23,7 @@ function group(copies: readonly CopyStatus[], more: Partial<GroupStatus> = {}): 
     volumes: [{ name: "data", bytes: 1024, state: "ok", uri: "" }],
     journal: { bytesUsed: 0, bytesMax: 0, stalledWrites: 0 },
     copies,
+    configuration: { revision: 1, differing: [] },
     openGranules: 0,
     requestsInFlight: 0,
     ...more,

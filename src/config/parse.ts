@@ -4,7 +4,7 @@ import { limits } from "#base/limits.ts";
 import type { ResolvePath } from "./build.ts";
 import { buildConfig } from "./build.ts";
 import { refuseLater } from "./later.ts";
-import type { ConfigProblem } from "./locate.ts";
+import type { ConfigProblem, Place } from "./locate.ts";
 import { formatPlace, lineOf } from "./locate.ts";
 import { checkPlaces } from "./places.ts";
 import { checkRules } from "./rules.ts";
@@ -20,7 +20,12 @@ export type ConfigSource = {
 };
 
 export type ConfigOutcome =
-  | { readonly ok: true; readonly config: Config }
+  | {
+      readonly ok: true;
+      readonly config: Config;
+      /** The line of a place of the file, for whoever finds something wrong there later. */
+      readonly lineOf: (place: Place) => number;
+    }
   | { readonly ok: false; readonly problems: readonly ConfigProblem[] };
 
 /**
@@ -52,7 +57,8 @@ export function parseConfig(source: ConfigSource): ConfigOutcome {
   if (!shape.ok) return located(shape.problems);
   const config = buildConfig(shape.file, source.path, source.resolvePath);
   const problems = [...refuseLater(shape.file), ...checkRules(shape.file), ...checkPlaces(config)];
-  return problems.length > 0 ? located(problems) : { ok: true, config };
+  if (problems.length > 0) return located(problems);
+  return { ok: true, config, lineOf: (place) => lineOf(document, lines, place) };
 }
 
 function checkSyntax(document: Document, lines: LineCounter): readonly ConfigProblem[] {

@@ -3,6 +3,7 @@ import { AppError } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "#site/api.ts";
 import type { EventQuery, StampedEvent } from "./event-log.ts";
+import type { Objectives } from "./objectives.ts";
 
 // The API runs in a thread of its own so that a slow reader or a large answer never holds up a host's write (DESIGN
 // §3). This file is all that the two threads say to each other: questions with answers, and events one way.
@@ -24,6 +25,8 @@ export type Engine = {
   command(command: SiteCommand, done: (outcome: CommandOutcome) => void): void;
   events(query: EventQuery): readonly StampedEvent[];
   runtime(): EngineRuntime;
+  /** Of the configuration as it is now. */
+  objectives(): Objectives;
 };
 
 /** The engine as the API's thread sees it. Every promise rejects with an `AppError`. */
@@ -33,13 +36,15 @@ export type RemoteEngine = {
   command(command: SiteCommand): Promise<CommandOutcome>;
   events(query: EventQuery): Promise<readonly StampedEvent[]>;
   runtime(): Promise<EngineRuntime>;
+  objectives(): Promise<Objectives>;
 };
 
 type Question =
   | { readonly kind: "status" }
   | { readonly kind: "command"; readonly command: SiteCommand }
   | { readonly kind: "events"; readonly query: EventQuery }
-  | { readonly kind: "runtime" };
+  | { readonly kind: "runtime" }
+  | { readonly kind: "objectives" };
 
 type ToEngine = { readonly id: number; readonly question: Question };
 
@@ -80,6 +85,8 @@ function ask(engine: Engine, question: Question, answer: (value: unknown) => voi
       return answer(engine.events(question.query));
     case "runtime":
       return answer(engine.runtime());
+    case "objectives":
+      return answer(engine.objectives());
   }
 }
 
@@ -137,5 +144,6 @@ export function connectEngine(
     command: (command) => call({ kind: "command", command }, undefined) as Promise<CommandOutcome>,
     events: (query) => call({ kind: "events", query }, soon) as Promise<readonly StampedEvent[]>,
     runtime: () => call({ kind: "runtime" }, soon) as Promise<EngineRuntime>,
+    objectives: () => call({ kind: "objectives" }, soon) as Promise<Objectives>,
   };
 }

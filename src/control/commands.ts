@@ -15,6 +15,7 @@ const bodies = {
     dryRun: z.boolean().default(false),
   }),
   demote: z.strictObject({ dryRun: z.boolean().default(false) }),
+  reload: z.strictObject({ dryRun: z.boolean().default(false) }),
 } as const;
 
 export type Verb = keyof typeof bodies;
@@ -35,6 +36,8 @@ export function parseCommand(verb: Verb, group: string, body: unknown): SiteComm
     case "promote":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "demote":
+      return { kind: verb, group, ...checked(bodies[verb], body) };
+    case "reload":
       return { kind: verb, group, ...checked(bodies[verb], body) };
   }
 }

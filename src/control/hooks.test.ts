@@ -16,7 +16,7 @@ function hooked(
   const { promise, resolve } = Promise.withResolvers<EventRecord>();
   const groups = new Map([["bank", { hooks: { onPromote: program } }]]);
   const events = withHooks({
-    config: { groups } as unknown as Config,
+    config: () => ({ groups }) as unknown as Config,
     site: "west",
     events: { emit: (event) => (event.kind === "hook" ? resolve(event) : undefined) },
     onTrouble: () => undefined,

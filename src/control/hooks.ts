@@ -4,7 +4,8 @@ import type { Config } from "#config/types.ts";
 import type { EventRecord, Events } from "#ports/events.ts";
 
 export type HooksOptions = {
-  readonly config: Config;
+  /** As it is now: a reload brings other hooks. */
+  readonly config: () => Config;
   readonly site: string;
   /** Takes every event first; hooks only listen in. */
   readonly events: Events;
@@ -20,7 +21,7 @@ export function withHooks(options: HooksOptions): Events {
   return {
     emit(event) {
       options.events.emit(event);
-      const program = programOf(options.config, event);
+      const program = programOf(options.config(), event);
       if (program !== undefined) runHook(options, program, event);
     },
   };

@@ -3,9 +3,11 @@ import { dirname, resolve } from "node:path";
 import { AppError } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { formatProblem } from "#config/locate.ts";
+import type { ConfigProblem } from "#config/locate.ts";
 import type { ConfigOutcome } from "#config/parse.ts";
 import { parseConfig } from "#config/parse.ts";
 import type { Config } from "#config/types.ts";
+import type { FileRead } from "#site/reload.ts";
 
 const secretBytes = 32;
 
@@ -30,11 +32,28 @@ export function inspectConfig(path: string): ConfigOutcome {
 export function loadConfig(path: string): Config {
   const outcome = inspectConfig(path);
   if (outcome.ok) return outcome.config;
-  const [first, ...more] = outcome.problems;
-  if (first === undefined) throw new AppError("config", `${path} was refused`);
+  throw problemsOf(path, outcome.problems);
+}
+
+function problemsOf(path: string, problems: readonly ConfigProblem[]): AppError {
+  const [first, ...more] = problems;
+  if (first === undefined) return new AppError("config", `${path} was refused`);
   const rest = more.length === 0 ? "" : ` (and ${more.length} more, see antipode check)`;
   const hint = first.hint === undefined ? {} : { hint: first.hint };
-  throw new AppError("config", formatProblem(path, first) + rest, hint);
+  return new AppError("config", formatProblem(path, first) + rest, hint);
+}
+
+/** Reads the file of a running configuration again, for a reload. The secret stays the one that the site has. */
+export function readAgain(running: Config): FileRead {
+  try {
+    const outcome = inspectConfig(running.path);
+    if (!outcome.ok) throw problemsOf(running.path, outcome.problems);
+    const config = { ...outcome.config, secret: running.secret };
+    return { ok: true, config, lineOf: outcome.lineOf };
+  } catch (error: unknown) {
+    if (!(error instanceof AppError)) throw error;
+    return { ok: false, message: error.message, hint: error.hint };
+  }
 }
 
 export type SecretOutcome = { readonly config: Config; readonly warnings: readonly string[] };

@@ -7,7 +7,6 @@ import { parseCommand, verbs } from "./commands.ts";
 import type { EventQuery } from "./event-log.ts";
 import type { EventStream } from "./event-stream.ts";
 import type { Metrics } from "./metrics.ts";
-import type { Objectives } from "./objectives.ts";
 import { missedObjectives } from "./objectives.ts";
 import type { Problem } from "./problem.ts";
 import { problem, problemOfOutcome, problemType } from "./problem.ts";
@@ -16,14 +15,13 @@ export type RouteWorld = {
   readonly engine: RemoteEngine;
   readonly stream: EventStream;
   readonly metrics: Metrics;
-  readonly objectives: Objectives;
 };
 
 type GroupParams = { readonly group: string };
 
 /** Everything that the API answers (INTERFACE; /v1 keeps its names). */
 export function addRoutes(app: FastifyInstance, world: RouteWorld): void {
-  const { engine, stream, metrics, objectives } = world;
+  const { engine, stream, metrics } = world;
 
   app.get("/v1/status", () => engine.status());
 
@@ -61,7 +59,8 @@ export function addRoutes(app: FastifyInstance, world: RouteWorld): void {
   });
 
   app.get("/healthz", async (_, reply) => {
-    const complaints = missedObjectives(await engine.status(), objectives);
+    const [status, objectives] = await Promise.all([engine.status(), engine.objectives()]);
+    const complaints = missedObjectives(status, objectives);
     const healthy = complaints.length === 0;
     return reply.code(healthy ? 200 : 503).send({ status: healthy ? "ok" : "worse", complaints });
   });

@@ -5,7 +5,6 @@ import type { Address } from "#config/addresses.ts";
 import type { Engine } from "./bridge.ts";
 import { serveEngine } from "./bridge.ts";
 import type { StampedEvent } from "./event-log.ts";
-import type { Objectives } from "./objectives.ts";
 import type { WorkerOptions, WorkerReport } from "./worker.ts";
 
 export type Api = {
@@ -17,7 +16,6 @@ export type Api = {
 
 export type ApiOptions = {
   readonly address: Address;
-  readonly objectives: Objectives;
   readonly engine: Engine;
   /** Told when the thread died and was started again. Hosts notice nothing of it. */
   readonly onTrouble: (message: string) => void;
@@ -75,10 +73,10 @@ type Running = {
   readonly reason: () => string | undefined;
 };
 
-async function startWorker({ address, objectives, engine }: ApiOptions): Promise<Running> {
+async function startWorker({ address, engine }: ApiOptions): Promise<Running> {
   const { port1, port2 } = new MessageChannel();
   const { publish } = serveEngine(port1, engine);
-  const workerData: WorkerOptions = { address, objectives, enginePort: port2 };
+  const workerData: WorkerOptions = { address, enginePort: port2 };
   const worker = new Worker(new URL("./worker.ts", import.meta.url), {
     workerData,
     transferList: [port2],

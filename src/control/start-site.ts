@@ -15,6 +15,7 @@ import type { EventLog } from "./event-log.ts";
 import { createEventLog } from "./event-log.ts";
 import { withUris } from "./export-uri.ts";
 import { withHooks } from "./hooks.ts";
+import { readAgain } from "./load-config.ts";
 import { objectivesOf } from "./objectives.ts";
 import { startApi } from "./start-api.ts";
 import { openTraceFile } from "./trace-file.ts";
@@ -44,6 +45,9 @@ export type RunningSite = {
   /** Ends host connections, syncs, records a clean stop, and frees folder and addresses. */
   stop(): Promise<void>;
 };
+
+/** The configuration as the last reload left it. */
+type Live = { config: Config };
 
 /** What is undone, last first, when the site stops or its start fails half-way. */
 type Cleanup = { readonly name: string; readonly run: () => void | Promise<void> };
@@ -83,6 +87,7 @@ async function compose(
   undo: () => Promise<void>,
 ): Promise<RunningSite> {
   const { config, onTrouble } = options;
+  const live: Live = { config };
   const own = ownSite(config, options.site);
   const lock = takeDataLock(own.data);
   cleanups.push({ name: "the data folder", run: () => lock.release() });
@@ -97,7 +102,7 @@ async function compose(
 
   // One for all who receive and send: what a front received is sent on to peers.
   const memory = new ReceivedMemory();
-  const site = await createEngine(options, { events, memory }, cleanups);
+  const site = await createEngine(options, { events, memory, live }, cleanups);
   const started = Promise.withResolvers<string | undefined>();
   const fronts: Fronts = { peer: undefined, nbd: undefined };
   cleanups.push({ name: "the site", run: () => stopSite(site, fronts) });
@@ -120,7 +125,7 @@ async function compose(
   });
   fronts.nbd = nbd;
   const engine = engineOf(site, events, nbd.addresses);
-  await startEngineApi(options, addressOf(own.api), { engine, events }, cleanups);
+  await startEngineApi(options, addressOf(own.api), { engine, events, live }, cleanups);
 
   const failure = await started.promise;
   if (failure !== undefined)
@@ -136,7 +141,11 @@ async function compose(
 /** Makes ports and engine. The ports' timers and the trace end after the engine has. */
 async function createEngine(
   options: StartOptions,
-  { events, memory }: { readonly events: EventLog; readonly memory: ReceivedMemory },
+  {
+    events,
+    memory,
+    live,
+  }: { readonly events: EventLog; readonly memory: ReceivedMemory; readonly live: Live },
   cleanups: Cleanup[],
 ): Promise<Site> {
   const { config, site: name, tracePath, onTrouble } = options;
@@ -145,9 +154,18 @@ async function createEngine(
       ? undefined
       : openTraceFile({ path: tracePath, nowMs: () => performance.now(), onTrouble });
   if (trace !== undefined) cleanups.push({ name: "the trace", run: () => trace.close() });
-  const hooked = withHooks({ config, site: name, events, onTrouble });
+  const hooked = withHooks({ config: () => live.config, site: name, events, onTrouble });
   const ports = await createSitePorts({ config, site: name, events: hooked, trace, memory });
-  return options.createSite({ config, name, version: readVersion(), ports });
+  return options.createSite({
+    config,
+    name,
+    version: readVersion(),
+    ports,
+    readFile: () => readAgain(live.config),
+    onReloaded: (now) => {
+      live.config = now;
+    },
+  });
 }
 
 /** The engine as the API is to see it: with the addresses that only this file knows. */
@@ -155,7 +173,7 @@ function engineOf(
   site: Site,
   events: EventLog,
   nbdAddresses: readonly string[],
-): Omit<Engine, "runtime"> {
+): Omit<Engine, "runtime" | "objectives"> {
   return {
     status: () => withUris(site.status(), nbdAddresses),
     command: (command, done) => site.command(command, done),
@@ -166,16 +184,23 @@ function engineOf(
 async function startEngineApi(
   options: StartOptions,
   address: Address,
-  parts: { readonly engine: Omit<Engine, "runtime">; readonly events: EventLog },
+  parts: {
+    readonly engine: Omit<Engine, "runtime" | "objectives">;
+    readonly events: EventLog;
+    readonly live: Live;
+  },
   cleanups: Cleanup[],
 ): Promise<void> {
-  const { engine, events } = parts;
+  const { engine, events, live } = parts;
   const runtime = watchRuntime();
   cleanups.push({ name: "the loop's monitor", run: () => runtime.close() });
   const api = await startApi({
     address,
-    objectives: objectivesOf(options.config),
-    engine: { ...engine, runtime: () => runtime.read() },
+    engine: {
+      ...engine,
+      runtime: () => runtime.read(),
+      objectives: () => objectivesOf(live.config),
+    },
     onTrouble: options.onTrouble,
   });
   cleanups.push({ name: "the API", run: () => api.stop() });

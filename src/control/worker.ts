@@ -9,14 +9,12 @@ import { connectEngine } from "./bridge.ts";
 import { createEventStream } from "./event-stream.ts";
 import { refuseRequest } from "./guard.ts";
 import { createMetrics } from "./metrics.ts";
-import type { Objectives } from "./objectives.ts";
 import { problem, problemOfError } from "./problem.ts";
 import { addRoutes, NotFound, sendProblem } from "./routes.ts";
 
 /** What `startApi` gives the thread. */
 export type WorkerOptions = {
   readonly address: Address;
-  readonly objectives: Objectives;
   readonly enginePort: MessagePort;
 };
 
@@ -27,7 +25,7 @@ export type WorkerReport =
 
 // The API's thread: an HTTP server on loopback or a Unix socket in front of the engine that runs in the main thread.
 
-const { address, objectives, enginePort } = workerData as WorkerOptions;
+const { address, enginePort } = workerData as WorkerOptions;
 const parent = must(parentPort, "the API runs in a worker thread only");
 const stream = createEventStream();
 const engine = connectEngine(enginePort, (event) => stream.publish(event));
@@ -48,7 +46,7 @@ app.setErrorHandler((error, _request, reply) =>
 app.setNotFoundHandler((request, reply) =>
   sendProblem(reply, problem(404, "usage", `there is no ${request.method} ${request.url}`)),
 );
-addRoutes(app, { engine, stream, metrics: createMetrics(), objectives });
+addRoutes(app, { engine, stream, metrics: createMetrics() });
 
 parent.on("message", () => void stop());
 parent.postMessage(await begin());

@@ -22,6 +22,11 @@ export type GroupRecord = {
   stagingId?: number;
   /** With sets: the images here have everything up to this point, synced. */
   applied?: { readonly set: number; readonly lsn: number; readonly stampMs: number };
+  /**
+   * The settings of the group that hold at all its sites, as its primary last took them from a file; which revision they are.
+   * Undefined before the first primary has started, or was heard.
+   */
+  configuration?: Configuration;
   bootId: string;
   /** The last stop left nothing unsynced and no request under way. */
   cleanStop: boolean;
@@ -69,6 +74,15 @@ export type PreservedPoint = RevertedPoint & {
   /** Identity of the preserve log. */
   readonly id: number;
   readonly phase: "kept" | "undoing";
+};
+
+export type Configuration = {
+  /** Counts the changes. */
+  readonly revision: number;
+  /** Equal where two sites mean the same, whatever their files look like. */
+  readonly digest: string;
+  /** site/settings.ts writes and reads it. */
+  readonly settings: string;
 };
 
 /**

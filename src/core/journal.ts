@@ -19,8 +19,8 @@ export type SealPolicy = {
 };
 
 export type Journal = {
-  readonly policy: SealPolicy;
-  readonly overflow: "trip" | "stall" | "fail";
+  policy: SealPolicy;
+  overflow: "trip" | "stall" | "fail";
   readonly bytesMax: number;
   bytesUsed: number;
   /** It has everything from this set on; and up to where it may forget. */

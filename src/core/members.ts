@@ -26,6 +26,7 @@ import { askRecord } from "./records.ts";
 import { markBytes } from "./region-map.ts";
 import { compareAnswered, regionAnswered, startResync } from "./resync.ts";
 import { beginSets, judgePosition } from "./set-members.ts";
+import { holdTerms } from "./terms.ts";
 
 // The primary's view of its members: opening a session, feeding it, losing it, and the way back to `synchronized`.
 
@@ -172,6 +173,7 @@ export function begin(primary: Primary, member: Member, epoch: number, out: Prim
   const before = shownState(member);
   member.stage = "resync";
   member.why = "";
+  holdTerms(primary, member);
   const resync = member.dirty !== undefined;
   out.push({
     kind: "sendBegin",

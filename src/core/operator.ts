@@ -31,8 +31,8 @@ export function pauseMember(primary: Primary, member: Member, out: PrimaryEffect
   primary.recheckHeld = true;
 }
 
-// What waited for a strict member goes on without it, since the operator has taken it out; that is an ack alone.
-function goOnWithout(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+/** What waited for a strict member goes on without it, since the operator has taken it out; that is an ack alone. */
+export function goOnWithout(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const requests = member.resend.splice(0);
   const rounds = member.flushWaits.splice(0);
   fracture(primary, member, member.record.alone || requests.length > 0, out);

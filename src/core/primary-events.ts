@@ -3,6 +3,8 @@ import type { EventRecord } from "#ports/events.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import type { Entry } from "./entry.ts";
 import type { GroupRecord } from "./group-record.ts";
+import type { Journal } from "./journal.ts";
+import type { MemberPolicy } from "./policy.ts";
 import type { EndedEffect, MemberSets, ResyncItem } from "./primary-state.ts";
 import type { RegionMap } from "./region-map.ts";
 
@@ -28,6 +30,16 @@ export type SetProgress = Pick<
   MemberSets,
   "completeSet" | "completeLsn" | "appliedSet" | "appliedLsn" | "syncedLsn" | "stampMs"
 >;
+
+/** What a primary is told of its group's new configuration. */
+export type Reconfiguration = {
+  readonly policies: readonly MemberPolicy[];
+  readonly durability: "flush" | "write";
+  /** Opened because a member is to take sets, and none did before. */
+  readonly journal: Journal | undefined;
+  /** How sets are sealed, and what a full journal does; undefined where no member takes sets any more. */
+  readonly sets: Pick<Journal, "policy" | "overflow"> | undefined;
+};
 
 export type PrimaryEvent =
   | { readonly kind: "start" }
@@ -109,6 +121,7 @@ export type PrimaryEvent =
   | { readonly kind: "resyncFull"; readonly member: number }
   | { readonly kind: "repaired"; readonly volume: number }
   | { readonly kind: "syncLost"; readonly volume: number }
+  | ({ readonly kind: "reconfigure" } & Reconfiguration)
   | { readonly kind: "drain"; readonly next: "demote" | "stop" }
   | { readonly kind: "outranked"; readonly by: string };
 
@@ -199,6 +212,10 @@ export type PrimaryEffect =
     }
   | { readonly kind: "closeSession"; readonly member: number; readonly why: string }
   | { readonly kind: "readRegion"; readonly item: ResyncItem }
+  /** Nobody needs the journal any more: it goes, once the record names none. */
+  | { readonly kind: "closeJournal" }
+  /** The member has left the group: its session's place and its maps go. */
+  | { readonly kind: "forgetMember"; readonly member: number; readonly site: string }
   | { readonly kind: "event"; readonly event: Omit<EventRecord, "group"> }
   /** The group is no longer served here: fronts drop its connections. */
   | { readonly kind: "dropExports" }

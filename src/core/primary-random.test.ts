@@ -13,6 +13,7 @@ import {
 } from "../../test/support/primary-bench.ts";
 import type { Bench } from "../../test/support/primary-bench.ts";
 import type { MemberPhase } from "./group-record.ts";
+import { lossTable } from "./policy.ts";
 import type { OnLoss } from "./policy.ts";
 
 // Everything that a primary waits for, in any order, with members that come and go. The judge of the bench looks at
@@ -44,6 +45,10 @@ function moves(bench: Bench, { region, regions, isLong }: Move): (() => void)[] 
     possible.push(() => failImage(bench, request, "ENOSPC"));
     break;
   }
+  // What is under way was admitted on the terms before: the judge would ask the stricter ones of it.
+  const mayBeStrict = isLong && bench.primary.inFlight === 0;
+  if (bench.primary.stage === "serving" && !bench.primary.suspended)
+    possible.push(() => reload(bench, region, mayBeStrict));
   const waiting = [...bench.pending.keys()].map((name) => () => run(bench, name));
   possible.push(...waiting, ...waiting);
   for (const member of bench.members) {
@@ -59,6 +64,17 @@ function moves(bench: Bench, { region, regions, isLong }: Move): (() => void)[] 
     }
   }
   return possible;
+}
+
+// One member is fed on other terms from now on: hosts wait for it in another way when it is lost.
+function reload(bench: Bench, choice: number, isStrict: boolean): void {
+  const { members } = bench.primary;
+  const onLoss = isStrict ? (["stall", "fail"] as const)[choice % 2] : "continue";
+  const policies = members.map(({ policy }, i) =>
+    i === choice % members.length ? { ...policy, loss: lossTable[onLoss ?? "stall"] } : policy,
+  );
+  const { durability } = bench.primary;
+  submit(bench, { kind: "reconfigure", policies, durability, journal: undefined, sets: undefined });
 }
 
 function play(bench: Bench, script: readonly Move[]): void {

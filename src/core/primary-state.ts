@@ -14,9 +14,11 @@ import type { RegionMap } from "./region-map.ts";
 export type Primary = {
   readonly record: GroupRecord;
   readonly volumes: readonly Volume[];
-  readonly members: readonly Member[];
+  readonly members: Member[];
+  /** Members that there ever were: each has a number of its own, which is never given again. */
+  membersMade: number;
   /** `write`: every write is treated as one with FUA (decision 1). */
-  readonly durability: "flush" | "write";
+  durability: "flush" | "write";
   stage: PrimaryStage;
   /** Why requests are held or refused, for people; "" while serving. */
   why: string;
@@ -25,7 +27,7 @@ export type Primary = {
   wallMs: number;
   readonly startedWallMs: number;
   /** Undefined while no copy needs one. */
-  readonly journal: Journal | undefined;
+  journal: Journal | undefined;
   /** The last stop left journal and page cache as they were: copies that stream lack nothing but what the journal has. */
   readonly isJournalWhole: boolean;
   /** While `starting`: when we stop waiting for members that neither answered nor are known to be down. */
@@ -51,7 +53,7 @@ export type Primary = {
     readonly ticket: number;
     readonly action: RecordAction;
     /** Of the members, by index, as this record has them at least. */
-    readonly phases: readonly MemberPhase[];
+    readonly phases: ReadonlyMap<number, MemberPhase>;
   }[];
   /** Regions that a copier is reading: writes to them wait, so that no read is half old and half new. */
   readonly locks: Set<ResyncItem>;
@@ -140,7 +142,7 @@ export type FlushQueue = {
 export type FlushRound = {
   readonly ticket: number;
   readonly volume: Volume;
-  readonly startCompletions: number;
+  startCompletions: number;
   /** Every write up to this LSN was in the image and on its way to all fed members when the round began. */
   readonly coverLsn: number;
   /** Granules with no write after this LSN may be cleared when the round is done. */
@@ -167,7 +169,13 @@ export type MemberStage =
 export type Member = {
   readonly index: number;
   readonly site: string;
-  readonly policy: MemberPolicy;
+  policy: MemberPolicy;
+  /** The terms that hold once it has caught up so far (core/reconfigure.ts). */
+  modeChange: { readonly policy: MemberPolicy; readonly untilLsn: number } | undefined;
+  /** Those terms hold once it is on record what it lacks; until then it is not fed. */
+  isTurning: boolean;
+  /** It is no member any more, once that is on record. */
+  isLeaving: boolean;
   readonly record: MemberRecord;
   /** As the last durable record has it: until a loss is on record, what the member lacks is kept for it (trap 1). */
   phaseOnDisk: MemberPhase;
@@ -300,6 +308,8 @@ export type RecordAction =
   | { readonly kind: "clear"; readonly volume: Volume; readonly round: FlushRound }
   | { readonly kind: "failWrite"; readonly request: HostRequest }
   | { readonly kind: "failRound"; readonly round: FlushRound }
+  | { readonly kind: "newMode"; readonly member: Member }
+  | { readonly kind: "forget"; readonly member: Member }
   | { readonly kind: "demoted"; readonly why: string }
   | { readonly kind: "stopped" }
   | { readonly kind: "none" };
@@ -309,6 +319,9 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     index,
     site: policy.site,
     policy,
+    modeChange: undefined,
+    isTurning: false,
+    isLeaving: false,
     record,
     phaseOnDisk: record.phase,
     stage: "none",
@@ -367,6 +380,11 @@ export function idleResync(): Resync {
     flushing: false,
     allowanceBytes: Number.POSITIVE_INFINITY,
   };
+}
+
+/** The member of this number; undefined once it has left the group. */
+export function memberOf(primary: Primary, index: number): Member | undefined {
+  return primary.members.find((member) => member.index === index);
 }
 
 /** In place of a volume's index: all of them. */

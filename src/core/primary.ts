@@ -37,9 +37,10 @@ import { closeGranules, opened, openGathered } from "./open-map.ts";
 import { pauseMember, resumeMember, resyncMemberFull } from "./operator.ts";
 import { arrive, imageDone, readmit, readmitHeld, relieve } from "./order.ts";
 import type { MemberPolicy } from "./policy.ts";
-import { createMember } from "./primary-state.ts";
+import { createMember, memberOf } from "./primary-state.ts";
 import type { PrimaryEffect, PrimaryEvent } from "./primary-events.ts";
 import type { OpenGranule, Primary, RecordAction, Volume } from "./primary-state.ts";
+import { changeModesDue, forgetMember, reconfigure, turn } from "./reconfigure.ts";
 import { askRecord } from "./records.ts";
 import { nextMarked } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
@@ -76,6 +77,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
   return {
     record,
     members,
+    membersMade: members.length,
     volumes: record.volumes.map((volume, index) =>
       createVolume(index, volume, {
         openMap: must(options.openMaps[index], "a volume has no open map"),
@@ -222,6 +224,8 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
       loseSync(primary, must(primary.volumes[event.volume], "an unknown volume lost a sync"));
       askRecord(primary, { kind: "none" }, out);
       return;
+    case "reconfigure":
+      return reconfigure(primary, event, out);
     case "drain":
       return beginDrain(primary, event.next, out);
     case "outranked":
@@ -232,7 +236,9 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
 }
 
 function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]): void {
-  const member = must(primary.members[event.member], "an event names an unknown member");
+  const member = memberOf(primary, event.member);
+  // Of one that has left the group nothing is of interest any more.
+  if (member === undefined) return;
   switch (event.kind) {
     case "sessionOpened":
       sessionOpened(primary, member, event, out);
@@ -286,7 +292,7 @@ function recorded(primary: Primary, ticket: number, out: PrimaryEffect[]): void 
     if (next === undefined || next.ticket > ticket) return;
     primary.recordActions.shift();
     for (const member of primary.members)
-      member.phaseOnDisk = next.phases[member.index] ?? member.phaseOnDisk;
+      member.phaseOnDisk = next.phases.get(member.index) ?? member.phaseOnDisk;
     if (primary.stage !== "ended" || isOfLife(next.action)) afterRecord(primary, next.action, out);
   }
 }
@@ -317,6 +323,10 @@ function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[
       closeGranules(primary, action.volume, action.round.clearLsn, out);
       primary.recheckHeld = true;
       return;
+    case "newMode":
+      return turn(primary, action.member, out);
+    case "forget":
+      return forgetMember(primary, action.member, out);
     case "failWrite":
       return legDone(primary, action.request, out);
     case "failRound":
@@ -354,6 +364,7 @@ function tick(
   maybeServe(primary, out);
   if (primary.stage === "serving" && !strictAbsent(primary)) closeIdle(primary, out);
   tickJournal(primary, out);
+  changeModesDue(primary, out);
 }
 
 function tickJournal(primary: Primary, out: PrimaryEffect[]): void {

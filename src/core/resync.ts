@@ -6,7 +6,7 @@ import type { HostRequest } from "#ports/host-request.ts";
 import { askFlush, failVolume } from "./flush.ts";
 import { join } from "./joining.ts";
 import { isFed, mustHave, queue } from "./member-state.ts";
-import { allVolumesIndex } from "./primary-state.ts";
+import { allVolumesIndex, memberOf } from "./primary-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary, ResyncItem, ResyncRange, Volume } from "./primary-state.ts";
 import { overlaps } from "./ranges.ts";
@@ -164,7 +164,7 @@ export function regionRead(
   out: PrimaryEffect[],
 ): void {
   const { item, bytes, failure } = read;
-  const member = primary.members[item.member];
+  const member = memberOf(primary, item.member);
   const current = primary.locks.delete(item);
   primary.recheckHeld = true;
   if (member === undefined || !current || !isFed(member) || member.epoch !== item.epoch) {

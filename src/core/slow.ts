@@ -54,6 +54,7 @@ export function noteProbe(primary: Primary, member: Member, roundTripMs: number)
 /** Whether the site may dial this member for a session now. */
 export function mayConnect(primary: Primary, member: Member): boolean {
   const { record, policy } = member;
+  if (member.isTurning) return false;
   if (primary.stage === "ended" || primary.drain !== undefined || member.stage !== "none")
     return false;
   if (record.paused || record.splitBrain || member.slowProbes > 0) return false;

@@ -31,6 +31,8 @@ export type GroupStatus = {
     readonly stalledWrites: number;
   };
   readonly copies: readonly CopyStatus[];
+  /** The revision of the configuration that rules, 0 before there is one; and the sites whose files say something else. */
+  readonly configuration: { readonly revision: number; readonly differing: readonly string[] };
   /** Open-map granules and host requests under way, for the curious and for tests. */
   readonly openGranules: number;
   readonly requestsInFlight: number;
@@ -109,7 +111,9 @@ export type SiteCommand =
       readonly force: boolean;
       readonly dryRun: boolean;
     }
-  | { readonly kind: "demote"; readonly group: string; readonly dryRun: boolean };
+  | { readonly kind: "demote"; readonly group: string; readonly dryRun: boolean }
+  /** Takes the changes of this site's file. */
+  | { readonly kind: "reload"; readonly group: string; readonly dryRun: boolean };
 
 /** How a command ended. `plan` lists in plain sentences what was (or would be) done and what it costs. */
 export type CommandOutcome =

@@ -8,6 +8,8 @@ import type { GroupView } from "#wire/peer/documents.ts";
 import type { ErrorCode } from "#base/errors.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
 import { emit } from "./group-context.ts";
+import { runReload } from "./reload.ts";
+import type { ReloadSite } from "./reload.ts";
 import { policiesOf, primaryOf, promote } from "./group.ts";
 import type { Group } from "./group.ts";
 
@@ -17,6 +19,7 @@ type Done = (outcome: CommandOutcome) => void;
 
 export function runCommand(
   groups: ReadonlyMap<string, Group>,
+  site: ReloadSite,
   command: SiteCommand,
   done: Done,
 ): void {
@@ -30,6 +33,8 @@ export function runCommand(
       return runPromote(group, command, done);
     case "demote":
       return runDemote(group, command.dryRun, done);
+    case "reload":
+      return runReload(site, group, command.dryRun, done);
     case "repair":
       return runRepair(group, command.volume, done);
     default:

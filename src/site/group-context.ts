@@ -8,7 +8,8 @@ import type { SitePorts } from "./ports.ts";
 
 /** What the runs of a group share: its configuration, its store and images, and the ways to the world. */
 export type GroupContext = {
-  readonly config: GroupConfig;
+  /** As it runs: what the recorded revision says, and the rest from this site's file. A reload brings another. */
+  config: GroupConfig;
   readonly site: string;
   readonly ports: SitePorts;
   readonly identity: PeerIdentity;

@@ -7,6 +7,8 @@ import {
 import type { GroupRecord } from "#core/group-record.ts";
 import type { GroupView, LaneOpen, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
+import { configurationView, hearConfiguration } from "./configuration.ts";
+import { changeUnit, mustChangeUnit } from "./copy-unit.ts";
 import { knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
 import { sendDocument } from "./peer-connection.ts";
@@ -73,6 +75,10 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
   // Fed again it would come to the same end: what cannot be kept cannot be overwritten.
   const { preserveFailure } = group.copy.copy;
   if (preserveFailure !== "") return refuseSession(group, peer, "busy", preserveFailure);
+  if (mustChangeUnit(group.copy, open.unit)) {
+    changeUnit(group, group.copy, open.unit);
+    return refuseSession(group, peer, "busy", `about to take ${open.unit}s`);
+  }
   group.copy.accept(peer, open);
 }
 
@@ -93,8 +99,8 @@ function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why:
   peer.connection.end(why);
 }
 
-/** What another site has said of the group. */
-export function viewHeard(group: Group, site: string, view: GroupView): void {
+/** What another site has said of the group. Gives whether the group goes by another configuration here from now on. */
+export function viewHeard(group: Group, site: string, view: GroupView): boolean {
   const { context } = group;
   const record = knownRecord(group);
   const relation = compareHistories(view.history, record.history);
@@ -108,18 +114,20 @@ export function viewHeard(group: Group, site: string, view: GroupView): void {
         kind: "outranked",
         by: `${site} holds generation ${generationCounter(view.history)}`,
       });
-    return;
+    return hearConfiguration(group, site, view);
   }
-  if (group.copy === undefined || relation !== "same") return;
+  if (group.copy === undefined || relation !== "same") return false;
   if (view.role === "primary") group.copy.stable(view.stableLsn, view.lsnReserved);
   const why = view.fractured[context.site];
   if (why !== undefined) group.copy.toldFractured(view.lsn, why);
+  return hearConfiguration(group, site, view);
 }
 
-/** What this site says of the group to others. */
-export function viewOf(group: Group): GroupView {
+/** What this site says of the group to another. */
+export function viewOf(group: Group, site: string): GroupView {
   const record = knownRecord(group);
   const own = group.run?.view();
+  const configuration = configurationView(group, site);
   return {
     group: group.name,
     role: record.role,
@@ -131,6 +139,7 @@ export function viewOf(group: Group): GroupView {
     stableLsn: own?.stableLsn ?? 0,
     fractured: own?.fractured ?? fracturedBefore(record),
     wallMs: group.context.ports.clock.wallMs(),
+    ...(configuration === undefined ? {} : { configuration }),
   };
 }
 

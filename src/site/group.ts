@@ -11,12 +11,13 @@ import type { BlockDevice } from "#ports/block-device.ts";
 import type { ExportFound } from "#ports/exports.ts";
 import { isFailure } from "#ports/file.ts";
 import { createDirtyMaps, eraseDirtyMaps, openGroupStore, saveRecord } from "#store/group-store.ts";
-import type { GroupView } from "#wire/peer/documents.ts";
+import type { FeedUnit, GroupView } from "#wire/peer/documents.ts";
+import { configurationOf, recordedConfig, setFile } from "./configuration.ts";
 import { startCopyRun } from "./copy-run.ts";
 import type { CopyRun } from "./copy-run.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
-import { closeJournal, openJournal } from "./journal-run.ts";
+import { closeJournal, openJournal, removeLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { closePreserve, openPreserve, revert } from "./preserve-run.ts";
 import type { PreserveRun } from "./preserve-run.ts";
@@ -33,7 +34,13 @@ import type { PrimaryRun } from "./primary-run.ts";
 
 export type Group = {
   readonly name: string;
-  readonly config: GroupConfig;
+  /** As it runs (see `GroupContext`). */
+  config: GroupConfig;
+  /** What this site's own file says. */
+  file: GroupConfig;
+  fileDigest: string;
+  /** Sites whose files were found to say something else, with what was told of that. */
+  readonly differingTold: Map<string, string>;
   context: GroupContext;
   run: PrimaryRun | undefined;
   /** Open while a primary with copies that take sets runs here. */
@@ -46,6 +53,8 @@ export type Group = {
   /** Why the group cannot go on at this site, or "". */
   failedWhy: string;
   isChangingRole: boolean;
+  isReloading: boolean;
+  isStopping: boolean;
   /**
    * While a promotion is being recorded: what held before. A generation that a power cut may still take back must not be
    * told to anybody, or a primary would give way to nobody.
@@ -83,10 +92,15 @@ export function openGroup(
   const fresh = freshRecord(options);
   openGroupStore({ folder, randomBytes: ports.crypto.randomBytes, fresh }, (opened) => {
     if (!opened.ok) return done(undefined, `group ${config.name}: ${opened.error}`);
+    const store = opened.value;
+    const running = recordedConfig(config, store.record);
     const group: Group = {
       name: config.name,
-      config,
-      context: { ...options, store: opened.value, images },
+      config: running,
+      file: config,
+      fileDigest: "",
+      differingTold: new Map(),
+      context: { ...options, config: running, store, images },
       run: undefined,
       journal: undefined,
       copy: undefined,
@@ -94,11 +108,14 @@ export function openGroup(
       views: new Map(),
       failedWhy: "",
       isChangingRole: false,
+      isReloading: false,
+      isStopping: false,
       recordBefore: undefined,
       onDrop: options.onDrop,
       stopWaiters: [],
     };
-    for (const why of opened.value.damage) emit(group.context, { kind: "damage", why });
+    setFile(group, config);
+    for (const why of store.damage) emit(group.context, { kind: "damage", why });
     takeRole(group, () => done(group, ""));
   });
 }
@@ -144,6 +161,8 @@ function takeRole(group: Group, done: () => void): void {
 function becomePrimary(group: Group, isPowerLost: boolean, done: () => void): void {
   const { context, config } = group;
   if (!takesSets(config)) {
+    // Whatever one holds is of the past, and must not be written over what follows.
+    delete context.store.record.journalId;
     runPrimary(group, undefined);
     return done();
   }
@@ -155,11 +174,11 @@ function becomePrimary(group: Group, isPowerLost: boolean, done: () => void): vo
 }
 
 /** Some copy of the group is fed with sets, from a journal. */
-function takesSets(config: GroupConfig): boolean {
+export function takesSets(config: GroupConfig): boolean {
   return [...config.copies.values()].some(({ mode }) => policyTable[mode].unit === "set");
 }
 
-function fail(group: Group, why: string): void {
+export function fail(group: Group, why: string): void {
   group.failedWhy = why;
   emit(group.context, { kind: "failed", why });
 }
@@ -168,18 +187,26 @@ function runPrimary(group: Group, journal: JournalRun | undefined): void {
   const { context } = group;
   group.journal = journal;
   for (const why of journal?.log.damage ?? []) emit(context, { kind: "damage", why });
+  const { config, site, store, ports } = context;
+  store.record.configuration ??= configurationOf(config, 1, ports.crypto);
   // A member that left the configuration is forgotten, or it would hold the stable LSN back for ever.
-  const policies = policiesOf(group.config, context.site);
-  for (const site of Object.keys(context.store.record.members)) {
-    if (policies.some((policy) => policy.site === site)) continue;
-    eraseDirtyMaps(context.store, site);
-    delete context.store.record.members[site];
+  const policies = policiesOf(config, site);
+  for (const member of Object.keys(store.record.members)) {
+    if (policies.some((policy) => policy.site === member)) continue;
+    eraseDirtyMaps(store, member);
+    delete store.record.members[member];
   }
   group.run = startPrimaryRun({
     context,
     policies,
     journal,
-    onServed: () => emit(context, { kind: "serving", why: describe(context) }),
+    onServed() {
+      emit(context, { kind: "serving", why: describe(context) });
+      if (group.journal === undefined) removeLogs(context.store.folder, "journal");
+    },
+    onJournalEnded: () => {
+      group.journal = undefined;
+    },
     onDropExports: () => group.onDrop(group.name),
     onEnded: (how, why) => primaryEnded(group, how, why),
   });
@@ -190,15 +217,17 @@ function describe(context: GroupContext): string {
   return `${describeGeneration(record.history)}, incarnation ${record.incarnation}`;
 }
 
-/** Takes up the preserved point, opens the staging log where sets may come; then the copy can be fed. */
-function becomeCopy(group: Group, done: () => void): void {
+/** Takes up the preserved point, opens the staging log where sets may come, or have come; then the copy can be fed. */
+export function becomeCopy(group: Group, done: () => void, unit: FeedUnit = "write"): void {
   openPreserve(group.context, (kept) => {
     if (!kept.ok) {
       fail(group, `the preserved point cannot be taken up: ${kept.error}`);
       return done();
     }
     const preserve = kept.value;
-    if (!takesSets(group.config)) return runCopy(group, { preserve, staging: undefined }, done);
+    const { stagingId } = group.context.store.record;
+    const hasSets = unit === "set" || stagingId !== undefined || takesSets(group.config);
+    if (!hasSets) return runCopy(group, { preserve, staging: undefined }, done);
     openStaging(group.context, (opened) => {
       if (opened.ok) return runCopy(group, { preserve, staging: opened.value }, done);
       closePreserve(preserve);
@@ -401,6 +430,7 @@ export function primaryOf(group: Group): string {
 
 /** Ends the group at this site. The images are closed; the record says whether the stop was clean. */
 export function stopGroup(group: Group, done: () => void): void {
+  group.isStopping = true;
   const close = (): void => {
     for (const image of group.context.images) image.close();
     done();

@@ -15,6 +15,8 @@ export type Inquiries = {
   stop(): void;
   /** Handles the frames of an inquiry that another site has opened. */
   answer(peer: Peer): void;
+  /** From now on these sites are probed, as often and as patiently as this says. */
+  retarget(sites: readonly InquirySite[]): void;
   /** What was heard from a site. */
   of(site: string): InquiryStatus;
   /**
@@ -51,7 +53,9 @@ export type InquirySite = {
 };
 
 type Link = {
-  readonly target: InquirySite;
+  target: InquirySite;
+  /** Its probes, once they have begun. */
+  timer: { cancel(): void } | undefined;
   peer: Peer | undefined;
   isDialing: boolean;
   isStopped: boolean;
@@ -75,18 +79,34 @@ export function createInquiries(options: InquiryOptions): Inquiries {
   const timers: { cancel(): void }[] = [];
   const answering = new Set<Peer>();
   for (const target of options.sites) links.set(target.site, createLink(target, clock.nowMs()));
+  let isStarted = false;
   return {
     start() {
-      for (const link of links.values()) {
-        link.silentSinceMs = clock.nowMs();
-        link.lastTickMs = clock.nowMs();
-        timers.push(clock.every(link.target.probeMs, () => tick(options, link)));
-        probe(options, link);
+      isStarted = true;
+      for (const link of links.values()) begin(options, link);
+    },
+    retarget(sites) {
+      for (const [site, link] of links) {
+        if (sites.some((target) => target.site === site)) continue;
+        links.delete(site);
+        end(link, "nothing is shared with this site any more");
+      }
+      for (const target of sites) {
+        const link = links.get(target.site);
+        if (link === undefined) {
+          const added = createLink(target, clock.nowMs());
+          links.set(target.site, added);
+          if (isStarted) begin(options, added);
+        } else {
+          aim(options, link, target);
+        }
       }
     },
     stop() {
+      isStarted = false;
       for (const timer of timers.splice(0)) timer.cancel();
       for (const link of links.values()) {
+        link.timer?.cancel();
         link.isStopped = true;
         link.peer?.connection.close("this site is stopping");
         settle(link, link.answeredId, true);
@@ -123,9 +143,37 @@ export function createInquiries(options: InquiryOptions): Inquiries {
   };
 }
 
+function begin(options: InquiryOptions, link: Link): void {
+  const { clock } = options.identity;
+  link.silentSinceMs = clock.nowMs();
+  link.lastTickMs = clock.nowMs();
+  link.timer = clock.every(link.target.probeMs, () => tick(options, link));
+  probe(options, link);
+}
+
+function end(link: Link, why: string): void {
+  link.timer?.cancel();
+  link.isStopped = true;
+  link.peer?.connection.close(why);
+  settle(link, link.answeredId, true);
+}
+
+// Another address is dialled at once; a connection that is there and answers is as good as before otherwise.
+function aim(options: InquiryOptions, link: Link, target: InquirySite): void {
+  const was = link.target;
+  link.target = target;
+  if (was.address !== target.address) link.peer?.connection.close("it has another address now");
+  if (was.probeMs === target.probeMs || link.timer === undefined) return;
+  link.timer.cancel();
+  const { clock } = options.identity;
+  link.lastTickMs = clock.nowMs();
+  link.timer = clock.every(target.probeMs, () => tick(options, link));
+}
+
 function createLink(target: InquirySite, nowMs: number): Link {
   return {
     target,
+    timer: undefined,
     peer: undefined,
     isDialing: false,
     isStopped: false,

@@ -67,6 +67,12 @@ export function removeOtherLogs(folder: Folder, kind: "journal" | "staging", log
   }
 }
 
+/** The record names no such log: whatever is there is of the past. */
+export function removeLogs(folder: Folder, kind: "journal" | "staging"): void {
+  for (const name of folder.list())
+    if (name.startsWith(`${kind}-`) && name.endsWith(".log")) folder.remove(name);
+}
+
 export type JournalOptions = {
   readonly context: GroupContext;
   readonly bytesMax: number;

@@ -52,6 +52,8 @@ export type MemberSessions = {
   perform(effect: SessionEffect): void;
   /** This has been appended to the journal. */
   journalGrew(batch: AppendedBatch): void;
+  /** The machine has another journal, or other members: at most one of them has left. */
+  membersChanged(journal: JournalRun | undefined): void;
   closeAll(why: string): void;
 };
 
@@ -89,12 +91,13 @@ type Slot = {
 export type Owner = {
   readonly context: GroupContext;
   readonly primary: Primary;
-  readonly journal: JournalRun | undefined;
+  /** Comes and goes with the first and the last member that takes sets. */
+  journal: JournalRun | undefined;
 };
 
 type Sessions = Owner & {
   readonly submit: (event: PrimaryEvent) => void;
-  readonly slots: readonly Slot[];
+  readonly slots: Slot[];
   epoch: number;
 };
 
@@ -107,15 +110,7 @@ export function createMemberSessions(
     ...owner,
     submit,
     epoch: 0,
-    slots: primary.members.map((member) => ({
-      member,
-      wire: undefined,
-      isDialing: false,
-      attempts: 0,
-      dialAtMs: 0,
-      sender: undefined,
-      aliveMs: 0,
-    })),
+    slots: primary.members.map(newSlot),
   };
   return {
     dialDue() {
@@ -142,10 +137,33 @@ export function createMemberSessions(
     journalGrew(batch) {
       for (const { sender } of sessions.slots) if (sender !== undefined) offerBatch(sender, batch);
     },
+    membersChanged(journal) {
+      sessions.journal = journal;
+      const added = primary.members.filter(({ index }) => slotOf(sessions, index) === undefined);
+      sessions.slots.push(...added.map(newSlot));
+      const gone = sessions.slots.findIndex(({ member }) => !primary.members.includes(member));
+      if (gone !== -1) sessions.slots.splice(gone, 1);
+    },
     closeAll(why) {
       for (const slot of sessions.slots) slot.wire?.peer.connection.close(why);
     },
   };
+}
+
+function newSlot(member: Member): Slot {
+  return {
+    member,
+    wire: undefined,
+    isDialing: false,
+    attempts: 0,
+    dialAtMs: 0,
+    sender: undefined,
+    aliveMs: 0,
+  };
+}
+
+function slotOf(sessions: Sessions, index: number): Slot | undefined {
+  return sessions.slots.find(({ member }) => member.index === index);
 }
 
 // ---------------------------------------------------------------------------------------- dialling
@@ -161,7 +179,7 @@ function dialIfDue(sessions: Sessions, slot: Slot): void {
   slot.dialAtMs = nowMs + backoffMs(context, slot.attempts);
   sessions.epoch += 1;
   const epoch = sessions.epoch;
-  const document = openDocument(sessions, epoch);
+  const document = openDocument(sessions, slot, epoch);
   const { site } = slot.member;
   const target = { site, address: context.addressOf(site), document };
   dialPeer(context.identity, context.ports.transport, target, (outcome) => {
@@ -184,7 +202,7 @@ function backoffMs(context: GroupContext, attempts: number): number {
   return Math.min(limits.peerRedialMsMax, doubled) * (0.75 + jitter);
 }
 
-function openDocument(sessions: Sessions, epoch: number): SessionOpen {
+function openDocument(sessions: Sessions, slot: Slot, epoch: number): SessionOpen {
   const { record } = sessions.primary;
   return {
     purpose: "session",
@@ -195,6 +213,7 @@ function openDocument(sessions: Sessions, epoch: number): SessionOpen {
     incarnation: record.incarnation,
     epoch,
     lsn: sessions.primary.nextLsn - 1,
+    unit: slot.member.policy.mode.unit,
   };
 }
 
@@ -316,9 +335,10 @@ function unwrap(slot: Slot, low: number): number {
 
 function perform(sessions: Sessions, effect: SessionEffect): void {
   const index = "item" in effect ? effect.item.member : effect.member;
-  const wire = sessions.slots[index]?.wire;
+  const slot = slotOf(sessions, index);
+  const wire = slot?.wire;
   // The connection is gone already; the machine learns of it by the event that is on its way.
-  if (wire === undefined) return;
+  if (slot === undefined || wire === undefined) return;
   const { primary } = sessions;
   const lsn = primary.nextLsn - 1;
   switch (effect.kind) {
@@ -357,12 +377,12 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
     case "closeSession":
       return closeSession(sessions, index, effect.why);
   }
-  traceOut(sessions.context, sessions.slots[index]?.member.site ?? "", wire.scratch);
+  traceOut(sessions.context, slot.member.site, wire.scratch);
 }
 
 // What is queued still goes out, so that the copy can read why; but for us the session ends now.
 function closeSession(sessions: Sessions, index: number, why: string): void {
-  const slot = sessions.slots[index];
+  const slot = slotOf(sessions, index);
   const wire = slot?.wire;
   if (slot === undefined || wire === undefined) return;
   slot.wire = undefined;
@@ -377,7 +397,7 @@ function closeSession(sessions: Sessions, index: number, why: string): void {
 
 /** The member is fed from the journal, at first over the session's own connection; more are dialled beside it. */
 function startSets(sessions: Sessions, index: number, fromSet: number): void {
-  const slot = must(sessions.slots[index], "an effect names an unknown member");
+  const slot = must(slotOf(sessions, index), "an effect names an unknown member");
   const journal = must(sessions.journal, "only a group with a journal sends sets");
   const { wire, member } = slot;
   if (wire === undefined) return;

@@ -5,12 +5,10 @@ import type { History } from "#core/history.ts";
 import type { MemberPolicy } from "#core/policy.ts";
 import { createPrimary, step } from "#core/primary.ts";
 import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
+import { memberOf as findMember } from "#core/primary-state.ts";
 import type { Member, Primary, ResyncItem } from "#core/primary-state.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { stableLsn } from "#core/flush.ts";
-import { createJournal } from "#core/journal.ts";
-import type { Journal, SealPolicy } from "#core/journal.ts";
-import { policyTable } from "#core/policy.ts";
 import type { HostOutcome, HostRequest, HostVolume } from "#ports/host-request.ts";
 import {
   createDirtyMaps,
@@ -26,8 +24,15 @@ import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { createMemberSessions } from "./member-sessions.ts";
 import type { MemberSessions } from "./member-sessions.ts";
-import { appendBatch, bytesMaxOf, journalFigures, reclaimThrough } from "./journal-run.ts";
+import {
+  appendBatch,
+  closeJournal,
+  journalFigures,
+  reclaimThrough,
+  removeLogs,
+} from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
+import { machineJournal, setsOf } from "./journal-terms.ts";
 import { readRegion } from "./read-region.ts";
 
 // Drives a group's primary: hands events to the machine one at a time, and performs its effects in order. It decides
@@ -40,6 +45,8 @@ export type PrimaryRun = {
   /** The site with this member was found down, or answered. */
   siteDown(site: string, why: string): void;
   siteAnswered(site: string, roundTripMs: number): void;
+  /** Takes the configuration that the context has by now, with a journal where it needs one and has none. */
+  reconfigure(policies: readonly MemberPolicy[], journal: JournalRun | undefined): void;
   view(): Pick<GroupView, "lsn" | "stableLsn" | "fractured">;
   /** Ends sessions and timers; the machine must have ended before. */
   close(): void;
@@ -50,6 +57,8 @@ export type PrimaryRunOptions = {
   readonly policies: readonly MemberPolicy[];
   /** Open, and replayed; undefined where no copy needs one. */
   readonly journal: JournalRun | undefined;
+  /** The last member that took sets is fed with writes now, or has left. */
+  readonly onJournalEnded: () => void;
   readonly onServed: () => void;
   readonly onDropExports: () => void;
   readonly onEnded: (how: "demoted" | "stopped" | "failed", why: string) => void;
@@ -60,6 +69,8 @@ type Run = {
   readonly context: GroupContext;
   readonly primary: Primary;
   readonly sessions: MemberSessions;
+  /** Open while some member takes sets. */
+  journal: JournalRun | undefined;
   readonly inbox: PrimaryEvent[];
   effects: PrimaryEffect[];
   isRunning: boolean;
@@ -81,7 +92,7 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
     dirtyMaps: dirtyMapsOf(context),
     nowMs: clock.nowMs(),
     wallMs: clock.wallMs(),
-    journal: options.journal === undefined ? undefined : machineJournal(options, options.journal),
+    journal: options.journal === undefined ? undefined : machineJournal(context, options.journal),
     isJournalWhole: options.journal?.isWhole ?? false,
   });
   const run: Run = {
@@ -93,13 +104,13 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
       watchStandstill(run);
       submit(run, event);
     }),
+    journal: options.journal,
     inbox: [],
     effects: [],
     isRunning: false,
     lastSeenMs: clock.nowMs(),
     pressed: [],
-    // The others count from our last answer, up to a probe before we stood still: half of their patience is safe.
-    standstillMs: Math.min(...options.policies.map((policy) => policy.timeoutMs), 60_000) / 2,
+    standstillMs: standstillOf(options.policies),
   };
   const timer = clock.every(limits.tickMs, () => {
     watchStandstill(run);
@@ -119,6 +130,7 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
       submit(run, { kind: "probeAnswered", member: member.index, roundTripMs });
       run.sessions.siteAnswered(site, roundTripMs);
     },
+    reconfigure: (policies, journal) => reconfigure(run, policies, journal),
     view: () => ({
       lsn: primary.nextLsn - 1,
       stableLsn: stableLsn(primary),
@@ -129,6 +141,11 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
       run.sessions.closeAll("this site is not the primary any more");
     },
   };
+}
+
+// The others count from our last answer, up to a probe before we stood still: half of their patience is safe.
+function standstillOf(policies: readonly MemberPolicy[]): number {
+  return Math.min(...policies.map((policy) => policy.timeoutMs), 60_000) / 2;
 }
 
 function dirtyMapsOf(context: GroupContext): Map<string, readonly RegionMap[]> {
@@ -244,6 +261,11 @@ function perform(run: Run, effect: PrimaryEffect): void {
     case "syncJournal":
     case "reclaim":
       return journal(run, effect);
+    case "closeJournal":
+      return endJournal(run);
+    case "forgetMember":
+      run.sessions.membersChanged(run.journal);
+      return check(run, eraseDirtyMaps(run.context.store, effect.site));
     case "awaitSeal":
       run.context.ports.clock.after(effect.afterMs, () =>
         submit(run, { kind: "sealDue", set: effect.set }),
@@ -381,38 +403,10 @@ function store(run: Run, effect: StoreEffect): void {
 
 // ----------------------------------------------------------------------------------------- journal
 
-function machineJournal(options: PrimaryRunOptions, journal: JournalRun): Journal {
-  const { config, ports } = options.context;
-  const seals = [...config.copies.values()].filter(({ mode }) => policyTable[mode].journal);
-  return createJournal(
-    {
-      policy: tightest(seals.map(({ seal }) => seal)),
-      overflow: config.journal.overflow,
-      bytesMax: bytesMaxOf(journal),
-    },
-    journal.found,
-    ports.clock.nowMs(),
-  );
-}
-
-// All copies of a group get the same sets: the most impatient of them decides when those end.
-function tightest(seals: readonly SealPolicy[]): SealPolicy {
-  const [first, ...others] = seals;
-  let policy = must(first, "a group with a journal has a copy that takes sets");
-  for (const { everyMs, bytesMax, onFlush } of others) {
-    policy = {
-      everyMs: Math.min(policy.everyMs, everyMs),
-      bytesMax: Math.min(policy.bytesMax, bytesMax),
-      onFlush: policy.onFlush === onFlush ? onFlush : true,
-    };
-  }
-  return policy;
-}
-
 type JournalEffect = Extract<PrimaryEffect, { kind: "append" | "syncJournal" | "reclaim" }>;
 
 function journal(run: Run, effect: JournalEffect): void {
-  const onDisk = must(run.options.journal, "only a group with a journal asks for it");
+  const onDisk = must(run.journal, "only a group with a journal asks for it");
   switch (effect.kind) {
     case "append": {
       const payload = effect.requests.flatMap(({ payload: chunks }) => chunks);
@@ -437,10 +431,44 @@ function journal(run: Run, effect: JournalEffect): void {
   }
 }
 
+function reconfigure(
+  run: Run,
+  policies: readonly MemberPolicy[],
+  opened: JournalRun | undefined,
+): void {
+  const { context } = run;
+  run.standstillMs = standstillOf(policies);
+  run.journal ??= opened;
+  run.sessions.membersChanged(run.journal);
+  submit(run, {
+    kind: "reconfigure",
+    policies,
+    durability: context.config.durability,
+    journal: opened === undefined ? undefined : machineJournal(context, opened),
+    sets: setsOf(context),
+  });
+  run.sessions.membersChanged(run.journal);
+}
+
+// Its files go when the record that names none is durable: before, a start would take their loss for an empty journal.
+function endJournal(run: Run): void {
+  const ended = must(run.journal, "only a group with a journal gives it up");
+  const { store } = run.context;
+  run.journal = undefined;
+  run.sessions.membersChanged(undefined);
+  run.options.onJournalEnded();
+  // A sync that a round waits for is answered first.
+  sync(ended.log, () =>
+    saveRecord(store, (failure) => {
+      closeJournal(ended);
+      if (failure === undefined) removeLogs(store.folder, "journal");
+      else storeFailed(run, failure);
+    }),
+  );
+}
+
 function memberOf(run: Run, index: number): Member {
-  const member = run.primary.members[index];
-  if (member === undefined) throw new RangeError(`there is no member ${index}`);
-  return member;
+  return must(findMember(run.primary, index), `there is no member ${index}`);
 }
 
 function check(run: Run, failure: IoFailure | undefined): void {

@@ -1,10 +1,14 @@
 import type { Config, GroupConfig } from "#config/types.ts";
 import type { Connection, ConnectionEvents } from "#ports/transport.ts";
 import type { ExportFound, ExportInfo, Exports } from "#ports/exports.ts";
+import { limits } from "#base/limits.ts";
 import { parseOpen } from "#wire/peer/documents.ts";
+import type { GroupView } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "./api.ts";
 import { runCommand } from "./commands.ts";
+import { setFile } from "./configuration.ts";
+import { followStaging } from "./copy-unit.ts";
 import { findVolume, openGroup, stopGroup } from "./group.ts";
 import type { Group } from "./group.ts";
 import { laneAsked, sessionAsked, viewHeard, viewOf } from "./group-door.ts";
@@ -13,6 +17,7 @@ import type { Inquiries, InquirySite } from "./inquiry.ts";
 import { acceptPeer, sendDocument } from "./peer-connection.ts";
 import type { Peer, PeerIdentity } from "./peer-connection.ts";
 import type { SitePorts } from "./ports.ts";
+import type { FileRead, ReloadSite } from "./reload.ts";
 import { groupStatus } from "./status.ts";
 
 /**
@@ -38,11 +43,18 @@ export type SiteOptions = {
   readonly name: string;
   readonly version: string;
   readonly ports: SitePorts;
+  /** Reads the cluster file again, for a reload. Without it, none is possible. */
+  readonly readFile?: () => FileRead;
+  /** A reload has taken the file's changes: who else lives by the configuration goes by this one. */
+  readonly onReloaded?: (config: Config) => void;
 };
 
 type Parts = {
+  /** As the last reload left it; at first the file as it was at the start. */
+  config: Config;
   readonly options: SiteOptions;
   readonly identity: PeerIdentity;
+  readonly knownSites: Set<string>;
   readonly inquiries: Inquiries;
   readonly groups: Map<string, Group>;
   readonly dropListeners: ((group: string) => void)[];
@@ -54,10 +66,11 @@ type Parts = {
 
 export function createSite(options: SiteOptions): Site {
   const { config, name, ports } = options;
+  const knownSites = new Set(config.sites.keys());
   const identity: PeerIdentity = {
     cluster: config.cluster,
     site: name,
-    knownSites: new Set(config.sites.keys()),
+    knownSites,
     secret: config.secret,
     bootId: ports.bootId,
     crypto: ports.crypto,
@@ -68,11 +81,12 @@ export function createSite(options: SiteOptions): Site {
     identity,
     transport: ports.transport,
     sites: neighbours(config, name),
-    viewsFor: (site) => shared(groups, site).map(viewOf),
+    viewsFor: (site) => viewsFor(groups, site),
     onViews(site, views) {
       for (const view of views) {
         const group = groups.get(view.group);
-        if (group !== undefined && holds(group.config, site)) viewHeard(group, site, view);
+        if (group === undefined || !holds(group.config, site)) continue;
+        if (viewHeard(group, site, view)) followRevision(parts, group);
       }
     },
     onAnswer(site, roundTripMs) {
@@ -83,8 +97,10 @@ export function createSite(options: SiteOptions): Site {
     },
   });
   const parts: Parts = {
+    config,
     options,
     identity,
+    knownSites,
     inquiries,
     groups,
     dropListeners: [],
@@ -103,7 +119,7 @@ export function createSite(options: SiteOptions): Site {
       groups: inOrder(parts).map(groupStatus),
     }),
     command(command, done) {
-      if (!parts.isStopped) return runCommand(groups, command, done);
+      if (!parts.isStopped) return runCommand(groups, reloadSite(parts), command, done);
       const message = `site ${name} is stopping`;
       done({ ok: false, code: "failed", message, hint: "start it again first", plan: [] });
     },
@@ -132,6 +148,19 @@ function holds(group: GroupConfig, site: string): boolean {
   return group.primary === site || group.copies.has(site);
 }
 
+// One message has room for the settings of some groups; the next brings those of others.
+function viewsFor(groups: ReadonlyMap<string, Group>, site: string): GroupView[] {
+  let told = 0;
+  return shared(groups, site).map((group) => {
+    const view = viewOf(group, site);
+    if (view.configuration?.settings === undefined) return view;
+    told += 1;
+    if (told <= limits.settingsPerMessageMax) return view;
+    const { settings: _, ...configuration } = view.configuration;
+    return { ...view, configuration };
+  });
+}
+
 function shared(groups: ReadonlyMap<string, Group>, site: string): Group[] {
   return [...groups.values()].filter((group) => holds(group.config, site));
 }
@@ -142,9 +171,13 @@ function addressOf(config: Config, from: string, to: string): string {
 }
 
 // Every site that shares a group with this one, probed as often as the most impatient of those groups asks.
-function neighbours(config: Config, name: string): InquirySite[] {
+function neighbours(
+  config: Config,
+  name: string,
+  groups: Iterable<GroupConfig> = config.groups.values(),
+): InquirySite[] {
   const found = new Map<string, InquirySite>();
-  for (const group of config.groups.values()) {
+  for (const group of groups) {
     if (!holds(group, name)) continue;
     for (const site of [group.primary, ...group.copies.keys()]) {
       if (site === name) continue;
@@ -171,6 +204,8 @@ function startSite(parts: Parts, done: (failure: string | undefined) => void): v
   const finish = (): void => {
     parts.isStarting = false;
     if (parts.isStopped) failure ??= "stopped while it was starting";
+    // What is on record may say more, or other things, than the file.
+    retarget(parts);
     if (failure === undefined) parts.inquiries.start();
     done(failure);
     for (const waiter of parts.afterStart.splice(0)) waiter();
@@ -184,7 +219,7 @@ function startSite(parts: Parts, done: (failure: string | undefined) => void): v
       ports,
       identity: parts.identity,
       inquiries: parts.inquiries,
-      addressOf: (site: string) => addressOf(config, name, site),
+      addressOf: (site: string) => addressOf(parts.config, name, site),
       onDrop: (dropped: string) => {
         for (const listener of parts.dropListeners) listener(dropped);
       },
@@ -196,6 +231,55 @@ function startSite(parts: Parts, done: (failure: string | undefined) => void): v
       if (missing === 0) finish();
     });
   }
+}
+
+// ------------------------------------------------------------------------------------------ reload
+
+function retarget(parts: Parts): void {
+  const running = [...parts.groups.values()].map((group) => group.config);
+  parts.inquiries.retarget(neighbours(parts.config, parts.options.name, running));
+}
+
+function reloadSite(parts: Parts): ReloadSite {
+  const { name, readFile } = parts.options;
+  return {
+    name,
+    config: parts.config,
+    readFile:
+      readFile ?? (() => ({ ok: false, message: "there is no file to read", hint: undefined })),
+    addressOf: (config, to) => addressOf(config, name, to),
+    adopt: (file, group) => adopt(parts, file, group),
+  };
+}
+
+// Sites of the file are known from now on, by their new addresses; those that it names no more stay for the other groups.
+function adopt(parts: Parts, file: Config, group: string): void {
+  const groups = new Map(parts.config.groups);
+  const wanted = file.groups.get(group);
+  if (wanted !== undefined) groups.set(group, wanted);
+  parts.config = {
+    ...parts.config,
+    path: file.path,
+    sites: new Map([...parts.config.sites, ...file.sites]),
+    groups,
+  };
+  for (const site of file.sites.keys()) parts.knownSites.add(site);
+  // Once the group goes by it. The other sites need not wait for the next probe to hear of it.
+  parts.options.ports.clock.soon(() => {
+    if (parts.isStopped) return;
+    retarget(parts);
+    for (const site of parts.config.sites.keys()) parts.inquiries.ask(site, () => undefined);
+  });
+  parts.options.onReloaded?.(parts.config);
+}
+
+// The primary has taken a file, most likely the same one everywhere: what ours says by now is worth a look.
+function followRevision(parts: Parts, group: Group): void {
+  retarget(parts);
+  const read = parts.options.readFile?.();
+  const file = read?.ok === true ? read.config.groups.get(group.name) : undefined;
+  setFile(group, file ?? group.file);
+  followStaging(group);
 }
 
 // As the cluster file has them: which was opened first is of no interest to people.

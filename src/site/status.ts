@@ -6,6 +6,7 @@ import { markedBytes } from "#core/region-map.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
 import type { CopyState, LinkState } from "#core/states.ts";
 import type { CopyStatus, GroupStatus, VolumeStatus } from "./api.ts";
+import { configurationStatus } from "./configuration.ts";
 import { knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { InquiryStatus } from "./inquiry.ts";
@@ -40,6 +41,7 @@ export function groupStatus(group: Group): GroupStatus {
       primary === undefined
         ? [ownStatus(group)]
         : primary.members.map((member) => memberStatus(group, primary, member)),
+    configuration: configurationStatus(group),
     openGranules: primary?.openGranules ?? openGranulesOf(group),
     requestsInFlight: primary?.inFlight ?? 0,
   };

@@ -104,6 +104,35 @@ test("pause, why, status --check, wait and resume, with their exit codes", async
   assert.equal((await runCli(folder, "status", "--check")).code, 0);
 });
 
+test("reload plans everywhere first, at the primary and then at the others; a slip of the file is told by the command", async () => {
+  const planned = await runCli(folder, "reload", "bank", "--dry-run");
+  assert.equal(planned.code, 0, planned.stderr);
+  assert.match(
+    planned.stdout,
+    /- bank at east: read true\n- bank at west: read true\nnothing was done/,
+  );
+  const all = await runCli(folder, "reload", "--json");
+  assert.equal(all.code, 0, all.stderr);
+  const { ok, dryRun, sites } = JSON.parse(all.stdout) as {
+    ok: boolean;
+    dryRun: boolean;
+    sites: { group: string; site: string; ok: boolean }[];
+  };
+  assert.deepEqual([ok, dryRun, sites.map(({ site }) => site)], [true, false, ["east", "west"]]);
+  const one = await runCli(folder, "reload", "--site", "west");
+  assert.match(one.stdout, /^- bank at west: read true\nreloaded\n$/);
+  const nowhere = await runCli(folder, "reload", "shop");
+  assert.equal(nowhere.code, 2);
+  assert.match(nowhere.stderr, /has no group "shop"/);
+
+  const path = join(folder, "antipode.yaml");
+  fs.writeFileSync(path, text.replace("mode: sync", "mode: synk"));
+  const broken = await runCli(folder, "reload", "bank");
+  fs.writeFileSync(path, text);
+  assert.equal(broken.code, 2);
+  assert.match(broken.stderr, /antipode\.yaml:6: groups\.bank\.copies\.west\.mode: "synk"/);
+});
+
 test("promote never guesses a site, prints the plan of a refusal, and ends in 3 when it is unsafe", async () => {
   const nowhere = await runCli(folder, "promote", "bank");
   assert.equal(nowhere.code, 2);

@@ -59,6 +59,10 @@ export function createFakeSite(options: SiteOptions): Site {
       case "demote":
         if (!command.dryRun) group.role = "secondary";
         return { ok: true, plan: ["drain", "demote"] };
+      case "reload":
+        return options.readFile === undefined
+          ? refusal("usage", "there is no file to read")
+          : { ok: true, plan: [`read ${options.readFile().ok}`] };
       case "promote":
         if (!command.force) return refusal("unsafe", "the primary answers");
         group.role = "primary";
@@ -114,6 +118,7 @@ function groupStatus({ config, role, states }: FakeGroup, site: string): GroupSt
     copies: [...states]
       .filter(([copy]) => role === "primary" || copy === site)
       .map(([copy, state]) => copyStatus(copy, state)),
+    configuration: { revision: 1, differing: [] },
     openGranules: 0,
     requestsInFlight: 0,
   };

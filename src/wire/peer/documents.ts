@@ -21,7 +21,11 @@ export type SessionOpen = {
   readonly incarnation: number;
   readonly epoch: number;
   readonly lsn: number;
+  /** What the copy will be fed with: its staging must be there for sets, and out of the way for writes. */
+  readonly unit?: FeedUnit;
 };
+
+export type FeedUnit = "write" | "set";
 
 /** OPEN of one more connection of a session that takes sets: any of them may bring any batch. */
 export type LaneOpen = {
@@ -91,6 +95,17 @@ export type GroupView = {
   readonly fractured: Readonly<Record<string, string>>;
   /** The sender's wall clock, for people only (U58). */
   readonly wallMs: number;
+  /** The configuration that it goes by, and what its own file says. */
+  readonly configuration?: ConfigurationView;
+};
+
+export type ConfigurationView = {
+  readonly revision: number;
+  readonly digest: string;
+  /** Digest of the sender's own file. */
+  readonly file: string;
+  /** The settings themselves, from the primary to a site that has others. */
+  readonly settings?: string;
 };
 
 export type Probe = { readonly id: number; readonly views: readonly GroupView[] };
@@ -100,16 +115,19 @@ export function parseOpen(value: unknown): Result<PeerOpen> {
   if (value["purpose"] === "inquiry") return { ok: true, value: { purpose: "inquiry" } };
   if (value["purpose"] === "lane") return parseLane(value);
   if (value["purpose"] !== "session") return wrong("OPEN names a purpose that we do not know");
-  const { group, volumes, regionBytes, history, incarnation, epoch, lsn } = value;
+  const { group, volumes, regionBytes, history, incarnation, epoch, lsn, unit } = value;
   if (!isText(group) || !isCount(regionBytes) || !isCount(incarnation) || !isCount(lsn)) {
     return wrong("OPEN is incomplete");
   }
   if (!isCount(epoch) || epoch > 0xffff_ffff) return wrong("OPEN names no epoch");
   if (!Array.isArray(volumes) || !volumes.every(isVolume)) return wrong("OPEN names no volumes");
   if (!isHistory(history)) return wrong("OPEN carries no history");
+  if (unit !== undefined && unit !== "write" && unit !== "set")
+    return wrong("OPEN names a unit that we do not know");
+  const open = { group, volumes, regionBytes, history, incarnation, epoch, lsn };
   return {
     ok: true,
-    value: { purpose: "session", group, volumes, regionBytes, history, incarnation, epoch, lsn },
+    value: { purpose: "session", ...open, ...(unit === undefined ? {} : { unit }) },
   };
 }
 
@@ -213,7 +231,17 @@ function parseView(value: unknown): GroupView | undefined {
   if (!isObject(fractured) || !Object.values(fractured).every(isText)) return undefined;
   const reasons = fractured as Record<string, string>;
   const position = { lsn, lsnReserved, set, stableLsn };
-  return { group, role, history, image, ...position, fractured: reasons, wallMs };
+  const told = { group, role, history, image, ...position, fractured: reasons, wallMs };
+  const { configuration } = value;
+  if (configuration === undefined) return told;
+  return isConfiguration(configuration) ? { ...told, configuration } : undefined;
+}
+
+function isConfiguration(value: unknown): value is ConfigurationView {
+  if (!isObject(value)) return false;
+  const { revision, digest, file, settings } = value;
+  if (!isCount(revision) || !isText(digest) || !isText(file)) return false;
+  return settings === undefined || typeof settings === "string";
 }
 
 function isVolume(value: unknown): value is { name: string; bytes: number } {

@@ -1,0 +1,127 @@
+import { compareHistories } from "#core/history.ts";
+import type { Configuration, GroupRecord } from "#core/group-record.ts";
+import type { GroupConfig } from "#config/types.ts";
+import type { Crypto } from "#ports/crypto.ts";
+import { saveRecord } from "#store/group-store.ts";
+import type { ConfigurationView, GroupView } from "#wire/peer/documents.ts";
+import { emit } from "./group-context.ts";
+import type { Group } from "./group.ts";
+import { decodeSettings, digestOf, encodeSettings, withSettings } from "./settings.ts";
+import type { GroupSettings } from "./settings.ts";
+
+// Which configuration a group goes by at this site: the revision that its primary has on record, whatever files say. Only a
+// reload at the primary takes a file. The other sites hear of it with the probes, and keep it for the day they are promoted.
+
+export function configurationOf(
+  config: GroupSettings,
+  revision: number,
+  crypto: Crypto,
+): Configuration {
+  return { revision, digest: digestOf(config, crypto), settings: encodeSettings(config) };
+}
+
+/** The group as its record says, and where that says nothing, as this site's file does. */
+export function recordedConfig(file: GroupConfig, record: GroupRecord): GroupConfig {
+  const settings = decodeSettings(record.configuration?.settings ?? "");
+  return settings === undefined ? file : withSettings(file, settings);
+}
+
+/** This site's file says this. Tells when that is something else than the revision that rules. */
+export function setFile(group: Group, file: GroupConfig): void {
+  group.file = file;
+  group.fileDigest = digestOf(file, group.context.ports.crypto);
+  noteFile(group, group.context.site, group.fileDigest);
+}
+
+function noteFile(group: Group, site: string, digest: string): void {
+  const ruling = group.context.store.record.configuration;
+  if (ruling === undefined || digest === ruling.digest) return;
+  const told = `${ruling.digest} ${digest}`;
+  if (group.differingTold.get(site) === told) return;
+  group.differingTold.set(site, told);
+  const why = `the file of ${site} differs from revision ${ruling.revision}, which rules; antipode reload takes the primary's file`;
+  emit(group.context, { kind: "configuration", copy: site, why });
+}
+
+/** What this site tells another of the group's configuration; as its primary the settings too, where that site has others. */
+export function configurationView(group: Group, site: string): ConfigurationView | undefined {
+  const { configuration } = group.context.store.record;
+  if (configuration === undefined || group.recordBefore !== undefined) return undefined;
+  const { settings, ...ruling } = configuration;
+  const told = { ...ruling, file: group.fileDigest };
+  const theirs = group.views.get(site)?.view.configuration;
+  const isKnown = theirs?.digest === ruling.digest && theirs.revision === ruling.revision;
+  return isKnown || group.run === undefined ? told : { ...told, settings };
+}
+
+/** Another site tells of its configuration. Gives whether this site goes by another one now. */
+export function hearConfiguration(group: Group, site: string, view: GroupView): boolean {
+  const { record } = group.context.store;
+  const { configuration } = view;
+  if (configuration === undefined || compareHistories(view.history, record.history) !== "same")
+    return false;
+  const { revision, digest, settings, file } = configuration;
+  if (group.run !== undefined) {
+    // Once it goes by our revision it has looked at its file again.
+    if (digest === record.configuration?.digest) noteFile(group, site, file);
+    return false;
+  }
+  const ours = record.configuration;
+  if (!mayAdopt(group)) return false;
+  if (view.role !== "primary" || settings === undefined) return false;
+  if (ours?.digest === digest && ours.revision === revision) return false;
+  const decoded = decodeSettings(settings);
+  if (decoded === undefined) {
+    noteUnknown(group, site, revision);
+    return false;
+  }
+  record.configuration = { revision, digest, settings };
+  setConfig(group, withSettings(group.file, decoded));
+  if (ours !== undefined)
+    emit(group.context, { kind: "configuration", why: `goes by revision ${revision} of ${site}` });
+  // Nothing rests on it: a site that forgets it is told again.
+  saveRecord(group.context.store, (failure) => {
+    if (failure === undefined) return;
+    group.failedWhy = failure.message;
+    emit(group.context, { kind: "failed", why: failure.message });
+  });
+  return true;
+}
+
+// A mirror that is not fed may have been acked without on the terms that it knows. Under stricter ones it would say at its
+// promotion that nothing is lost. It is told again when it is fed, or knows that it is not current.
+function mayAdopt(group: Group): boolean {
+  const copy = group.copy?.copy;
+  return copy?.session?.begun === true || group.context.store.record.image !== "synchronized";
+}
+
+// It is told with every probe, and is worth one event.
+function noteUnknown(group: Group, site: string, revision: number): void {
+  const told = `unknown ${revision}`;
+  if (group.differingTold.get(site) === told) return;
+  group.differingTold.set(site, told);
+  const why = `revision ${revision} of ${site} has settings that this version does not know`;
+  emit(group.context, { kind: "configuration", why });
+}
+
+/** From now on the group goes by this configuration here. */
+export function setConfig(group: Group, config: GroupConfig): void {
+  group.config = config;
+  group.context.config = config;
+}
+
+/** What rules here, and the sites whose files say something else, as far as they are known. */
+export function configurationStatus(group: Group): {
+  readonly revision: number;
+  readonly differing: readonly string[];
+} {
+  const ruling = group.context.store.record.configuration;
+  if (ruling === undefined) return { revision: 0, differing: [] };
+  const files = new Map([[group.context.site, group.fileDigest]]);
+  for (const [site, { view }] of group.views) {
+    const { configuration } = view;
+    if (configuration?.digest === ruling.digest) files.set(site, configuration.file);
+  }
+  const differing = [...files].filter(([, digest]) => digest !== ruling.digest);
+  return { revision: ruling.revision, differing: differing.map(([site]) => site).toSorted() };
+}

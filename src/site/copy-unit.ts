@@ -1,0 +1,80 @@
+import type { GroupRecord } from "#core/group-record.ts";
+import { saveRecord } from "#store/group-store.ts";
+import type { FeedUnit } from "#wire/peer/documents.ts";
+import type { CopyRun } from "./copy-run.ts";
+import { becomeCopy, fail } from "./group.ts";
+import type { Group } from "./group.ts";
+
+// A copy that was fed with sets is to be fed with writes, or the other way round: its primary says which when it opens a
+// session. Sets that are complete here are in the images before the first write of a mirror, or they would undo it later.
+
+/** Whether this copy must be made ready before it can be fed so. */
+export function mustChangeUnit(copy: CopyRun, unit: FeedUnit | undefined): unit is FeedUnit {
+  if (unit === undefined) return false;
+  if (unit === "set") return copy.staging === undefined;
+  const { staging } = copy.staging ?? {};
+  return staging !== undefined && (staging.complete.set > 0 || staging.ticket > 0);
+}
+
+/** Makes it ready; until then no session is let in, and the primary asks again. */
+export function changeUnit(group: Group, copy: CopyRun, unit: FeedUnit): void {
+  group.isChangingRole = true;
+  copy.close(`this copy is about to take ${unit}s`);
+  copy.settle((why) => {
+    if (why !== undefined) return failed(group, `the sets that are complete here: ${why}`);
+    copy.whenQuiet(() => {
+      if (unit === "write") endSets(group.context.store.record, unit);
+      saveRecord(group.context.store, (failure) => {
+        if (failure !== undefined) return failed(group, failure.message);
+        if (group.isStopping) return;
+        copy.dispose();
+        reopen(group, unit);
+      });
+    });
+  });
+}
+
+function reopen(group: Group, unit: FeedUnit): void {
+  group.copy = undefined;
+  becomeCopy(
+    group,
+    () => {
+      group.isChangingRole = false;
+    },
+    unit,
+  );
+}
+
+/** Sets are staged in another way from now on: the copy begins anew behind the sets that are complete here. */
+export function followStaging(group: Group): void {
+  const { copy, context } = group;
+  const wanted = context.config.copies.get(context.site)?.staging ?? "durable";
+  if (copy?.staging === undefined || copy.staging.staging.mode === wanted) return;
+  if (group.isChangingRole) return;
+  group.isChangingRole = true;
+  copy.close(`sets are staged in another way from now on: ${wanted}`);
+  copy.settle((why) => {
+    if (why !== undefined) return failed(group, `the sets that are complete here: ${why}`);
+    copy.whenQuiet(() => {
+      if (group.isStopping) return;
+      copy.dispose();
+      reopen(group, "set");
+    });
+  });
+}
+
+// The image is a state of the past, and nobody could tell from the staging any more which: that stands here from now on.
+function endSets(record: GroupRecord, unit: FeedUnit): void {
+  const { applied, syncedAt } = record;
+  const lsn = applied?.lsn ?? syncedAt?.lsn ?? 0;
+  if (syncedAt !== undefined) record.syncedAt = { ...syncedAt, lsn };
+  if (record.image === "consistent")
+    record.toldOfFracture ??= { lsn, why: `it was about to take ${unit}s instead of sets` };
+  delete record.stagingId;
+  delete record.applied;
+}
+
+function failed(group: Group, why: string): void {
+  group.isChangingRole = false;
+  fail(group, why);
+}
