@@ -160,7 +160,7 @@ function help(world: World, line: Line): void {
     });
   }
   for (const copy of status?.copies ?? []) {
-    if (/of preserve\.bytesMax/.test(copy.why)) giveRoom(world, copy.site);
+    if (/of preserve\.bytesMax/.test(copy.why)) giveRoom(world, group, primary.name);
     else if (isDistrusted(world, copy.why)) restart(world, copy.site);
     if (isWellState(copy.state) || copy.state === "resync" || copy.state === "split-brain")
       continue;
@@ -181,14 +181,15 @@ function restart(world: World, site: string): void {
   world.machine(site).start();
 }
 
-/** The preserve log is full: more room for it, or no point any more. */
-function giveRoom(world: World, site: string): void {
-  const isGivenUp = world.rng.fork(`room at ${site} ${world.scheduler.nowUs}`).chance(0.5);
+/** A preserve log is full: more room for it, or no points any more. */
+function giveRoom(world: World, group: string, primary: string): void {
+  const isGivenUp = world.rng.fork(`room by ${primary} ${world.scheduler.nowUs}`).chance(0.5);
   world.count(`situations:preserve log full, ${isGivenUp ? "point given up" : "room made"}`);
-  const machine = world.machine(site);
-  machine.file = withPreserve(machine.file, isGivenUp ? 0 : undefined);
-  if (isGivenUp) world.withoutPoints.add(site);
-  restart(world, site);
+  for (const machine of world.machines.values()) {
+    machine.file = withPreserve(machine.file, isGivenUp ? 0 : undefined);
+    if (isGivenUp) world.withoutPoints.add(machine.name);
+  }
+  world.command(primary, { kind: "reload", group, dryRun: false }, () => undefined);
 }
 
 function replacePrimary(world: World, line: Line, primary: string): void {

@@ -30,13 +30,13 @@ export type Copy = {
   appliedLsn: number;
   syncedLsn: number;
   /** This copy keeps a point when a resync begins. */
-  readonly pointsAreKept: boolean;
+  pointsAreKept: boolean;
   /** While the record has a point: what of the image is saved. */
   preserve: Preserve | undefined;
   /** The preserve log of a point that is about to be put on record. */
   madePoint: MadePoint | undefined;
   /** Bytes of old content that one step saves, at most. */
-  readonly preserveStepBytes: number;
+  preserveStepBytes: number;
   /** Why old content cannot be saved any more, so that nothing may be overwritten, or "". Final for this process. */
   preserveFailure: string;
   /** What held before the BEGIN whose record is under way: a generation is told to nobody before it is on record. */
@@ -150,6 +150,8 @@ export type CopyEvent =
   | { readonly kind: "saved"; readonly ticket: number; readonly why: string }
   /** Nothing that came and is not begun counts any more: the image is about to be taken back to the point. */
   | { readonly kind: "abandoned" }
+  /** Points are kept in another way from now on. */
+  | { readonly kind: "preserveTerms"; readonly isKept: boolean; readonly stepBytes: number }
   | { readonly kind: "stable"; readonly lsn: number; readonly lsnReserved: number }
   | { readonly kind: "toldFractured"; readonly lsn: number; readonly why: string };
 

@@ -64,6 +64,10 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
     case "stable":
       noteReserve(copy, event.lsnReserved, out);
       return closeStable(copy, event.lsn, out);
+    case "preserveTerms":
+      copy.pointsAreKept = event.isKept;
+      copy.preserveStepBytes = event.stepBytes;
+      return;
     case "toldFractured":
       return told(copy, event.lsn, event.why, out);
     default:

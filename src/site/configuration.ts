@@ -30,7 +30,18 @@ export function recordedConfig(file: GroupConfig, record: GroupRecord): GroupCon
 export function setFile(group: Group, file: GroupConfig): void {
   group.file = file;
   group.fileDigest = digestOf(file, group.context.ports.crypto);
+  const { record } = group.context.store;
+  if (record.configuration !== undefined)
+    record.configuration = { ...record.configuration, file: group.fileDigest };
   noteFile(group, group.context.site, group.fileDigest);
+}
+
+/** The file here was edited while the site was down, and says something else than the revision that rules. */
+export function isFileEdited(group: Group): boolean {
+  const { configuration } = group.context.store.record;
+  const { file, digest } = configuration ?? {};
+  const now = digestOf(group.file, group.context.ports.crypto);
+  return file !== undefined && now !== file && now !== digest;
 }
 
 function noteFile(group: Group, site: string, digest: string): void {
@@ -47,7 +58,7 @@ function noteFile(group: Group, site: string, digest: string): void {
 export function configurationView(group: Group, site: string): ConfigurationView | undefined {
   const { configuration } = group.context.store.record;
   if (configuration === undefined || group.recordBefore !== undefined) return undefined;
-  const { settings, ...ruling } = configuration;
+  const { settings, file: _, ...ruling } = configuration;
   const told = { ...ruling, file: group.fileDigest };
   const theirs = group.views.get(site)?.view.configuration;
   const isKnown = theirs?.digest === ruling.digest && theirs.revision === ruling.revision;
@@ -58,8 +69,9 @@ export function configurationView(group: Group, site: string): ConfigurationView
 export function hearConfiguration(group: Group, site: string, view: GroupView): boolean {
   const { record } = group.context.store;
   const { configuration } = view;
-  if (configuration === undefined || compareHistories(view.history, record.history) !== "same")
-    return false;
+  // A later generation that continues ours rules too, though its primary may not feed this site yet.
+  const relation = compareHistories(view.history, record.history);
+  if (configuration === undefined || (relation !== "same" && relation !== "ahead")) return false;
   const { revision, digest, settings, file } = configuration;
   if (group.run !== undefined) {
     // Once it goes by our revision it has looked at its file again.
@@ -75,7 +87,7 @@ export function hearConfiguration(group: Group, site: string, view: GroupView): 
     noteUnknown(group, site, revision);
     return false;
   }
-  record.configuration = { revision, digest, settings };
+  record.configuration = { revision, digest, settings, file: group.fileDigest };
   setConfig(group, withSettings(group.file, decoded));
   if (ours !== undefined)
     emit(group.context, { kind: "configuration", why: `goes by revision ${revision} of ${site}` });

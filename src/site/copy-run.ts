@@ -61,6 +61,8 @@ export type CopyRun = {
   /** Staging, where there is one. */
   readonly staging: StagingRun | undefined;
   readonly preserve: PreserveRun;
+  /** Room for the next preserved point. */
+  changePreserve(bytesMax: number): void;
   /** Begins nothing any more, not even what is complete; calls back once no image write is under way. */
   abandon(done: () => void): void;
   /** Nobody will be heard here any more: ends timers and closes the staging log. */
@@ -141,6 +143,11 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
     },
     staging: options.staging,
     preserve: options.preserve,
+    changePreserve(bytesMax) {
+      options.preserve.bytesMax = bytesMax;
+      const { isKept, stepBytes } = preserveTerms(options.preserve);
+      submit(run, { kind: "preserveTerms", isKept, stepBytes });
+    },
     abandon(done) {
       if (options.staging !== undefined) closeStaging(options.staging);
       submit(run, { kind: "abandoned" });

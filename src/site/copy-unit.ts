@@ -4,6 +4,7 @@ import type { FeedUnit } from "#wire/peer/documents.ts";
 import type { CopyRun } from "./copy-run.ts";
 import { becomeCopy, fail } from "./group.ts";
 import type { Group } from "./group.ts";
+import { preserveBytesMax, whenIdle } from "./preserve-run.ts";
 
 // A copy that was fed with sets is to be fed with writes, or the other way round: its primary says which when it opens a
 // session. Sets that are complete here are in the images before the first write of a mirror, or they would undo it later.
@@ -40,17 +41,41 @@ function reopen(group: Group, unit: FeedUnit): void {
     group,
     () => {
       group.isChangingRole = false;
+      followTerms(group);
     },
     unit,
   );
 }
 
-/** Sets are staged in another way from now on: the copy begins anew behind the sets that are complete here. */
-export function followStaging(group: Group): void {
+/** The group goes by another revision: what concerns how this site is a copy is taken up. */
+export function followTerms(group: Group): void {
   const { copy, context } = group;
+  if (copy === undefined || group.isChangingRole) return;
+  const bytesMax = preserveBytesMax(context);
+  if (copy.preserve.bytesMax !== bytesMax && copy.preserve.log !== undefined)
+    return followPreserve(group, copy);
+  copy.changePreserve(bytesMax);
+  followStaging(group, copy);
+}
+
+// A resync that stands still for want of room goes on, or the point is given up: the copy begins anew with what is on record.
+function followPreserve(group: Group, copy: CopyRun): void {
+  group.isChangingRole = true;
+  copy.close("what the preserved point may take has changed");
+  copy.abandon(() => {
+    whenIdle(copy.preserve, () => {
+      if (group.isStopping) return;
+      copy.dispose();
+      reopen(group, copy.staging === undefined ? "write" : "set");
+    });
+  });
+}
+
+/** Sets are staged in another way from now on: the copy begins anew behind the sets that are complete here. */
+function followStaging(group: Group, copy: CopyRun): void {
+  const { context } = group;
   const wanted = context.config.copies.get(context.site)?.staging ?? "durable";
-  if (copy?.staging === undefined || copy.staging.staging.mode === wanted) return;
-  if (group.isChangingRole) return;
+  if (copy.staging === undefined || copy.staging.staging.mode === wanted) return;
   group.isChangingRole = true;
   copy.close(`sets are staged in another way from now on: ${wanted}`);
   copy.settle((why) => {

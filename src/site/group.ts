@@ -12,7 +12,7 @@ import type { ExportFound } from "#ports/exports.ts";
 import { isFailure } from "#ports/file.ts";
 import { createDirtyMaps, eraseDirtyMaps, openGroupStore, saveRecord } from "#store/group-store.ts";
 import type { FeedUnit, GroupView } from "#wire/peer/documents.ts";
-import { configurationOf, recordedConfig, setFile } from "./configuration.ts";
+import { configurationOf, isFileEdited, recordedConfig, setFile } from "./configuration.ts";
 import { startCopyRun } from "./copy-run.ts";
 import type { CopyRun } from "./copy-run.ts";
 import { emit } from "./group-context.ts";
@@ -55,6 +55,9 @@ export type Group = {
   isChangingRole: boolean;
   isReloading: boolean;
   isStopping: boolean;
+  /** This site's file was edited while it was down: as the primary it takes it once it serves. */
+  isFileEdited: boolean;
+  readonly onServed: (group: Group) => void;
   /**
    * While a promotion is being recorded: what held before. A generation that a power cut may still take back must not be
    * told to anybody, or a primary would give way to nobody.
@@ -73,6 +76,7 @@ export type GroupOptions = {
   readonly inquiries: Inquiries;
   readonly addressOf: (site: string) => string;
   readonly onDrop: (group: string) => void;
+  readonly onServed: (group: Group) => void;
 };
 
 /** Opens a group and takes up the role that its record says. `done` gets the group, or why it cannot be opened. */
@@ -110,10 +114,13 @@ export function openGroup(
       isChangingRole: false,
       isReloading: false,
       isStopping: false,
+      isFileEdited: false,
+      onServed: options.onServed,
       recordBefore: undefined,
       onDrop: options.onDrop,
       stopWaiters: [],
     };
+    group.isFileEdited = store.record.role === "primary" && isFileEdited(group);
     setFile(group, config);
     for (const why of store.damage) emit(group.context, { kind: "damage", why });
     takeRole(group, () => done(group, ""));
@@ -188,7 +195,10 @@ function runPrimary(group: Group, journal: JournalRun | undefined): void {
   group.journal = journal;
   for (const why of journal?.log.damage ?? []) emit(context, { kind: "damage", why });
   const { config, site, store, ports } = context;
-  store.record.configuration ??= configurationOf(config, 1, ports.crypto);
+  store.record.configuration ??= {
+    ...configurationOf(config, 1, ports.crypto),
+    file: group.fileDigest,
+  };
   // A member that left the configuration is forgotten, or it would hold the stable LSN back for ever.
   const policies = policiesOf(config, site);
   for (const member of Object.keys(store.record.members)) {
@@ -203,6 +213,7 @@ function runPrimary(group: Group, journal: JournalRun | undefined): void {
     onServed() {
       emit(context, { kind: "serving", why: describe(context) });
       if (group.journal === undefined) removeLogs(context.store.folder, "journal");
+      group.onServed(group);
     },
     onJournalEnded: () => {
       group.journal = undefined;

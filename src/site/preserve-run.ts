@@ -32,7 +32,7 @@ import { syncImages } from "./sync-images.ts";
 export type PreserveRun = {
   readonly context: GroupContext;
   /** Room for old content; 0: no point is kept. */
-  readonly bytesMax: number;
+  bytesMax: number;
   /** Open while there is a point. */
   log: Log | undefined;
   /** What a restart found saved; the copy's machine goes on with these maps. */
@@ -157,6 +157,12 @@ export function makePoint(
   });
 }
 
+/** Calls back once nothing is being read, appended or synced for the point. */
+export function whenIdle(run: PreserveRun, done: () => void): void {
+  if (run.isSaving) run.idleWaiters.push(done);
+  else done();
+}
+
 /** Nobody needs the log any more. */
 export function dropPoint(run: PreserveRun): void {
   closePreserve(run);
@@ -202,7 +208,7 @@ function fullWords({ context, bytesMax }: PreserveRun): string {
   const name = point === undefined ? "the preserved point" : describePoint(point);
   return (
     `the resync stands still, since the old content that keeps ${name} promotable fills the ${inMiB(bytesMax)} ` +
-    `of preserve.bytesMax at ${site}: raise it, or set it to 0 to give the point up, and restart ${site}`
+    `of preserve.bytesMax at ${site}: raise it, or set it to 0 to give the point up, and antipode reload ${store.record.group}`
   );
 }
 
@@ -248,8 +254,7 @@ export function revert(run: PreserveRun, done: Done): void {
       });
     });
   };
-  if (run.isSaving) run.idleWaiters.push(begin);
-  else begin();
+  whenIdle(run, begin);
 }
 
 // Trap 13: primaries may have forgotten that they differ from us there. It is durable before the first unit is written back.

@@ -19,11 +19,7 @@ const options: readonly Option[] = [
   { name: "onLoss", show: ({ onLoss }) => onLoss },
   { name: "ackTimeout", show: ({ ackTimeoutMs }) => `${ackTimeoutMs} ms` },
   { name: "resume", show: ({ resume }) => resume },
-  {
-    name: "preserve",
-    show: ({ preserveBytesMax }) => none(preserveBytesMax, "bytes"),
-    when: "from its next resync",
-  },
+  { name: "preserve", show: ({ preserveBytesMax }) => none(preserveBytesMax, "bytes") },
   { name: "rpo", show: ({ rpoMs }) => none(rpoMs, "ms") },
   {
     name: "seal",

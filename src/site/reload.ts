@@ -208,6 +208,7 @@ function commit(reload: Reload, journal: JournalRun | undefined): void {
     return done(refused("failed", "the primary has moved on", undefined, plan));
   const revision = (record.configuration?.revision ?? 0) + 1;
   record.configuration = configurationOf(wanted, revision, context.ports.crypto);
+  group.isFileEdited = false;
   setConfig(group, wanted);
   setFile(group, wanted);
   group.journal ??= journal;

@@ -8,7 +8,7 @@ import { frameType } from "#wire/peer/messages.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "./api.ts";
 import { runCommand } from "./commands.ts";
 import { setFile } from "./configuration.ts";
-import { followStaging } from "./copy-unit.ts";
+import { followTerms } from "./copy-unit.ts";
 import { findVolume, openGroup, stopGroup } from "./group.ts";
 import type { Group } from "./group.ts";
 import { laneAsked, sessionAsked, viewHeard, viewOf } from "./group-door.ts";
@@ -17,6 +17,8 @@ import type { Inquiries, InquirySite } from "./inquiry.ts";
 import { acceptPeer, sendDocument } from "./peer-connection.ts";
 import type { Peer, PeerIdentity } from "./peer-connection.ts";
 import type { SitePorts } from "./ports.ts";
+import { emit } from "./group-context.ts";
+import { runReload } from "./reload.ts";
 import type { FileRead, ReloadSite } from "./reload.ts";
 import { groupStatus } from "./status.ts";
 
@@ -220,6 +222,7 @@ function startSite(parts: Parts, done: (failure: string | undefined) => void): v
       identity: parts.identity,
       inquiries: parts.inquiries,
       addressOf: (site: string) => addressOf(parts.config, name, site),
+      onServed: (served: Group) => takeEdited(parts, served),
       onDrop: (dropped: string) => {
         for (const listener of parts.dropListeners) listener(dropped);
       },
@@ -273,13 +276,28 @@ function adopt(parts: Parts, file: Config, group: string): void {
   parts.options.onReloaded?.(parts.config);
 }
 
+// A file that was edited while its site was down is meant to hold from the start on. One that is merely stale, at a site that was
+// promoted since, is not: the recorded revision rules.
+function takeEdited(parts: Parts, group: Group): void {
+  if (!group.isFileEdited || parts.options.readFile === undefined) return;
+  group.isFileEdited = false;
+  parts.options.ports.clock.soon(() => {
+    if (parts.isStopped) return;
+    runReload(reloadSite(parts), group, false, (outcome) => {
+      if (outcome.ok) return;
+      const why = `the file was edited while this site was down, and cannot be taken: ${outcome.message}`;
+      emit(group.context, { kind: "configuration", copy: group.context.site, why });
+    });
+  });
+}
+
 // The primary has taken a file, most likely the same one everywhere: what ours says by now is worth a look.
 function followRevision(parts: Parts, group: Group): void {
   retarget(parts);
   const read = parts.options.readFile?.();
   const file = read?.ok === true ? read.config.groups.get(group.name) : undefined;
   setFile(group, file ?? group.file);
-  followStaging(group);
+  followTerms(group);
 }
 
 // As the cluster file has them: which was opened first is of no interest to people.

@@ -71,6 +71,30 @@ test("reload: a copy changes its mode under load, to async and back, without a f
   assert.ok(!fs.readdirSync(join(east.data, "bank")).some((name) => name.startsWith("journal-")));
 });
 
+test("reload: a file that was edited while its primary was down is taken at the start; one of a copy alone is not", async (t) => {
+  const cluster = await startCluster(t, { groups: { bank: { data: "16MiB" } } });
+  const [east, west] = [cluster.site("east"), cluster.site("west")];
+  await cluster.copyIs("east", "west", "synchronized");
+  await west.stop();
+  edit(cluster, ["west"], { from: "mode: sync", to: "mode: async" });
+  await west.start();
+  await east.until("the other file is known", ({ configuration }) =>
+    configuration.differing.includes("west"),
+  );
+  assert.equal((await east.group()).configuration.revision, 1);
+  await east.kill();
+  edit(cluster, ["east"], { from: "mode: sync", to: "mode: async" });
+  await east.start();
+  await cluster.copyIs("east", "west", "streaming");
+  assert.deepEqual((await east.group()).configuration, { revision: 2, differing: [] });
+  const events = await east.events();
+  assert.ok(
+    events.some(
+      ({ kind, why }) => kind === "reload" && why?.startsWith("revision 2: west: mode") === true,
+    ),
+  );
+});
+
 test("reload: what cannot change while the group runs refuses the whole file, with line and hint; so does a slip of the pen", async (t) => {
   const cluster = await startCluster(t);
   const east = cluster.site("east");
