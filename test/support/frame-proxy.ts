@@ -35,6 +35,8 @@ export type FrameProxy = {
   held(): readonly SeenFrame[];
   /** Sends what is held in the order that `arrange` gives it, each on its connection, and holds no more of it. */
   release(arrange?: (held: readonly SeenFrame[]) => readonly SeenFrame[]): void;
+  /** Batches that went to the target and that it has not acknowledged, over all connections that there are. */
+  unacknowledged(): number;
   /** Resets every connection that there is, and forgets what is held; how many those were. */
   cut(): number;
 };
@@ -64,15 +66,25 @@ async function startFrameProxy(t: TestContext, target: string): Promise<FramePro
   const colon = target.lastIndexOf(":");
   const far = { host: target.slice(0, colon), port: Number(target.slice(colon + 1)) };
   const sockets = new Set<net.Socket>();
+  /** By the socket to the target: batches that went there, less those that came back as staged. */
+  const open = new Map<net.Socket, { sent: number; staged: number }>();
   let held: { readonly frame: SeenFrame; readonly to: net.Socket }[] = [];
+  const forward = (to: net.Socket, frame: SeenFrame): void => {
+    const counted = open.get(to);
+    if (counted !== undefined && frame.header.type === frameType.batch) counted.sent += 1;
+    send(to, frame);
+  };
   const relay = (from: net.Socket, to: net.Socket, judge: (frame: SeenFrame) => Verdict): void => {
     const decoder = createFrameDecoder(
       ({ header, body }) => {
         const frame = seen(header, joined(body));
+        const counted = open.get(from);
+        if (counted !== undefined && header.type === frameType.staged)
+          counted.staged = header.sequence;
         const verdict = judge(frame);
         if (verdict === "hold") held.push({ frame, to });
         else if (verdict !== "drop")
-          for (const one of verdict === "pass" ? [frame] : verdict) send(to, one);
+          for (const one of verdict === "pass" ? [frame] : verdict) forward(to, one);
       },
       (rule) => from.destroy(new Error(`not a frame: ${rule}`)),
     );
@@ -81,6 +93,7 @@ async function startFrameProxy(t: TestContext, target: string): Promise<FramePro
   const server = net.createServer((near) => {
     if (proxy.isClosed) return void near.resetAndDestroy();
     const beyond = net.connect(far);
+    open.set(beyond, { sent: 0, staged: 0 });
     relay(near, beyond, (frame) => proxy.forth(frame));
     relay(beyond, near, (frame) => proxy.back(frame));
     for (const socket of [near, beyond]) {
@@ -89,6 +102,8 @@ async function startFrameProxy(t: TestContext, target: string): Promise<FramePro
         .on("error", () => undefined)
         .on("close", () => {
           sockets.delete(socket);
+          open.delete(socket);
+          open.delete(socket);
           held = held.filter(({ to }) => to !== socket);
           near.destroy();
           beyond.destroy();
@@ -109,9 +124,11 @@ async function startFrameProxy(t: TestContext, target: string): Promise<FramePro
       held = [];
       for (const frame of arrange(kept.map((each) => each.frame))) {
         const to = kept.find((each) => each.frame === frame)?.to;
-        if (to !== undefined) send(to, frame);
+        if (to !== undefined) forward(to, frame);
       }
     },
+    unacknowledged: () =>
+      [...open.values()].reduce((sum, { sent, staged }) => sum + sent - staged, 0),
     cut() {
       held = [];
       const count = sockets.size / 2;
