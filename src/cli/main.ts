@@ -13,7 +13,7 @@ const code = await run(process.argv.slice(2), {
   loadInspectGroup: async () => (await import("./inspect-logs.ts")).inspectWithLogs,
   script: import.meta.filename,
 });
-// A command is over when its answer is out, whatever timers and sockets still hold on. To a reader that is slower than we are, or
-// that gave us a socket, the end of a long answer may still be on its way, and `exit` would cut it off.
+// A command is over when its answer is out, whatever timers and sockets still hold on. To a reader that is slower than we
+// are, the end of a long answer may still be on its way, and `exit` would cut it off.
 await new Promise<void>((resolve) => void process.stdout.write("", () => resolve()));
 process.exit(code);

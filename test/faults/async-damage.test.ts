@@ -15,8 +15,8 @@ import {
 } from "../support/log-damage.ts";
 import { connectHost } from "../support/nbd-host.ts";
 
-// A primary's journal that is damaged at rest, on real processes: refused with the place named, nothing of it sent or skipped, and
-// made good from the image or from the other side.
+// A primary's journal that is damaged at rest, on real processes: refused with the place named, nothing of it sent or
+// skipped, and made good from the image or from the other side.
 
 test("row 45, I34: a flipped bit that the sender meets is not sent nor skipped, and a full compare brings what it hides", async (t) => {
   const pair = await startPair(t);

@@ -15,8 +15,8 @@ import {
 } from "../support/sets-bank.ts";
 import { until } from "../support/until.ts";
 
-// A peer that sends what no primary would, with checksums that are right: refused in words, never applied, and made good by what
-// the journal has as soon as the peer is honest again.
+// A peer that sends what no primary would, with checksums that are right: refused in words, never applied, and made good
+// by what the journal has as soon as the peer is honest again.
 
 type Lie = {
   readonly name: string;

@@ -16,8 +16,8 @@ import {
   writeBlocks,
 } from "../support/log-damage.ts";
 
-// A copy's staging log that is damaged at rest, on real processes: refused with the place named, nothing of it applied, and made
-// good from the primary.
+// A copy's staging log that is damaged at rest, on real processes: refused with the place named, nothing of it applied,
+// and made good from the primary.
 
 /** What may be done to a copy's staging log at rest, and what its site has to say of it. */
 const damages = [

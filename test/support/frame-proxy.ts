@@ -35,6 +35,8 @@ export type FrameProxy = {
   held(): readonly SeenFrame[];
   /** Sends what is held in the order that `arrange` gives it, each on its connection, and holds no more of it. */
   release(arrange?: (held: readonly SeenFrame[]) => readonly SeenFrame[]): void;
+  /** Batches that went to the target and that it has not acknowledged, over all connections that there are. */
+  unacknowledged(): number;
   /** Resets every connection that there is, and forgets what is held; how many those were. */
   cut(): number;
 };
@@ -61,69 +63,111 @@ export async function startFramedCluster(
 
 /** Starts a proxy to `host:port`; it ends with the test. */
 async function startFrameProxy(t: TestContext, target: string): Promise<FrameProxy> {
-  const colon = target.lastIndexOf(":");
-  const far = { host: target.slice(0, colon), port: Number(target.slice(colon + 1)) };
-  const sockets = new Set<net.Socket>();
-  let held: { readonly frame: SeenFrame; readonly to: net.Socket }[] = [];
-  const relay = (from: net.Socket, to: net.Socket, judge: (frame: SeenFrame) => Verdict): void => {
+  const proxy = new TcpFrameProxy(target);
+  onEnd(t, () => proxy.close());
+  await proxy.listen();
+  return proxy;
+}
+
+type Held = { readonly frame: SeenFrame; readonly to: net.Socket };
+
+class TcpFrameProxy implements FrameProxy {
+  forth: FrameProxy["forth"] = () => "pass";
+  back: FrameProxy["back"] = () => "pass";
+  isClosed = false;
+  address = "";
+  readonly #far: { readonly host: string; readonly port: number };
+  readonly #server = net.createServer((near) => this.#accept(near));
+  readonly #sockets = new Set<net.Socket>();
+  /** By the socket to the target: batches that went there, and the last that came back as staged. */
+  readonly #counts = new Map<net.Socket, { sent: number; staged: number }>();
+  #held: Held[] = [];
+
+  constructor(target: string) {
+    const colon = target.lastIndexOf(":");
+    this.#far = { host: target.slice(0, colon), port: Number(target.slice(colon + 1)) };
+  }
+
+  async listen(): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+    const address = this.#server.address();
+    if (address === null || typeof address === "string") throw new Error("the proxy has no port");
+    this.address = `127.0.0.1:${address.port}`;
+  }
+
+  async close(): Promise<void> {
+    this.cut();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  held = (): readonly SeenFrame[] => this.#held.map(({ frame }) => frame);
+
+  release(arrange: (held: readonly SeenFrame[]) => readonly SeenFrame[] = (held) => held): void {
+    const kept = this.#held;
+    this.#held = [];
+    for (const frame of arrange(kept.map((each) => each.frame))) {
+      const to = kept.find((each) => each.frame === frame)?.to;
+      if (to !== undefined) this.#forward(to, frame);
+    }
+  }
+
+  unacknowledged(): number {
+    let batches = 0;
+    for (const { sent, staged } of this.#counts.values()) batches += sent - staged;
+    return batches;
+  }
+
+  cut(): number {
+    this.#held = [];
+    const count = this.#sockets.size / 2;
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+    return count;
+  }
+
+  #accept(near: net.Socket): void {
+    if (this.isClosed) {
+      near.resetAndDestroy();
+      return;
+    }
+    const beyond = net.connect(this.#far);
+    this.#counts.set(beyond, { sent: 0, staged: 0 });
+    this.#relay(near, beyond, (frame) => this.forth(frame));
+    this.#relay(beyond, near, (frame) => this.back(frame));
+    const drop = (socket: net.Socket): void => {
+      this.#sockets.delete(socket);
+      this.#counts.delete(socket);
+      this.#held = this.#held.filter(({ to }) => to !== socket);
+      near.destroy();
+      beyond.destroy();
+    };
+    for (const socket of [near, beyond]) {
+      this.#sockets.add(socket);
+      socket.on("error", () => undefined).on("close", () => drop(socket));
+    }
+  }
+
+  #relay(from: net.Socket, to: net.Socket, judge: (frame: SeenFrame) => Verdict): void {
     const decoder = createFrameDecoder(
       ({ header, body }) => {
         const frame = seen(header, joined(body));
+        const counts = this.#counts.get(from);
+        if (counts !== undefined && header.type === frameType.staged)
+          counts.staged = header.sequence;
         const verdict = judge(frame);
-        if (verdict === "hold") held.push({ frame, to });
-        else if (verdict !== "drop")
-          for (const one of verdict === "pass" ? [frame] : verdict) send(to, one);
+        if (verdict === "drop") return;
+        if (verdict === "hold") this.#held.push({ frame, to });
+        else for (const one of verdict === "pass" ? [frame] : verdict) this.#forward(to, one);
       },
       (rule) => from.destroy(new Error(`not a frame: ${rule}`)),
     );
     from.on("data", (chunk) => pushChunk(decoder, chunk));
-  };
-  const server = net.createServer((near) => {
-    if (proxy.isClosed) return void near.resetAndDestroy();
-    const beyond = net.connect(far);
-    relay(near, beyond, (frame) => proxy.forth(frame));
-    relay(beyond, near, (frame) => proxy.back(frame));
-    for (const socket of [near, beyond]) {
-      sockets.add(socket);
-      socket
-        .on("error", () => undefined)
-        .on("close", () => {
-          sockets.delete(socket);
-          held = held.filter(({ to }) => to !== socket);
-          near.destroy();
-          beyond.destroy();
-        });
-    }
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the proxy has no port");
-  const proxy: FrameProxy = {
-    address: `127.0.0.1:${address.port}`,
-    forth: () => "pass",
-    back: () => "pass",
-    isClosed: false,
-    held: () => held.map(({ frame }) => frame),
-    release(arrange = (frames) => frames) {
-      const kept = held;
-      held = [];
-      for (const frame of arrange(kept.map((each) => each.frame))) {
-        const to = kept.find((each) => each.frame === frame)?.to;
-        if (to !== undefined) send(to, frame);
-      }
-    },
-    cut() {
-      held = [];
-      const count = sockets.size / 2;
-      for (const socket of sockets) socket.resetAndDestroy();
-      return count;
-    },
-  };
-  onEnd(t, async () => {
-    proxy.cut();
-    await new Promise((resolve) => server.close(resolve));
-  });
-  return proxy;
+  }
+
+  #forward(to: net.Socket, frame: SeenFrame): void {
+    const counts = this.#counts.get(to);
+    if (counts !== undefined && frame.header.type === frameType.batch) counts.sent += 1;
+    send(to, frame);
+  }
 }
 
 function seen(header: FrameHeader, body: Uint8Array): SeenFrame {

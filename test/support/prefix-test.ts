@@ -1,5 +1,6 @@
-// The linear prefix test (SPEC 4.1), for images that real processes leave: is what an image holds a state of the order of writes
-// at one place of it? Every write has a number, rising in that order, and one place; what a place holds names its write.
+// The linear prefix test (SPEC 4.1), for images that real processes leave: is what an image holds a state of the order of
+// writes at one place of it? Every write has a number, rising in that order, and one place; what a place holds names its
+// write.
 
 /** A write, as the order has it: numbers rise, and begin above 0. */
 export type PlacedWrite = { readonly number: number; readonly place: string };

@@ -1,5 +1,5 @@
-// A group of two volumes with an asynchronous copy on real processes, for tests of sets: its sets end where the host flushes, and
-// what comes to the copy is in the test's hand.
+// A group of two volumes with an asynchronous copy on real processes, for tests of sets: its sets end where the host
+// flushes, and what comes to the copy is in the test's hand.
 
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
