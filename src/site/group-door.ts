@@ -116,10 +116,12 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
       });
     return hearConfiguration(group, site, view);
   }
-  if (group.copy === undefined || relation !== "same") return false;
-  if (view.role === "primary") group.copy.stable(view.stableLsn, view.lsnReserved);
-  const why = view.fractured[context.site];
-  if (why !== undefined) group.copy.toldFractured(view.lsn, why);
+  if (group.copy === undefined) return false;
+  if (relation === "same") {
+    if (view.role === "primary") group.copy.stable(view.stableLsn, view.lsnReserved);
+    const why = view.fractured[context.site];
+    if (why !== undefined) group.copy.toldFractured(view.lsn, why);
+  }
   return hearConfiguration(group, site, view);
 }
 
