@@ -213,6 +213,7 @@ export function promote(
   world.claimedImage.delete(`${group}@${site}`);
   if (force) world.forced.add(`${group}@${site}`);
   world.lossless.delete(`${group}@${site}`);
+  const askedTick = line.oracle.next();
   world.command(site, { kind: "promote", group, force, dryRun: false }, (outcome) => {
     const image = world.claimedImage.get(`${group}@${site}`);
     if (outcome?.ok === true && !force && (image === "synchronizing" || image === "out-of-sync")) {
@@ -223,7 +224,7 @@ export function promote(
       world.forced.delete(`${group}@${site}`);
     const lossless =
       outcome?.ok === true && outcome.plan.some((line) => /(^|; )nothing is lost/.test(line));
-    if (lossless) world.lossless.add(`${group}@${site}`);
+    if (lossless) world.lossless.set(`${group}@${site}`, askedTick);
     if (outcome?.ok === true) {
       const after = world.status(machine, group);
       if (after?.role === "primary") line.notePromotion(world.tenureOf(machine, line, after));

@@ -286,8 +286,12 @@ export class Oracle {
     const newest = legal.reduce((one, other) =>
       other !== undefined && this.isSurelyOlder(one, other) ? other : one,
     );
+    // They stand in the order in which they were invoked, which need not be that of their LSNs.
+    const oldest = legal.reduce((one, other) =>
+      one !== undefined && this.isSurelyOlder(other, one) ? other : one,
+    );
     const missing = this.#firstNewer(newest, place, (write) => write.ackedTick < Infinity);
-    return { held: legal[0], newest, missing };
+    return { held: oldest, newest, missing };
   }
 
   /** The write of a sector with the earliest ack among those surely newer than what is held, and wanted. */

@@ -69,8 +69,8 @@ export class World {
   readonly forced = new Set<string>();
   /** Image states that sites claimed when they decided to be promoted, by group and site. */
   readonly claimedImage = new Map<string, string>();
-  /** Groups and sites whose promotion was answered with a plan that says that nothing is lost. */
-  readonly lossless = new Set<string>();
+  /** Groups and sites whose promotion was answered with a plan that says that nothing is lost; and when it was asked for. */
+  readonly lossless = new Map<string, number>();
   /** Told of each event of a site as it happens. */
   readonly eventWatchers = new Set<(event: EventRecord, machine: Machine) => void>();
   /** What copies can be taken back to, as it was when their resync began, by group and site. */
@@ -309,7 +309,9 @@ export class World {
       );
     }
     if (forced || isBranch) line.chosenByForce(name);
-    if (!restart && this.lossless.delete(key) && !isUnseen) this.#judgeLossless(line, name, claim);
+    const askedTick = this.lossless.get(key);
+    if (!restart && this.lossless.delete(key) && !isUnseen)
+      this.#judgeLossless(line, name, { ...claim, allAckedBefore: askedTick ?? Infinity });
     // Both sides have acked what the other lacks.
     const isSurplus = !restart && line.of(name).missedAck && reign.site !== name;
     if (isSurplus && this.#lacksAcked(line, name, claim)) line.diverged.add(reign.site);
@@ -321,10 +323,10 @@ export class World {
     return line.oracle.judge(this.imagesOf(site, line), all).some(({ id }) => id === "lost");
   }
 
-  /** The plan of the promotion said that nothing is lost: then every ack must be kept (I33). */
+  /** The plan of the promotion said that nothing is lost: then every ack from before it was asked for must be kept (I33). */
   #judgeLossless(line: Line, site: string, claim: Claim): void {
     this.count("checks:I33");
-    const all: Claim = { ...claim, allAckedBefore: Infinity, mayHoldLost: true, cut: false };
+    const all: Claim = { ...claim, mayHoldLost: true, cut: false };
     for (const finding of line.oracle.judge(this.imagesOf(site, line), all)) {
       if (finding.id === "lost")
         this.report(

@@ -7,8 +7,8 @@ export type PromotionFacts = {
   readonly record: GroupRecord;
   /** The site that this one holds for the primary, or "" when it never had one. */
   readonly primary: string;
-  /** What the asking has brought: it serves, it lives but is not the primary any more, or it does not answer. */
-  readonly primaryState: "serves" | "demoted" | "silent";
+  /** What the asking has brought: it serves, it has not said yet what it is, it lives but is not the primary any more, or it does not answer. */
+  readonly primaryState: "serves" | "starting" | "demoted" | "silent";
   /** A site that has been primary in a generation that this one does not have, with its number. */
   readonly successor: { readonly site: string; readonly generation: number } | undefined;
   /** Sites of the group that did not answer. */
@@ -62,6 +62,7 @@ export function planPromotion(facts: PromotionFacts): PromotionPlan {
     );
   }
   const lines = [`becomes primary in generation ${nextCounter(record)}`, ...backLines(facts)];
+  if (facts.primaryState === "starting") return startingPlan(primary, lines);
   if (facts.successor !== undefined) return succeededPlan(facts.successor, lines);
   switch (record.image) {
     case "synchronized":
@@ -128,6 +129,17 @@ function pointPlan(
 // A mirror's point has no clock of its own; it is not newer than the resync that began then.
 function ageOf(point: RevertedPoint, { wallMs }: PromotionFacts): string {
   return ago(Math.max(0, wallMs - (point.stampMs > 0 ? point.stampMs : point.keptSinceMs)));
+}
+
+function startingPlan(primary: string, lines: readonly string[]): PromotionPlan {
+  return force(
+    [
+      ...lines,
+      `${primary} lives; if it is the primary it goes on acking writes until it hears of this promotion`,
+    ],
+    `${primary} answers, and does not say yet what it is: it is starting`,
+    "try again when it has started; --force may give up what it has acked",
+  );
 }
 
 function succeededPlan(

@@ -134,9 +134,10 @@ function runPromote(
     return done(refused("failed", `${group.name} cannot be promoted now: ${why}`));
   }
   group.isChangingRole = true;
+  const sinceMs = group.context.ports.clock.nowMs();
   askAll(group, (answering) => {
     group.isChangingRole = false;
-    decidePromote(group, command, { plan: promotionPlan(group, answering), done });
+    decidePromote(group, command, { plan: promotionPlan(group, answering, sinceMs), done });
   });
 }
 
@@ -161,20 +162,27 @@ function otherSites(group: Group): string[] {
   return [...sites];
 }
 
-function promotionPlan(group: Group, answering: ReadonlySet<string>): PromotionPlan {
+function promotionPlan(
+  group: Group,
+  answering: ReadonlySet<string>,
+  sinceMs: number,
+): PromotionPlan {
   const { context, heard } = group;
   const { record } = context.store;
   const primary = primaryOf(group);
-  const view = group.views.get(primary)?.view;
+  const known = group.views.get(primary);
+  const { view } = known ?? {};
   const relation = view === undefined ? "behind" : compareHistories(view.history, record.history);
   const answers = answering.has(primary);
   const serves = answers && view?.role === "primary" && relation !== "behind";
+  // A site that is still opening the group answers for others only; what it said before it was started is of the past.
+  const isStarting = answers && (known === undefined || known.atMs < sinceMs);
   // On these terms the primary feeds, or fed, this copy.
   const policy = policiesOf(group.config, primary).find((one) => one.site === context.site);
   return planPromotion({
     record,
     primary,
-    primaryState: serves ? "serves" : answers ? "demoted" : "silent",
+    primaryState: serves ? "serves" : isStarting ? "starting" : answers ? "demoted" : "silent",
     successor: successorKnown(group),
     silentSites: otherSites(group).filter((site) => !answering.has(site)),
     primaryLsn: heard?.view.lsn ?? 0,
