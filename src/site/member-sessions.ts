@@ -404,8 +404,13 @@ function startSets(sessions: Sessions, index: number, fromSet: number): void {
   slot.sender = startSender(journal, wire, fromSet, {
     onFailed: (why) => closeSession(sessions, index, why),
     nowMs: () => sessions.context.ports.clock.nowMs(),
-    onSent: ({ generation, epoch }, entries) =>
-      traceBatch(sessions.context, "out", { copy: member.site, generation, epoch }, entries),
+    onSent: ({ generation, epoch }, entries) => {
+      const { clock, trace } = sessions.context.ports;
+      const session = { copy: member.site, generation, epoch };
+      // A connection sends at the end of a turn what the turn has handed to it: behind the replies, of which hosts hear first.
+      if (trace !== undefined)
+        clock.soon(() => traceBatch(sessions.context, "out", session, entries));
+    },
   });
   for (let lane = 1; lane < member.policy.connections; lane += 1) dialLane(sessions, slot, lane);
 }
