@@ -2,10 +2,10 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "#base/errors.ts";
-import { MiB } from "#base/limits.ts";
+import { GiB, MiB } from "#base/limits.ts";
 import type { Cluster, SiteName } from "../contenders/cluster.ts";
 import { runFio } from "../fio.ts";
-import { peakOf, resetPeak, syncImages } from "../measure.ts";
+import { cpuSeconds, peakOf, resetPeak, syncImages } from "../measure.ts";
 import type { DrainTrial, MemoryTrial } from "../plan.ts";
 import { type Figure, figure, type TrialOptions } from "./trial.ts";
 
@@ -25,6 +25,8 @@ type Drained = {
   /** From there on, until all was complete, and until all was applied. */
   readonly completeSeconds: number;
   readonly appliedSeconds: number;
+  /** Processor time of each site meanwhile. */
+  readonly cpuSeconds: Readonly<Record<SiteName, number>>;
 };
 
 /** Rates count from the copy's `ready` line on, so that dialling again and taking up the session count as well. */
@@ -42,6 +44,8 @@ export async function measureDrain(
   }
   const rate = (pick: (run: Backlog & Drained) => number): number[] =>
     runs.map((run) => run.bytes / pick(run) / 1e6);
+  const cpu = (site: SiteName): number[] =>
+    runs.map(({ bytes, cpuSeconds: seconds }) => seconds[site] / (bytes / GiB));
   return [
     figure(
       "applied over written",
@@ -64,6 +68,8 @@ export async function measureDrain(
       "MB/s",
       rate(({ appliedSeconds }) => appliedSeconds),
     ),
+    figure("processor time of the primary", "s/GiB", cpu("east")),
+    figure("processor time of the copy", "s/GiB", cpu("west")),
     figure(
       "backlog",
       "MiB",
@@ -117,6 +123,8 @@ async function writeBacklog(
 
 async function drain(cluster: Cluster, { lsn }: Backlog): Promise<Drained> {
   const startMs = performance.now();
+  const cpuOf = (site: SiteName): number => cpuSeconds(cluster.site(site).pid);
+  const cpuBefore = { east: cpuOf("east"), west: cpuOf("west") };
   const before = await cluster.copy();
   let firstMs: number | undefined;
   let completeMs: number | undefined;
@@ -132,6 +140,7 @@ async function drain(cluster: Cluster, { lsn }: Backlog): Promise<Drained> {
         firstSeconds: (firstMs - startMs) / 1000,
         completeSeconds: (completeMs - startMs) / 1000,
         appliedSeconds: (nowMs - startMs) / 1000,
+        cpuSeconds: { east: cpuOf("east") - cpuBefore.east, west: cpuOf("west") - cpuBefore.west },
       };
     }
     if (nowMs - startMs > drainMsMax)

@@ -32,6 +32,7 @@ function digitsOf(unit: Figure["unit"]): number {
   switch (unit) {
     case "x":
     case "s":
+    case "s/GiB":
       return 2;
     case "MB/s":
     case "MiB":

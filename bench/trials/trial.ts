@@ -4,7 +4,7 @@ import { type Spread, spreadOf } from "../spread.ts";
 /** What a trial found out: one line of the table. */
 export type Figure = {
   readonly name: string;
-  readonly unit: "MB/s" | "MiB" | "s" | "us" | "x";
+  readonly unit: "MB/s" | "MiB" | "s" | "s/GiB" | "us" | "x";
   /** One for each run, in their order. */
   readonly values: readonly number[];
   readonly spread: Spread;
