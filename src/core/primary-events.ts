@@ -67,6 +67,8 @@ export type PrimaryEvent =
   | { readonly kind: "journalSynced"; readonly volume: number; readonly ticket: number }
   | { readonly kind: "sealDue"; readonly set: number }
   | { readonly kind: "reclaimed"; readonly bytesUsed: number; readonly firstSet: number }
+  /** What the member lacks cannot be read from the journal. */
+  | { readonly kind: "journalUnreadable"; readonly member: number; readonly why: string }
   | { readonly kind: "begun"; readonly member: number }
   | { readonly kind: "progress"; readonly member: number; readonly sets: SetProgress }
   | { readonly kind: "recorded"; readonly ticket: number }

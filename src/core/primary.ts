@@ -254,6 +254,8 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
       return maybeServe(primary, out);
     case "begun":
       return begun(primary, member, out);
+    case "journalUnreadable":
+      return trip(primary, member, event.why, out);
     case "progress":
       return progress(primary, member, event.sets, out);
     case "acked":
@@ -371,7 +373,8 @@ function tickJournal(primary: Primary, out: PrimaryEffect[]): void {
   sealIdle(primary, out);
   releaseJournal(primary, out);
   const holder = overflowing(primary, out);
-  if (holder !== undefined) trip(primary, holder, out);
+  const why = "the journal is full and this copy is the furthest behind";
+  if (holder !== undefined) trip(primary, holder, why, out);
 }
 
 // While a strict member is away, the open map is what remembers what it may lack: nothing is closed.

@@ -119,12 +119,11 @@ export function progress(
 }
 
 /**
- * The journal has no room left: the copy that holds its tail is tripped. Everything that it has not confirmed is dirty towards
- * it, durably, before an entry goes (traps 1 and 14).
+ * The journal cannot bring this copy up any more: it is full and the copy holds its tail, or it cannot be read. Everything that
+ * the copy has not confirmed is dirty towards it, durably, before an entry goes (traps 1 and 14).
  */
-export function trip(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+export function trip(primary: Primary, member: Member, why: string, out: PrimaryEffect[]): void {
   const before = shownState(member);
-  const why = "the journal is full and this copy is the furthest behind";
   leaveJournal(primary, member, out);
   fracture(primary, member, true, out);
   askRecord(primary, { kind: "tripped" }, out);

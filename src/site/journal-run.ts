@@ -15,6 +15,7 @@ import { decodeTable, payloadIsSound, splitPayload } from "#wire/batch/decode.ts
 import { encodeTable } from "#wire/batch/encode.ts";
 import { syncImages } from "./sync-images.ts";
 import type { Folder } from "#ports/file.ts";
+import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 
 // The journal of a group's primary: batches in a log, where each set lies, and what a start finds and does again.
@@ -86,14 +87,22 @@ export function openJournal(
 ): void {
   const { context, bytesMax } = options;
   const { record, folder, randomId } = context.store;
+  const isExpected = record.journalId !== undefined;
   record.journalId ??= randomId();
   removeOtherLogs(folder, "journal", record.journalId);
+  const name = logName("journal", record.journalId);
+  // The images have what it had; what copies lack of that is still open, and is compared (I16).
+  const isGone = isExpected && !folder.list().some((file) => file.startsWith(name));
+  if (isGone) {
+    const why = `${folder.path}: the journal ${name} is gone; wherever anything is open, copies are compared`;
+    emit(context, { kind: "damage", why });
+  }
   const segmentBytes = segmentBytesOf(bytesMax);
   const scan = createScan(segmentBytes);
   openLog(
     {
       folder,
-      name: logName("journal", record.journalId),
+      name,
       logId: record.journalId,
       segmentBytes,
       bytesMax,
@@ -111,7 +120,7 @@ export function openJournal(
         stretchBytesMax: scan.stretchBytesMax,
         lastSealedSet: scan.lastSealedSet,
         found: foundOf(scan, log, record.lsnReserved),
-        isWhole: !options.isPowerLost && log.damage.length === 0,
+        isWhole: !options.isPowerLost && !isGone && log.damage.length === 0,
       };
       replay(run, context, done);
     },

@@ -402,7 +402,10 @@ function startSets(sessions: Sessions, index: number, fromSet: number): void {
   const { wire, member } = slot;
   if (wire === undefined) return;
   slot.sender = startSender(journal, wire, fromSet, {
-    onFailed: (why) => closeSession(sessions, index, why),
+    onUnreadable(why) {
+      const lost = `what it lacks cannot be read from the journal: ${why}`;
+      sessions.submit({ kind: "journalUnreadable", member: index, why: lost });
+    },
     nowMs: () => sessions.context.ports.clock.nowMs(),
     onSent: ({ generation, epoch }, entries) => {
       const { clock, trace } = sessions.context.ports;

@@ -31,7 +31,8 @@ type Sent = {
 };
 
 export type SenderOwner = {
-  onFailed(why: string): void;
+  /** What comes next cannot be read from the journal. */
+  onUnreadable(why: string): void;
   nowMs(): number;
   /** These have been handed to this connection. */
   onSent(lane: SessionWire, entries: readonly Entry[]): void;
@@ -150,7 +151,7 @@ export function pumpSender(sender: Sender): void {
   readRecords(log, sender.next, limits.senderReadBytes, (read) => {
     sender.isReading = false;
     if (sender.isEnded) return;
-    if ("code" in read) return sender.owner.onFailed(read.message);
+    if ("code" in read) return sender.owner.onUnreadable(read.message);
     sender.next = read.next;
     for (const record of read.records) sendRecord(sender, record);
     // All connections of a process share what they know of memory that is being sent.
@@ -184,7 +185,7 @@ function queuedBytes(peer: Peer): number {
 function sendRecord(sender: Sender, { table, payload }: LogRecord): void {
   const entries = decodeTable(table, payload.length);
   if (entries.ok) send(sender, entries.value, table, [payload]);
-  else sender.owner.onFailed("the journal holds a record that is no batch");
+  else sender.owner.onUnreadable("the journal holds a record that is no batch");
 }
 
 function send(
