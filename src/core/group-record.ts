@@ -83,7 +83,7 @@ export type Configuration = {
   readonly digest: string;
   /** site/settings.ts writes and reads it. */
   readonly settings: string;
-  /** Digest of what this site's own file said when it was last looked at: one that was edited since is told apart from a stale one. */
+  /** Digest of what this site's own file said when it was last looked at: so one that was edited since is known. */
   readonly file?: string;
 };
 

@@ -7,7 +7,7 @@ export type PromotionFacts = {
   readonly record: GroupRecord;
   /** The site that this one holds for the primary, or "" when it never had one. */
   readonly primary: string;
-  /** What the asking has brought: it serves, it has not said yet what it is, it lives but is not the primary any more, or it does not answer. */
+  /** What the asking has brought: it serves, does not say yet what it is, is not the primary any more, or is silent. */
   readonly primaryState: "serves" | "starting" | "demoted" | "silent";
   /** A site that has been primary in a generation that this one does not have, with its number. */
   readonly successor: { readonly site: string; readonly generation: number } | undefined;

@@ -276,8 +276,8 @@ function adopt(parts: Parts, file: Config, group: string): void {
   parts.options.onReloaded?.(parts.config);
 }
 
-// A file that was edited while its site was down is meant to hold from the start on. One that is merely stale, at a site that was
-// promoted since, is not: the recorded revision rules.
+// A file that was edited while its site was down is meant to hold from the start on. One that is merely stale, at a site that
+// was promoted since, is not: the recorded revision rules.
 function takeEdited(parts: Parts, group: Group): void {
   if (!group.isFileEdited || parts.options.readFile === undefined) return;
   group.isFileEdited = false;

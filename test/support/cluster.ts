@@ -1,5 +1,6 @@
 // A cluster of real site processes in a temporary folder, for the acceptance tests: started, asked, killed and looked into.
 
+import { randomInt } from "node:crypto";
 import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
 import net from "node:net";
@@ -255,14 +256,22 @@ function describe(
   ].join("\n");
 }
 
-/** A port that nobody listens on now. */
+/**
+ * A port that nobody listens on now. Not one that the kernel gives: between this and its use, it may give the same one to a
+ * connection of any process.
+ */
 async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port was given");
-  return address.port;
+  for (;;) {
+    const port = randomInt(20_000, 32_000);
+    const server = net.createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 // --------------------------------------------------------------------------------------------------------------- processes

@@ -6,8 +6,8 @@ import { KiB, MiB } from "#base/limits.ts";
 import type { Clock } from "#ports/clock.ts";
 
 /**
- * Beside what is on its way over the distance, the line's end holds what it sends in this time, and at least so much. With less,
- * a line whose process gets no processor for a while would stand idle though there is enough to send.
+ * Beside what is on its way over the distance, the line's end holds what it sends in this time, and at least so much. With
+ * less, a line whose process gets no processor for a while would stand idle though there is enough to send.
  */
 const queueMs = 50;
 const queueBytesMin = 64 * KiB;

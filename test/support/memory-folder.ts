@@ -8,7 +8,10 @@ import type { File, Folder } from "#ports/file.ts";
  * what was synced.
  */
 export type MemoryFolder = Folder & {
-  /** `open NAME`, `write NAME OFFSET+BYTES`, `sync NAME`, `synced NAME`, `remove NAME`, `rename NAME NAME`, and `.` for the folder itself. */
+  /**
+   * `open NAME`, `write NAME OFFSET+BYTES`, `sync NAME`, `synced NAME`, `remove NAME`, `rename NAME NAME`, and `.` for the
+   * folder itself.
+   */
   readonly ops: string[];
   /** Called after each operation, so that a test can look at the world between any two of them. */
   onOp: (op: string) => void;
