@@ -242,6 +242,22 @@ export function outranked(primary: Primary, by: string, out: PrimaryEffect[]): v
   askRecord(primary, { kind: "demoted", why }, out);
 }
 
+/**
+ * This disk is new, and another site has held the group before: what the file calls the first primary has lost its disk. It
+ * becomes a copy with nothing on it, which nobody fills before an operator says so (row 53).
+ */
+export function foundBlank(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const why = `the disk here is blank, and ${member.site} has held the group before`;
+  endNow(primary, why, out);
+  const { record } = primary;
+  record.role = "secondary";
+  record.history = [];
+  record.image = "out-of-sync";
+  record.syncedAt = undefined;
+  record.members = {};
+  askRecord(primary, { kind: "demoted", why }, out);
+}
+
 /** Our own metadata cannot be made durable: nothing may be acked any more (PROOF §2.5). */
 export function storeFailed(primary: Primary, what: string, out: PrimaryEffect[]): void {
   if (primary.stage === "ended") return;

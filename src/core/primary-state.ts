@@ -20,6 +20,8 @@ export type Primary = {
   /** `write`: every write is treated as one with FUA (decision 1). */
   durability: "flush" | "write";
   stage: PrimaryStage;
+  /** The record was made at this start: nobody was ever served or fed from this disk. */
+  isFirstStart: boolean;
   /** Why requests are held or refused, for people; "" while serving. */
   why: string;
   nowMs: number;

@@ -10,6 +10,7 @@ import { legDone } from "./legs.ts";
 import {
   beginDrain,
   checkDrained,
+  foundBlank,
   lateImageDone,
   lifeEvent,
   maybeServe,
@@ -88,6 +89,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     ),
     durability: options.durability,
     stage: "starting",
+    isFirstStart: record.incarnation === 0,
     why: "starting",
     nowMs,
     wallMs: options.wallMs,
@@ -274,6 +276,8 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
       noteProbe(primary, member, event.roundTripMs);
       return maybeServe(primary, out);
     case "splitBrain":
+      if (primary.stage === "starting" && primary.isFirstStart)
+        return foundBlank(primary, member, out);
       stopMember(primary, member, { why: event.why, splitBrain: true }, out);
       return maybeServe(primary, out);
     case "pause":

@@ -177,12 +177,14 @@ function promotionPlan(
   const serves = answers && view?.role === "primary" && relation !== "behind";
   // A site that is still opening the group answers for others only; what it said before it was started is of the past.
   const isStarting = answers && (known === undefined || known.atMs < sinceMs);
+  // Somebody whose disk was lost answers too, and has handed nothing over.
+  const isDemoted = answers && view?.role === "demoted" && relation === "same";
   // On these terms the primary feeds, or fed, this copy.
   const policy = policiesOf(group.config, primary).find((one) => one.site === context.site);
   return planPromotion({
     record,
     primary,
-    primaryState: serves ? "serves" : isStarting ? "starting" : answers ? "demoted" : "silent",
+    primaryState: serves ? "serves" : isStarting ? "starting" : isDemoted ? "demoted" : "silent",
     successor: successorKnown(group),
     silentSites: otherSites(group).filter((site) => !answering.has(site)),
     primaryLsn: heard?.view.lsn ?? 0,

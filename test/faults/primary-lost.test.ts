@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import fs from "node:fs";
 import { test } from "node:test";
 import { MiB } from "#base/limits.ts";
 import { imageReader, startAckedWriter } from "../support/acked-writer.ts";
@@ -41,6 +42,38 @@ test("F7, F12: a primary killed with writes in flight keeps every replied write;
   host.close();
   await assertEqualImages(east.image(), west.image());
   count("F7", { faultsInjected: 1, effectsSeen: 1 });
+});
+
+test("row 53: a primary whose disk was lost comes back as a blank copy, serves nobody, and is filled when that is confirmed", async (t) => {
+  const cluster = await startCluster(t, { groups: { bank: { data: "16MiB" } } });
+  const [east, west] = [cluster.site("east"), cluster.site("west")];
+  const writer = await startAckedWriter({ socket: east.nbd, blocks: 500 });
+  await writer.more(300);
+  await cluster.copyIs("east", "west", "synchronized");
+  await east.kill();
+  await writer.ended;
+  fs.rmSync(east.data, { recursive: true });
+  await east.start();
+  const blank = await east.until("east knows that it is blank", ({ role }) => role === "secondary");
+  assert.equal(blank.copies[0]?.image, "out-of-sync");
+  const events = await east.events();
+  assert.ok(
+    events.some(({ why }) => why === "the disk here is blank, and west has held the group before"),
+  );
+  const promoted = await cluster.cli("promote", "bank", "--site", "west");
+  assert.equal(promoted.code, 0, promoted.stderr);
+  assert.doesNotMatch(promoted.stdout, /nothing is lost/);
+  await west.until("west serves", ({ serving }) => serving);
+  await writer.check(imageReader(west.image()));
+  await west.until(
+    "east is not filled unasked",
+    ({ copies: [copy] }) => copy?.state === "stopped" || copy?.state === "init-sync",
+  );
+  const full = await cluster.cli("resync", "bank", "--copy", "east", "--full");
+  assert.equal(full.code, 0, full.stderr);
+  await cluster.copyIs("west", "east", "synchronized");
+  await assertEqualImages(east.image(), west.image());
+  count("row 53", { faultsInjected: 1, effectsSeen: 1 });
 });
 
 test("F8: what was open when the primary died is dirty towards a copy that is away, and is brought over on its return", async (t) => {
