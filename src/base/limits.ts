@@ -150,6 +150,8 @@ export const limits = {
   sessionSetsMax: 16_384,
   /** An idle group seals an empty set so often: the copies' recovery point moves on. */
   emptySealMs: 1_000,
+  /** How long a primary that has failed waits before it tries again to put that on record. */
+  recordRetryMs: 1_000,
   /** A set that is to end with a host's FLUSH alone ends after this without one. */
   bracketMsMax: 30_000,
   bracketBytesMax: 256 * MiB,

@@ -316,6 +316,8 @@ function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   record.incarnation = told.incarnation;
   record.members = {};
   record.lsnReserved = Math.max(record.lsnReserved, told.lsnReserved);
+  // A mirror's image moves on without sets: which one it was at last says nothing any more.
+  if (told.firstSet === 0) delete record.applied;
   if (told.resync) record.image = "synchronizing";
   if (before !== record.image) {
     out.push({

@@ -28,6 +28,8 @@ export type Journal = {
   releasedLsn: number;
   /** The start has brought everything up to here into the images, and synced them. */
   readonly replayedLsn: number;
+  /** The first set whose number this incarnation gives. */
+  readonly ownSet: number;
   releasedSet: number;
   /** It was full, and copies are tripped until enough is free. */
   isTripping: boolean;
@@ -78,6 +80,7 @@ export function createJournal(
     firstSet: found.firstSet,
     releasedLsn: 0,
     replayedLsn: found.lastLsn,
+    ownSet: found.nextSet,
     releasedSet: 0,
     isTripping: false,
     set: openSet?.set ?? found.nextSet,

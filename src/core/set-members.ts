@@ -37,7 +37,9 @@ export function judgePosition(
   }
   sets.completeSet = hello.completeSet;
   sets.completeLsn = hello.completeLsn;
-  if (!isAhead && hello.completeSet + 1 >= journal.firstSet) return;
+  // It has more of what came before this start than the journal: whatever took that may have taken what it lacks, too.
+  const isCutShort = hello.completeSet < journal.ownSet && hello.completeLsn > journal.replayedLsn;
+  if (!isAhead && !isCutShort && hello.completeSet + 1 >= journal.firstSet) return;
   leaveJournal(primary, member, out);
 }
 

@@ -1,5 +1,6 @@
 import { hex } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import type { GroupConfig } from "#config/types.ts";
 import { blankMember } from "#core/group-record.ts";
 import type { GroupRecord } from "#core/group-record.ts";
@@ -273,12 +274,25 @@ function primaryEnded(group: Group, how: "demoted" | "stopped" | "failed", why: 
   if (group.journal !== undefined) closeJournal(group.journal);
   group.journal = undefined;
   emit(group.context, { kind: "role", from: "primary", to: how, why });
-  if (how === "failed") group.failedWhy = why;
+  if (how === "failed") {
+    group.failedWhy = why;
+    recordLater(group);
+  }
   if (how === "demoted") {
     group.run = undefined;
     return becomeCopy(group, () => tellStopped(group));
   }
   tellStopped(group);
+}
+
+// That the primary has failed should be on record before the next start, which else takes its journal for whole.
+function recordLater(group: Group): void {
+  group.context.ports.clock.after(limits.recordRetryMs, () => {
+    if (group.isStopping) return;
+    saveRecord(group.context.store, (failure) => {
+      if (failure !== undefined) recordLater(group);
+    });
+  });
 }
 
 function tellStopped(group: Group): void {
