@@ -370,7 +370,8 @@ export function pointOf(set: StagedSet<unknown>, before: Point): Point {
   return {
     set: set.set,
     lsn: Math.max(before.lsn, seal?.lsn ?? 0),
-    stampMs: Math.max(before.stampMs, seal?.stampMs ?? 0),
+    // Another primary's clock may have been ahead: what it said last is no bound for what this one says.
+    stampMs: seal?.stampMs ?? before.stampMs,
   };
 }
 
