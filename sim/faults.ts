@@ -43,8 +43,10 @@ export class Faults {
       Object.assign(machine.disk.behaviour, world.swarm.disk);
       machine.disk.stepWatchers.clear();
       machine.resume();
-      // A site that met an error of its disk does not trust its files again before it is started anew.
-      if (world.expectStartFailures && machine.name === this.#badSite) machine.kill();
+      // A site that met an error of its disk does not trust its files again before it is started anew. A copy whose staging
+      // failed begins anew by itself, and of its image its primary hears.
+      const isHit = world.expectStartFailures && machine.name === this.#badSite;
+      if (isHit && !isSoundCopy(world, machine)) machine.kill();
       machine.start();
     }
     world.expectStartFailures = false;
@@ -263,4 +265,13 @@ export class Faults {
       run();
     });
   }
+}
+
+/** The site runs, is primary of nothing, and none of its groups has failed for good. */
+function isSoundCopy(world: World, machine: Machine): boolean {
+  return [...world.lines.values()].every(({ group, sites }) => {
+    if (!sites.includes(machine.name)) return true;
+    const status = world.status(machine, group.name);
+    return status?.role === "secondary" && status.why === "";
+  });
 }

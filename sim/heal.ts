@@ -168,10 +168,15 @@ function help(world: World, line: Line): void {
   }
 }
 
-/** A file that a disk failed to write is not trusted again by the same process, and its operator is told so. */
+/**
+ * A file that a disk failed to write is not trusted again by the same process, and its operator is told so. A staging log is not
+ * among them: the copy begins anew by itself.
+ */
 function isDistrusted(world: World, why: string): boolean {
   const isSaid =
-    /cannot be kept|cannot be written|of staging here failed|of the image here failed/.test(why);
+    /cannot be kept|(?:image|map|record|records|log) (?:here )?cannot be written|of the image here failed|cannot be recorded/.test(
+      why,
+    );
   return world.hadDiskErrors && isSaid;
 }
 

@@ -12,6 +12,7 @@ import { preserveChecker } from "./preserve.ts";
 import { readChecker } from "./reads.ts";
 import { roleChecker } from "./roles.ts";
 import { setChecker } from "./sets.ts";
+import { stagingChecker } from "./staging.ts";
 
 export const allCheckers: readonly CheckerFactory[] = [
   ackChecker,
@@ -26,5 +27,6 @@ export const allCheckers: readonly CheckerFactory[] = [
   metadataChecker,
   detectorChecker,
   setChecker,
+  stagingChecker,
   preserveChecker,
 ];

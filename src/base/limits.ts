@@ -141,6 +141,11 @@ export const limits = {
   /** What a copy stages at most; its sender's window keeps far below. */
   stagingBytesMax: 2 * GiB,
   stagingSegmentBytes: 64 * MiB,
+  /** A copy whose staging log could not be written begins anew after the first time, then less and less often. */
+  stagingRetryMsMin: 2_000,
+  stagingRetryMsMax: 30_000,
+  /** Room that there must be then, beside what could not be written. */
+  stagingRoomBytesMin: 64 * KiB,
   /** Bytes sent to a copy and not yet in its images: between these, by round trip and rate (site/send-window.ts). */
   sessionWindowBytesMin: 16 * MiB,
   sessionWindowBytesMax: 64 * MiB,

@@ -97,6 +97,11 @@ function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
   const what = `${subject} is ${copy.state}, ${lacks}`;
   // At a copy, the one element is the site itself, and what it lacks is its primary.
   const far = copy.site === site ? group.primary : copy.site;
+  const trouble = siteTroubles.find(({ said }) => said.test(copy.why));
+  if (trouble !== undefined) {
+    const { waitsFor, help } = trouble;
+    return { what, waitsFor: waits(waitsFor(copy.site), copy.why), help: help(copy.site, group) };
+  }
   if (copy.link !== "up") {
     return {
       what: `${what}; the link is ${copy.link}`,
@@ -110,6 +115,34 @@ function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
     help: `antipode resume ${group.name} --copy ${copy.site}`,
   };
 }
+
+/** What a copy's site says of its own disk: no link and no command of the primary's mends that. The first that matches counts. */
+const siteTroubles = [
+  {
+    said: /staging log cannot be used/,
+    waitsFor: (at: string) => `somebody to put the staging log at ${at} aside`,
+    help: (at: string, { name }: GroupStatus) =>
+      `stop site ${at}, move staging-*.log out of the folder ${name} of its data folder, start it again: ` +
+      "the copy is then compared throughout, and what it lacks is copied",
+  },
+  {
+    said: /fdatasync of staging|with another log/,
+    waitsFor: (at: string) => `the disk under the data folder of ${at} to sync again`,
+    help: (at: string) =>
+      `look after that disk of ${at}; the copy begins anew by itself, and nothing needs to be restarted`,
+  },
+  {
+    said: /staging here cannot be written|staging log here cannot be opened/,
+    waitsFor: (at: string) => `room in the data folder of ${at}`,
+    help: (at: string) =>
+      `free some space or quota there (df at ${at}); the copy goes on by itself, and nothing needs to be restarted`,
+  },
+  {
+    said: /image here .*must be started again|of the image here failed/,
+    waitsFor: (at: string) => `the image at ${at} to be opened again`,
+    help: (at: string) => `mend the disk of ${at}, then stop its site and start it again`,
+  },
+] as const;
 
 function waits(what: string, why: string): string {
   return why === "" ? what : `${what} (${why})`;

@@ -71,6 +71,39 @@ test("each state but the best has a blocker that names the command that helps", 
   assert.deepEqual(findBlockers(group([copyStatus("west", "synchronized")]), "east"), []);
 });
 
+test("trouble of a copy's own disk has advice that helps, at the primary and at the copy", () => {
+  const troubles = [
+    [
+      "staging here cannot be written: ENOSPC: no space left; it is tried again by itself, and goes on once there is room",
+      /^free some space .*df at west.* by itself/,
+    ],
+    [
+      "the staging log here cannot be opened: ENOSPC; it is tried again by itself, and goes on once there is room",
+      /^free some space/,
+    ],
+    [
+      "fdatasync of staging here failed: EIO; it begins anew by itself, with another log",
+      /^look after that disk of west; .* nothing needs to be restarted$/,
+    ],
+    [
+      "the staging log cannot be used: record 1 at byte 64: the checksum of its head does not match",
+      /^stop site west, move staging-\*\.log out of the folder bank/,
+    ],
+    [
+      "fdatasync of the image here failed: EIO; this site must be started again",
+      /^mend the disk of west, then stop its site/,
+    ],
+  ] as const;
+  for (const [why, help] of troubles) {
+    const seen = copyStatus("west", "fractured", { why: `${why}; reconnecting` });
+    assert.match(findBlockers(group([seen]), "east")[0]?.help ?? "", help, why);
+    const own = copyStatus("west", "fractured", { why, link: "wan-down" });
+    const blockers = findBlockers(group([own], { role: "secondary" }), "west");
+    assert.match(blockers[0]?.help ?? "", help, why);
+    assert.ok(blockers[0]?.waitsFor.includes(why));
+  }
+});
+
 test("I33: what a copy may lack is what is dirty, or what the journal keeps for it", () => {
   for (const [state, words] of [
     ["buffering", /it may lack 2MiB/],

@@ -27,7 +27,8 @@ export type Primary = {
   nowMs: number;
   /** The wall clock at the last tick: for people only (U58). */
   wallMs: number;
-  readonly startedWallMs: number;
+  /** By the clock that never jumps. */
+  readonly startedMs: number;
   /** Undefined while no copy needs one. */
   journal: Journal | undefined;
   /** The last stop left journal and page cache as they were: copies that stream lack nothing but what the journal has. */

@@ -93,7 +93,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     why: "starting",
     nowMs,
     wallMs: options.wallMs,
-    startedWallMs: options.wallMs,
+    startedMs: nowMs,
     journal: options.journal,
     isJournalWhole: options.isJournalWhole,
     contactDeadlineMs: Number.POSITIVE_INFINITY,

@@ -63,7 +63,7 @@ export type Staging<Held> = {
   appliedBytes: number;
   appliedMs: number;
   unsyncedSinceMs: number;
-  /** Why nothing is staged any more, and why nothing is applied any more: both final. */
+  /** Why nothing is staged any more, and why nothing is applied any more: both final until the copy begins anew. */
   stagingFailure: string | undefined;
   imageFailure: string | undefined;
   /** `starting`: what the log had is not known synced. `settled`: this is no copy any more. */
@@ -204,6 +204,8 @@ export type StagingEffect<Held> =
   | { readonly kind: "consistent"; readonly point: Point }
   /** What could be applied is: in the images, synced and on record, unless `why` says what hindered it. The log is void. */
   | { readonly kind: "settled"; readonly point: Point; readonly why: string | undefined }
+  /** Once: nothing is staged any more. What is complete is still applied. */
+  | { readonly kind: "stagingFailed"; readonly why: string }
   /** The session cannot go on: tell the primary why and close. */
   | { readonly kind: "failSession"; readonly why: string };
 
@@ -370,7 +372,8 @@ export function pointOf(set: StagedSet<unknown>, before: Point): Point {
   return {
     set: set.set,
     lsn: Math.max(before.lsn, seal?.lsn ?? 0),
-    stampMs: Math.max(before.stampMs, seal?.stampMs ?? 0),
+    // Another primary's clock may have been ahead: what it said last is no bound for what this one says.
+    stampMs: seal?.stampMs ?? before.stampMs,
   };
 }
 

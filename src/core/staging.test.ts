@@ -207,10 +207,34 @@ test("a failed append or sync of staging is final: nothing of it is acked, compl
     give(rig, makeSet(2, 1));
     rest(rig);
     const words = effects(rig).filter((each) => !/^(stage 1|flag 1|sync|release 2)/.test(each));
-    assert.equal(words.length, 2);
-    for (const each of words)
+    const [failed = "", told, again = "", ...more] = words;
+    for (const each of [failed, again])
       assert.match(each, /^fail: (staging|fdatasync of staging) here .*EIO$/);
+    assert.equal(told, "stagingFailed");
+    assert.deepEqual(more, []);
   }
+});
+
+test("a log whose first sync fails after a restart keeps nobody waiting, and nothing that it had counts", () => {
+  const rig = createFedRig();
+  give(rig, makeSet(1, 1));
+  settle(rig, /^(stage|flag|sync)/);
+  restart(rig);
+  const { ticket } = rig.staging;
+  rig.pending.length = 0;
+  step(rig, { kind: "synced", ticket, failure });
+  const why = "fail: fdatasync of staging here failed: EIO";
+  assert.deepEqual(effects(rig), ["sync", why, "stagingFailed", "started"]);
+  step(rig, { kind: "settle" });
+  assert.deepEqual(effects(rig).slice(-1), ["settled at 0, LSN 0: all"]);
+});
+
+test("a set's stamp is that of its SEAL, also behind one of a primary whose clock was ahead", () => {
+  const rig = createFedRig();
+  give(rig, makeSet(1, 1, { stampMs: 600_000 }));
+  give(rig, makeSet(2, 1, { stampMs: 5_000 }));
+  settle(rig);
+  assert.deepEqual(rig.staging.complete, { set: 2, lsn: 21, stampMs: 5_000 });
 });
 
 // ------------------------------------------------------------------------- application, forgetting

@@ -132,7 +132,7 @@ function refusalOf<Held>(staging: Staging<Held>, told: Event<Held, "opened">): s
   const { stagingFailure, imageFailure, stage, complete } = staging;
   if (stage === "settling" || stage === "settled") return "this copy is being promoted";
   if (stagingFailure !== undefined || imageFailure !== undefined)
-    return stagingFailure ?? imageFailure;
+    return imageFailure ?? stagingFailure;
   if (stage === "starting") return "this copy is reading its staging log";
   if (told.resync && told.firstSet <= complete.set)
     return `a resync that begins with set ${told.firstSet}, where set ${complete.set} is complete`;
@@ -154,8 +154,15 @@ function failSession<Held>(staging: Staging<Held>, why: string, out: Out<Held>):
 }
 
 function failStaging<Held>(staging: Staging<Held>, why: string, out: Out<Held>): void {
+  const isFirst = staging.stagingFailure === undefined;
   staging.stagingFailure ??= why;
   failSession(staging, staging.stagingFailure, out);
+  if (!isFirst) return;
+  out.push({ kind: "stagingFailed", why });
+  // Nothing of what a restart found will be known synced; whoever waits for that need not wait.
+  if (staging.stage !== "starting") return;
+  staging.stage = "running";
+  out.push({ kind: "started" });
 }
 
 function failImage<Held>(staging: Staging<Held>, why: string, out: Out<Held>): void {

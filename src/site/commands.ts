@@ -10,6 +10,7 @@ import type { CommandOutcome, SiteCommand } from "./api.ts";
 import { emit } from "./group-context.ts";
 import { runReload } from "./reload.ts";
 import type { ReloadSite } from "./reload.ts";
+import { troubleOf } from "./copy-anew.ts";
 import { policiesOf, primaryOf, promote } from "./group.ts";
 import type { Group } from "./group.ts";
 
@@ -130,8 +131,9 @@ function runPromote(
     return done({ ok: true, plan: [`${group.context.site} is the primary of ${group.name}`] });
   }
   if (group.copy === undefined || group.isChangingRole || group.failedWhy !== "") {
-    const why = group.failedWhy === "" ? "a change of role is under way" : group.failedWhy;
-    return done(refused("failed", `${group.name} cannot be promoted now: ${why}`));
+    const why = group.failedWhy === "" ? troubleOf(group) : group.failedWhy;
+    const reason = why === "" ? "a change of role is under way" : why;
+    return done(refused("failed", `${group.name} cannot be promoted now: ${reason}`));
   }
   group.isChangingRole = true;
   const sinceMs = group.context.ports.clock.nowMs();

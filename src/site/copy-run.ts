@@ -29,7 +29,7 @@ import type { CopySets, SetsHost } from "./copy-sets.ts";
 import { closePreserve, dropPoint, makePoint, preserveTerms, saveRanges } from "./preserve-run.ts";
 import type { PreserveRun } from "./preserve-run.ts";
 import { closeStaging, settleStaging } from "./staging-run.ts";
-import type { StagingRun } from "./staging-run.ts";
+import type { StagingFailure, StagingRun } from "./staging-run.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { sendDocument } from "./peer-connection.ts";
@@ -81,6 +81,9 @@ export type CopyRunOptions = {
   readonly preserve: PreserveRun;
   /** Our own records cannot be written: the group cannot go on here. */
   readonly onFailed: (why: string) => void;
+  /** Nothing can be staged here any more; the run may be begun anew. */
+  readonly onStagingFailed: (failure: StagingFailure) => void;
+  readonly onStagingSynced: () => void;
 };
 
 type Run = {
@@ -340,7 +343,8 @@ function setsHost(run: Run, staging: StagingRun): SetsHost {
     submit: (event) => submit(run, event),
     sendBegun: () => sendBegun(run),
     failSession: (why) => failSession(run, why),
-    onFailed: run.options.onFailed,
+    onStagingFailed: run.options.onStagingFailed,
+    onStagingSynced: run.options.onStagingSynced,
     onStarted: run.options.onStarted,
   };
 }

@@ -16,7 +16,7 @@ import type { SessionWire } from "./session-wire.ts";
 import { syncImages } from "./sync-images.ts";
 import { traceBatch, traceOut } from "./trace-session.ts";
 import { submitStaging } from "./staging-run.ts";
-import type { Payload, StagingRun } from "./staging-run.ts";
+import type { Payload, StagingFailure, StagingRun } from "./staging-run.ts";
 
 // The part of a copy's run that takes sets: batches of all connections go to staging, complete sets come back as works of the
 // copy's machine, in order.
@@ -30,7 +30,8 @@ export type SetsHost = {
   readonly submit: (event: CopyEvent) => void;
   readonly sendBegun: () => void;
   readonly failSession: (why: string) => void;
-  readonly onFailed: (why: string) => void;
+  readonly onStagingFailed: (failure: StagingFailure) => void;
+  readonly onStagingSynced: () => void;
   /** What a restart found counts: a primary may open sessions. */
   readonly onStarted: () => void;
 };
@@ -78,7 +79,8 @@ export function startCopySets(host: SetsHost): CopySets {
       if (work !== undefined) host.submit({ kind: "work", work });
     },
     failSession: host.failSession,
-    failed: host.onFailed,
+    stagingFailed: host.onStagingFailed,
+    stagingSynced: host.onStagingSynced,
     started: host.onStarted,
   };
   return sets;

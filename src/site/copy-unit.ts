@@ -35,7 +35,8 @@ export function changeUnit(group: Group, copy: CopyRun, unit: FeedUnit): void {
   });
 }
 
-function reopen(group: Group, unit: FeedUnit): void {
+/** Opens the copy again, by what is on record. The run of before is disposed of. */
+export function reopen(group: Group, unit: FeedUnit): void {
   group.copy = undefined;
   becomeCopy(
     group,

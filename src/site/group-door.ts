@@ -8,6 +8,7 @@ import type { GroupRecord } from "#core/group-record.ts";
 import type { GroupView, LaneOpen, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import { configurationView, hearConfiguration } from "./configuration.ts";
+import { troubleOf } from "./copy-anew.ts";
 import { changeUnit, mustChangeUnit } from "./copy-unit.ts";
 import { knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
@@ -69,6 +70,10 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
       });
     return refuseSession(group, peer, "busy", "this site is giving up its own role first");
   }
+  // Fed at once it would fail at once: it begins anew by itself. A mirror needs no staging.
+  const trouble = troubleOf(group);
+  if (trouble !== "" && (open.unit !== "write" || group.copy === undefined))
+    return refuseSession(group, peer, "busy", trouble);
   if (group.copy === undefined || group.failedWhy !== "") {
     return refuseSession(group, peer, "busy", group.failedWhy);
   }

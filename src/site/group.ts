@@ -9,6 +9,7 @@ import { lossTable, policyTable } from "#core/policy.ts";
 import type { MemberPolicy } from "#core/policy.ts";
 import { createRegionMap, mark, orInto } from "#core/region-map.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
+import type { Timer } from "#ports/clock.ts";
 import type { ExportFound } from "#ports/exports.ts";
 import { isFailure } from "#ports/file.ts";
 import { createDirtyMaps, eraseDirtyMaps, openGroupStore, saveRecord } from "#store/group-store.ts";
@@ -23,7 +24,7 @@ import type { JournalRun } from "./journal-run.ts";
 import { closePreserve, openPreserve, revert } from "./preserve-run.ts";
 import type { PreserveRun } from "./preserve-run.ts";
 import { openStaging } from "./staging-run.ts";
-import type { StagingRun } from "./staging-run.ts";
+import type { StagingFailure, StagingRun } from "./staging-run.ts";
 import type { Inquiries } from "./inquiry.ts";
 import type { PeerIdentity } from "./peer-connection.ts";
 import type { SitePorts } from "./ports.ts";
@@ -51,6 +52,8 @@ export type Group = {
   heard: { readonly site: string; readonly view: GroupView; readonly atMs: number } | undefined;
   /** The last view of each other site. */
   readonly views: Map<string, { readonly view: GroupView; readonly atMs: number }>;
+  /** The staging log here could not be written, and has not been since. */
+  stagingTrouble: StagingTrouble | undefined;
   /** Why the group cannot go on at this site, or "". */
   failedWhy: string;
   isChangingRole: boolean;
@@ -59,6 +62,7 @@ export type Group = {
   /** This site's file was edited while it was down: as the primary it takes it once it serves. */
   isFileEdited: boolean;
   readonly onServed: (group: Group) => void;
+  readonly onStaging: OnStaging;
   /**
    * While a promotion is being recorded: what held before. A generation that a power cut may still take back must not be
    * told to anybody, or a primary would give way to nobody.
@@ -67,6 +71,17 @@ export type Group = {
   readonly onDrop: (group: string) => void;
   readonly stopWaiters: (() => void)[];
 };
+
+/** What has failed, until it is well again. */
+export type StagingTrouble = StagingFailure & {
+  /** Times that the copy has begun anew, or looked for room. */
+  tries: number;
+  /** Until the next. */
+  timer: Timer | undefined;
+};
+
+/** Told how the staging log does (site/copy-anew.ts): the failure, or nothing when something was synced. */
+export type OnStaging = (group: Group, failure: StagingFailure | undefined) => void;
 
 export type GroupOptions = {
   readonly cluster: string;
@@ -78,6 +93,7 @@ export type GroupOptions = {
   readonly addressOf: (site: string) => string;
   readonly onDrop: (group: string) => void;
   readonly onServed: (group: Group) => void;
+  readonly onStaging: OnStaging;
 };
 
 /** Opens a group and takes up the role that its record says. `done` gets the group, or why it cannot be opened. */
@@ -111,12 +127,14 @@ export function openGroup(
       copy: undefined,
       heard: undefined,
       views: new Map(),
+      stagingTrouble: undefined,
       failedWhy: "",
       isChangingRole: false,
       isReloading: false,
       isStopping: false,
       isFileEdited: false,
       onServed: options.onServed,
+      onStaging: options.onStaging,
       recordBefore: undefined,
       onDrop: options.onDrop,
       stopWaiters: [],
@@ -243,7 +261,8 @@ export function becomeCopy(group: Group, done: () => void, unit: FeedUnit = "wri
     openStaging(group.context, (opened) => {
       if (opened.ok) return runCopy(group, { preserve, staging: opened.value }, done);
       closePreserve(preserve);
-      fail(group, `the staging log cannot be used: ${opened.error}`);
+      if (opened.failure !== undefined) group.onStaging(group, opened.failure);
+      else fail(group, `the staging log cannot be used: ${opened.error}`);
       done();
     });
   });
@@ -264,6 +283,8 @@ function runCopy(
       fail(group, why);
       group.copy?.close(why);
     },
+    onStagingFailed: (failure) => group.onStaging(group, failure),
+    onStagingSynced: () => group.onStaging(group, undefined),
   });
   if (staging === undefined) done();
   else group.copy.start();
@@ -390,9 +411,16 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
     group.recordBefore = undefined;
     group.copy?.dispose();
     group.copy = undefined;
+    endTrouble(group);
     emit(context, { kind: "role", from: "secondary", to: "primary", why: describe(context) });
     becomePrimary(group, false, () => done(group.failedWhy === "" ? undefined : group.failedWhy));
   });
+}
+
+/** Nobody waits for the staging log any more. */
+export function endTrouble(group: Group): void {
+  group.stagingTrouble?.timer?.cancel();
+  group.stagingTrouble = undefined;
 }
 
 function markMembers(group: Group): IoFailure | undefined {
@@ -456,6 +484,7 @@ export function primaryOf(group: Group): string {
 /** Ends the group at this site. The images are closed; the record says whether the stop was clean. */
 export function stopGroup(group: Group, done: () => void): void {
   group.isStopping = true;
+  endTrouble(group);
   const close = (): void => {
     for (const image of group.context.images) image.close();
     done();

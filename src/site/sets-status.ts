@@ -37,7 +37,6 @@ export function memberFigures(
   const completeLsn = isDirty ? Math.min(sets.completeLsn, record.syncedLsn) : sets.completeLsn;
   const lagWrites = Math.max(0, lsn - completeLsn);
   const behindBytes = lagWrites === 0 ? 0 : bytesBehind(journal, sets.completeSet);
-  const sinceMs = sets.stampMs === 0 ? primary.startedWallMs : sets.stampMs;
   return {
     received: sets.completeLsn,
     staged: sets.completeLsn,
@@ -45,7 +44,7 @@ export function memberFigures(
     applied: sets.appliedLsn,
     lagBytes: Math.max(behindBytes, dirtyBytes),
     lagWrites,
-    lagSeconds: lagWrites === 0 ? 0 : Math.max(0, primary.wallMs - sinceMs) / 1000,
+    lagSeconds: lagWrites === 0 ? 0 : lagMs(primary, member) / 1000,
     applyLagBytes:
       sets.appliedSet >= sets.completeSet
         ? 0
@@ -53,6 +52,17 @@ export function memberFigures(
     applyLagWrites: Math.max(0, sets.completeLsn - sets.appliedLsn),
     sets: [],
   };
+}
+
+/**
+ * For how long such a member lacks something: since its complete set was sealed. A stamp of another tenure is of another clock,
+ * and one from the future tells that ours was set back: either counts as the start of this primary.
+ */
+function lagMs(primary: Primary, { sets, record }: Member): number {
+  // Nothing of this tenure was ever complete there: its promotion began with 0.
+  const isForeign = record.syncedLsn === 0;
+  const isKnown = sets.stampMs > 0 && !isForeign && sets.stampMs <= primary.wallMs;
+  return isKnown ? primary.wallMs - sets.stampMs : primary.nowMs - primary.startedMs;
 }
 
 /** What a copy knows of itself. `heardLsn`: the newest that its primary has told of. */

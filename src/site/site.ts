@@ -8,6 +8,7 @@ import { frameType } from "#wire/peer/messages.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "./api.ts";
 import { runCommand } from "./commands.ts";
 import { setFile } from "./configuration.ts";
+import { noteStaging } from "./copy-anew.ts";
 import { followTerms } from "./copy-unit.ts";
 import { findVolume, openGroup, stopGroup } from "./group.ts";
 import type { Group } from "./group.ts";
@@ -223,6 +224,7 @@ function startSite(parts: Parts, done: (failure: string | undefined) => void): v
       inquiries: parts.inquiries,
       addressOf: (site: string) => addressOf(parts.config, name, site),
       onServed: (served: Group) => takeEdited(parts, served),
+      onStaging: noteStaging,
       onDrop: (dropped: string) => {
         for (const listener of parts.dropListeners) listener(dropped);
       },

@@ -49,13 +49,28 @@ export type StagingOwner = {
   release(held: readonly Payload[]): void;
   drained(): void;
   failSession(why: string): void;
-  failed(why: string): void;
+  stagingFailed(failure: StagingFailure): void;
+  /** What was appended in this life of the log is durable. */
+  stagingSynced(): void;
+};
+
+/** Why nothing can be staged. */
+export type StagingFailure = {
+  readonly why: string;
+  /** What could not be written. */
+  readonly neededBytes: number;
+  /** The log must not be trusted any more (PROOF §2.5). */
+  readonly hasLostSync: boolean;
 };
 
 export type StagingRun = {
   readonly context: GroupContext;
   readonly log: Log;
   readonly staging: Staging<Payload>;
+  /** The last record that was there when the log was opened. */
+  readonly foundThrough: number;
+  /** Of the record that could not be appended. */
+  neededBytes: number;
   /** Set by whom it belongs to, before the first event. */
   owner: StagingOwner | undefined;
   readonly inbox: StagingEvent<Payload>[];
@@ -66,11 +81,13 @@ export type StagingRun = {
   readonly settleWaiters: ((why: string | undefined) => void)[];
 };
 
+/** The run, or why it cannot be had; with `failure` the disk is to blame, and a later try may do better. */
+export type OpenedStaging =
+  | { readonly ok: true; readonly value: StagingRun }
+  | { readonly ok: false; readonly error: string; readonly failure?: StagingFailure };
+
 /** Opens the staging log, or makes it, and finds what a restart keeps. */
-export function openStaging(
-  context: GroupContext,
-  done: (result: Result<StagingRun>) => void,
-): void {
+export function openStaging(context: GroupContext, done: (result: OpenedStaging) => void): void {
   const { record, folder, randomId } = context.store;
   record.stagingId ??= randomId();
   removeOtherLogs(folder, "staging", record.stagingId);
@@ -86,7 +103,7 @@ export function openStaging(
       visit: () => undefined,
     },
     (opened) => {
-      if (!opened.ok) return done(opened);
+      if (!opened.ok) return done(notOpened(opened.error, opened.trouble));
       const log = opened.value;
       const applied = record.applied ?? { set: 0, lsn: 0, stampMs: 0 };
       readFound(log, applied, (found) => {
@@ -96,6 +113,8 @@ export function openStaging(
           context,
           log,
           staging: createStaging(mode, applied, found.value),
+          foundThrough: log.lastRecord,
+          neededBytes: 0,
           owner: undefined,
           inbox: [],
           effects: [],
@@ -107,6 +126,13 @@ export function openStaging(
       });
     },
   );
+}
+
+function notOpened(error: string, trouble: "io" | "sync" | undefined): OpenedStaging {
+  if (trouble === undefined) return { ok: false, error };
+  const why = `the staging log here cannot be opened: ${error}`;
+  const hasLostSync = trouble === "sync";
+  return { ok: false, error, failure: { why, neededBytes: 0, hasLostSync } };
 }
 
 function readFound(
@@ -200,9 +226,11 @@ function perform(run: StagingRun, effect: StagingEffect<Payload>): void {
         payload: [],
       });
     case "sync":
-      return sync(log, (failure) =>
-        submitStaging(run, { kind: "synced", ticket: effect.ticket, failure }),
-      );
+      return sync(log, (failure) => {
+        submitStaging(run, { kind: "synced", ticket: effect.ticket, failure });
+        if (run.isClosed || failure !== undefined) return;
+        if (log.syncedThrough > run.foundThrough) owner.stagingSynced();
+      });
     case "ackLane":
       return owner.ackLane(effect.lane, effect.sequence);
     case "progress":
@@ -215,7 +243,7 @@ function perform(run: StagingRun, effect: StagingEffect<Payload>): void {
       return recordApplied(run, effect.point);
     case "forget": {
       const failure = reclaim(log, effect.through + 1);
-      if (failure !== undefined) owner.failed(failure.message);
+      if (failure !== undefined) submitStaging(run, { kind: "stageFailed", failure });
       return;
     }
     case "release":
@@ -233,6 +261,10 @@ function perform(run: StagingRun, effect: StagingEffect<Payload>): void {
       return;
     case "failSession":
       return owner.failSession(effect.why);
+    case "stagingFailed": {
+      const { neededBytes } = run;
+      return owner.stagingFailed({ why: effect.why, neededBytes, hasLostSync: log.hasLostSync });
+    }
     default:
       return unreachable(effect);
   }
@@ -249,6 +281,8 @@ function stage(run: StagingRun, ticket: number, batch: Batch<Payload>): void {
 
 function put(run: StagingRun, ticket: number, record: RawBatch & { readonly kind: number }): void {
   const place = append(run.log, record.kind, record.table, record.payload);
+  if (place === "full" || "code" in place)
+    run.neededBytes = Math.max(run.neededBytes, record.table.length + totalBytes(record.payload));
   if (place === "full") {
     const message = `the staging log is full (${totalBytes(record.payload)} bytes more)`;
     submitStaging(run, { kind: "stageFailed", failure: { code: "ENOSPC", message } });

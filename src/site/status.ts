@@ -7,6 +7,7 @@ import type { Member, Primary } from "#core/primary-state.ts";
 import type { CopyState, LinkState } from "#core/states.ts";
 import type { CopyStatus, GroupStatus, VolumeStatus } from "./api.ts";
 import { configurationStatus } from "./configuration.ts";
+import { troubleOf } from "./copy-anew.ts";
 import { knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { InquiryStatus } from "./inquiry.ts";
@@ -212,6 +213,11 @@ function ownState(group: Group, isFed: boolean): CopyState {
 
 function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
   const record = knownRecord(group);
+  if (group.failedWhy !== "") return group.failedWhy;
+  const { imageFailure } = group.copy?.staging?.staging ?? {};
+  if (imageFailure !== undefined) return `${imageFailure}; this site must be started again`;
+  const trouble = troubleOf(group);
+  if (trouble !== "") return trouble;
   const preserveFailure = group.copy?.copy.preserveFailure ?? "";
   if (preserveFailure !== "") return preserveFailure;
   if (isFed && record.image === "synchronized") return "";

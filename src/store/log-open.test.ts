@@ -542,6 +542,7 @@ test("row 49: a log that the group's record does not name is refused and left al
     whyRefused(world, { logId: logId + 1 }),
     /00000001.log: it is not of the log that the group's record names/,
   );
+  assert.equal(troubleIn(world, { logId: logId + 1 }), undefined);
   assert.deepEqual(fingerprint(world), before);
   // Also where the stranger is a later segment, and where the log would otherwise be cut before it.
   const strange = createLogWorld();
@@ -578,6 +579,7 @@ test("row 40: a disk that has no room for the first segment, or fails a read, is
   const full = createLogWorld();
   full.disk.behaviour.spaceBytes = 0;
   assert.match(whyRefused(full), /no space left/);
+  assert.equal(troubleIn(full), "io");
   full.disk.behaviour.spaceBytes = Infinity;
   assert.equal(opened(full).lastRecord, 0);
   for (let reads = 0; reads < 5; reads += 1) {
@@ -591,8 +593,18 @@ test("row 40: a disk that has no room for the first segment, or fails a read, is
         : readFailure.call(world.disk);
     };
     assert.match(whyRefused(world), /the disk failed a read/);
+    left = reads;
+    assert.equal(troubleIn(world), "io");
   }
   const failing = createLogWorld();
   failing.disk.behaviour.failSyncs = 1;
   assert.match(whyRefused(failing), /failed a sync/);
+  failing.disk.behaviour.failSyncs = 1;
+  assert.equal(troubleIn(failing), "sync");
 });
+
+/** What the disk did that the log cannot be had; undefined where the log itself is to blame. */
+function troubleIn(world: LogWorld, settings: Parameters<LogWorld["open"]>[0] = {}) {
+  const result = world.open(settings);
+  return result.ok ? assert.fail("the log was opened") : result.trouble;
+}

@@ -13,7 +13,7 @@
 import { allZero, sharedZeros } from "#base/bytes.ts";
 import { assert } from "#base/assert.ts";
 import { crc32c } from "#base/checksum.ts";
-import type { IoFailure, Result } from "#base/errors.ts";
+import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { isFailure } from "#ports/file.ts";
 import type { File } from "#ports/file.ts";
@@ -52,7 +52,15 @@ export type FoundRecord = {
   readonly place: LogPlace;
 };
 
-type Opened = (result: Result<Log>) => void;
+/**
+ * The log, or why it cannot be had: with `trouble`, a call to the disk has failed, and a later try may do better; with `sync`, that
+ * was a sync. Without it, the log is damaged, or none of ours.
+ */
+export type OpenedLog =
+  | { readonly ok: true; readonly value: Log }
+  | { readonly ok: false; readonly error: string; readonly trouble?: "io" | "sync" };
+
+type Opened = (result: OpenedLog) => void;
 
 /** A segment as it lies there. */
 type Found = {
@@ -101,7 +109,7 @@ export function openLog(options: OpenOptions, done: Opened): void {
     `the ${options.name} cannot have segments of ${segmentBytes} bytes and ${bytesMax} altogether`,
   );
   const notRemoved = removeSpares(options);
-  if (notRemoved !== undefined) return done(refused(notRemoved.message));
+  if (notRemoved !== undefined) return done(troubled(notRemoved));
   const found = findSegments(options);
   if (!found.ok) return done(found);
   if (found.value.length === 0) return makeLog(options, done);
@@ -124,18 +132,25 @@ export function openLog(options: OpenOptions, done: Opened): void {
 }
 
 // Reads what the scan wants and lets it go on. A read that fails ends it.
-function perform(steps: Steps<Result<undefined>>, done: (result: Result<undefined>) => void): void {
+function perform(steps: Steps<Scanned>, done: (result: Scanned) => void): void {
   const step = steps.next();
   if (step.done === true) return done(step.value);
   const { file, byte, into } = step.value;
   file.readLater(byte, into, (failure) => {
     if (failure === undefined) perform(steps, done);
-    else done(refused(failure.message));
+    else done(troubled(failure));
   });
 }
 
-function refused(error: string): { readonly ok: false; readonly error: string } {
+type Refused = Extract<OpenedLog, { ok: false }>;
+type Scanned = { readonly ok: true } | Refused;
+
+function refused(error: string): Refused {
   return { ok: false, error };
+}
+
+function troubled({ message }: IoFailure, trouble: "io" | "sync" = "io"): Refused {
+  return { ok: false, error: message, trouble };
 }
 
 // What a spare holds is of the past, and after a power cut perhaps what a segment would have held that has lost its name.
@@ -148,7 +163,9 @@ function removeSpares({ folder, name }: OpenOptions): IoFailure | undefined {
   return undefined;
 }
 
-function findSegments(options: OpenOptions): Result<Found[]> {
+function findSegments(
+  options: OpenOptions,
+): { readonly ok: true; readonly value: Found[] } | Refused {
   const { folder, name } = options;
   const numbers = folder
     .list()
@@ -163,7 +180,7 @@ function findSegments(options: OpenOptions): Result<Found[]> {
     const file = folder.open(segmentName(name, number));
     if (isFailure(file)) {
       for (const one of found) one.file.close();
-      return refused(file.message);
+      return troubled(file);
     }
     found.push({ number, file, header: "" });
   }
@@ -177,7 +194,7 @@ function makeLog(options: OpenOptions, done: Opened): void {
     return done(refused(`${folder.path}: ${why}`));
   }
   const made = makeSegment(options, { number: 1, firstRecord: 1, syncedThrough: 0, chain: 0 });
-  if ("code" in made) return done(refused(made.message));
+  if ("code" in made) return done(troubled(made));
   syncFound(newLog(options, [made], { lastRecord: 0, chain: 0, damage: [] }), done);
 }
 
@@ -190,18 +207,18 @@ function syncFound(log: Log, done: Opened): void {
   sync(log, (failure) => {
     if (failure === undefined) return done({ ok: true, value: log });
     closeLog(log);
-    done(refused(failure.message));
+    done(troubled(failure, "sync"));
   });
 }
 
 // ------------------------------------------------------------------------------------------- steps
 
-function* scanLog(scan: Scan): Steps<Result<undefined>> {
+function* scanLog(scan: Scan): Steps<Scanned> {
   const stranger = yield* readHeaders(scan);
   if (stranger !== undefined) return refused(stranger);
   scan.known = Math.max(scan.known, yield* highestSynced(scan));
   const walked = yield* walk(scan);
-  if (typeof walked === "object") return refused(walked.message);
+  if (typeof walked === "object") return troubled(walked);
   const broken = walked ?? (yield* remainder(scan));
   const { known, next } = scan;
   if (broken !== undefined && next <= known) {
@@ -214,7 +231,7 @@ function* scanLog(scan: Scan): Steps<Result<undefined>> {
     return refused(`${scan.found.at(-1)?.file.path}: ${end}, and ${missing}`);
   }
   const failure = broken === undefined ? scrub(scan) : cut(scan, broken);
-  return failure === undefined ? { ok: true, value: undefined } : refused(failure.message);
+  return failure === undefined ? { ok: true } : troubled(failure);
 }
 
 /** Reads all headers. Answers why the log is not ours to touch, if it is not. */

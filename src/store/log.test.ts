@@ -402,6 +402,7 @@ test("row 38: a failed sync is final, for those who wait, for those who come lat
     const refused = append(log, 1, new Uint8Array(4), []);
     assert.ok(refused !== "full" && "code" in refused && refused.code === "EIO");
     assert.equal(log.syncedThrough, 0);
+    assert.equal(log.hasLostSync, true);
     count("row 38", { faultsInjected: 1, effectsSeen: 1 });
   }
 });
@@ -417,6 +418,7 @@ test("row 39: a failed write is final, and what it left is cut off at the next o
     assert.ok(refused !== "full" && "code" in refused);
     assert.match(refused.message, /failed a write; nothing more is appended to the journal/);
     assert.deepEqual(append(log, 1, new Uint8Array(4), []), refused);
+    assert.equal(log.hasLostSync, false, "what was appended before may still be trusted");
     sync(log, (failure) => assert.deepEqual(failure, refused));
     // A part of it may have come to the disk.
     const file = log.segments[0]?.file ?? assert.fail();

@@ -56,6 +56,8 @@ export type Log = {
   syncedThrough: number;
   /** Why nothing is appended and nothing synced any more. */
   failure: IoFailure | undefined;
+  /** A sync has failed: the kernel may call clean what it could not write, and none of it proves anything any more. */
+  hasLostSync: boolean;
   isClosed: boolean;
   /** What was cut off at opening, in words. */
   readonly damage: readonly string[];
@@ -109,6 +111,7 @@ export function newLog(
     firstRecord: must(segments[0], "a log has a segment").firstRecord,
     syncedThrough: 0,
     failure: undefined,
+    hasLostSync: false,
     isClosed: false,
     unneededBelow: 0,
     isRemoving: false,
@@ -307,7 +310,7 @@ function beginRound(log: Log): void {
         segment.isDurable = true;
       }
     }
-    const told = failure === undefined ? undefined : fail(log, failure);
+    const told = failure === undefined ? undefined : failSync(log, failure);
     beginRound(log);
     answer(waiters, told);
     removeUnneeded(log);
@@ -329,6 +332,11 @@ function fail(log: Log, failure: IoFailure): IoFailure {
     message: `${failure.message}; nothing more is appended to the ${name}`,
   };
   return log.failure;
+}
+
+function failSync(log: Log, failure: IoFailure): IoFailure {
+  log.hasLostSync = true;
+  return fail(log, failure);
 }
 
 // ----------------------------------------------------------------------------------------- reclaim
@@ -370,7 +378,7 @@ function removeUnneeded(log: Log): void {
   log.isRemoving = true;
   folder.sync((notSynced) => {
     log.isRemoving = false;
-    if (notSynced !== undefined) return void fail(log, notSynced);
+    if (notSynced !== undefined) return void failSync(log, notSynced);
     if (isSpare) log.spares.push(spare);
     removeUnneeded(log);
   });

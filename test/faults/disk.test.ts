@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { KiB, MiB } from "#base/limits.ts";
 import { imageReader, stampedBlock, startAckedWriter } from "../support/acked-writer.ts";
 import { count } from "../support/claims.ts";
@@ -10,8 +10,8 @@ import { assertEqualImages } from "../support/images.ts";
 import { startLabDisk } from "../support/lab-disk.ts";
 import { connectHost } from "../support/nbd-host.ts";
 import { missing } from "../support/needs.ts";
-import { runCommand, runGood } from "../support/run-command.ts";
-import { makeTempFolder, removeTempFolder } from "../support/temp-folder.ts";
+import { mountSmall, needsRoot } from "../support/small-disk.ts";
+import { runGood } from "../support/run-command.ts";
 
 // Disks that fail, fill up or are slow, and hosts that are rude. The failing disks are the lab's own.
 
@@ -98,21 +98,6 @@ test(
     count("F15", { faultsInjected: 1, effectsSeen: 1 });
   },
 );
-
-/** A file system of this size of the test's own, gone at its end. */
-async function mountSmall(t: TestContext, size: string): Promise<string> {
-  const folder = makeTempFolder();
-  await runGood("mount", ["-t", "tmpfs", "-o", `size=${size}`, "antipode-test", folder]);
-  t.after(async () => {
-    await runCommand("umount", ["-l", folder]);
-    removeTempFolder(folder);
-  });
-  return folder;
-}
-
-const needsRoot = {
-  skip: process.getuid?.() === 0 || process.env["CI"] === "true" ? false : "only root may mount",
-};
 
 for (const full of ["east", "west"] as const) {
   test(

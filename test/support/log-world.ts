@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { viewOf } from "#base/bytes.ts";
 import { crc32c } from "#base/checksum.ts";
-import type { IoFailure, Result } from "#base/errors.ts";
+import type { IoFailure } from "#base/errors.ts";
 import type { Folder } from "#ports/file.ts";
 import { append, sync } from "#store/log.ts";
 import type { Log, LogPlace } from "#store/log.ts";
 import { openLog } from "#store/log-open.ts";
-import type { OpenOptions } from "#store/log-open.ts";
+import type { OpenedLog, OpenOptions } from "#store/log-open.ts";
 import { readRecords } from "#store/log-read.ts";
 import type { LogRead } from "#store/log-read.ts";
 import { openSimFolder } from "../../sim/disk-files.ts";
@@ -38,9 +38,7 @@ export type LogWorld = {
   /** Lets virtual time pass until what was begun has answered. */
   run<T>(begin: (done: (value: T) => void) => void): T;
   /** What was found is in `found` of the answer, in order. */
-  open(
-    settings?: Settings,
-  ): Result<Log> & { readonly found: readonly (readonly [number, number])[] };
+  open(settings?: Settings): OpenedLog & { readonly found: readonly (readonly [number, number])[] };
   /** The process ends and another takes its place; the page cache stays. */
   kill(): void;
   inode(segment: number): Inode;
@@ -85,7 +83,7 @@ export function createLogWorld(seed: number | string = 1, state?: DiskState): Lo
         ...settings,
         visit: ({ number, payloadBytes }) => found.push([number, payloadBytes]),
       };
-      return { ...world.run<Result<Log>>((done) => openLog(options, done)), found };
+      return { ...world.run<OpenedLog>((done) => openLog(options, done)), found };
     },
     kill() {
       world.process.alive = false;
