@@ -92,7 +92,7 @@ export class Line {
     const joined: string[] = [];
     for (const copy of status.copies) {
       const known = this.of(copy.site);
-      this.#takesSets.set(`${primary} ${copy.site}`, copy.mode === "async");
+      this.#noteMode(primary, copy, known);
       const isWell = isWellState(copy.state);
       if (isWell && !known.well) {
         if (!this.takesSets(primary, copy.site)) this.#noteWholeMirror(primary, known);
@@ -106,6 +106,16 @@ export class Line {
       if (this.takesSets(primary, copy.site)) this.#observeSets(known, copy);
     }
     return joined;
+  }
+
+  // What a mirror lost with its power a copy of sets still lacks, until it is whole by sets.
+  #noteMode(primary: string, copy: CopyStatus, known: SiteKnowledge): void {
+    const takes = copy.mode === "async";
+    if (this.takesSets(primary, copy.site) !== takes) {
+      known.isTorn = true;
+      known.complete = nothingComplete;
+    }
+    this.#takesSets.set(`${primary} ${copy.site}`, takes);
   }
 
   #noteWholeMirror(primary: string, known: SiteKnowledge): void {
