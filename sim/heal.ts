@@ -169,8 +169,8 @@ function help(world: World, line: Line): void {
 }
 
 /**
- * A file that a disk failed to write is not trusted again by the same process, and its operator is told so. A staging log is not
- * among them: the copy begins anew by itself.
+ * A file that a disk failed to write is not trusted again by the same process, and its operator is told so. A staging log is
+ * not among them: the copy begins anew by itself.
  */
 function isDistrusted(world: World, why: string): boolean {
   const isSaid =

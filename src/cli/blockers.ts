@@ -116,7 +116,7 @@ function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
   };
 }
 
-/** What a copy's site says of its own disk: no link and no command of the primary's mends that. The first that matches counts. */
+/** What a copy's site says of its own disk: no link and no command of the primary's mends that. The first match counts. */
 const siteTroubles = [
   {
     said: /staging log cannot be used/,

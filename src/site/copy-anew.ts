@@ -11,11 +11,11 @@ import { emit } from "./group-context.ts";
 import { whenIdle } from "./preserve-run.ts";
 import type { StagingFailure } from "./staging-run.ts";
 
-// A copy whose staging log failed begins anew by itself, less and less often, for as long as that takes. A log that could not be
-// appended to is sound as far as it goes: it is opened again once there is room. One whose sync failed is not trusted again:
-// what was complete before is applied from memory, the record lets go of the log, and the copy gets another.
+// A copy whose staging log failed begins anew by itself, less and less often, for as long as that takes. A log that could not
+// be appended to is sound as far as it goes: it is opened again once there is room. One whose sync failed is not trusted
+// again: what was complete before is applied from memory, the record lets go of the log, and the copy gets another.
 
-/** The staging log has failed, or something in it was synced. People hear of the first failure, and of the end of the trouble. */
+/** The staging log has failed, or something in it was synced. People hear of the first failure and of the end of it. */
 export function noteStaging(group: Group, failure: StagingFailure | undefined): void {
   const before = group.stagingTrouble;
   if (failure === undefined) {

@@ -53,8 +53,8 @@ export type FoundRecord = {
 };
 
 /**
- * The log, or why it cannot be had: with `trouble`, a call to the disk has failed, and a later try may do better; with `sync`, that
- * was a sync. Without it, the log is damaged, or none of ours.
+ * The log, or why it cannot be had: with `trouble`, a call to the disk has failed, and a later try may do better; with `sync`,
+ * that was a sync. Without it, the log is damaged, or none of ours.
  */
 export type OpenedLog =
   | { readonly ok: true; readonly value: Log }
