@@ -34,7 +34,8 @@ export function stepStaging<Held>(
   event: StagingEvent<Held>,
   out: Out<Held>,
 ): void {
-  if (staging.stage === "settled" && event.kind !== "opened") return;
+  const isHeard = event.kind === "opened" || event.kind === "drain";
+  if (staging.stage === "settled" && !isHeard) return;
   switch (event.kind) {
     case "start":
       break;
@@ -76,7 +77,7 @@ export function stepStaging<Held>(
       appliedRecorded(staging, event.failure, out);
       break;
     case "drain":
-      staging.isDraining = true;
+      beginDrain(staging, out);
       break;
     case "settle":
       endSession(staging);
@@ -129,16 +130,21 @@ function openSession<Held>(
 }
 
 function refusalOf<Held>(staging: Staging<Held>, told: Event<Held, "opened">): string | undefined {
-  const { stagingFailure, imageFailure, stage, complete } = staging;
-  if (stage === "settling" || stage === "settled") return "this copy is being promoted";
-  if (stagingFailure !== undefined || imageFailure !== undefined)
-    return imageFailure ?? stagingFailure;
+  const { stage, complete } = staging;
+  const why = unfitness(staging);
+  if (why !== undefined) return why;
   if (stage === "starting") return "this copy is reading its staging log";
   if (told.resync && told.firstSet <= complete.set)
     return `a resync that begins with set ${told.firstSet}, where set ${complete.set} is complete`;
   if (!told.resync && told.firstSet > complete.set + 1)
     return `sets from ${told.firstSet} on, where those behind ${complete.set} are missing`;
   return undefined;
+}
+
+// Why no session can be had here, whatever it brings.
+function unfitness({ stagingFailure, imageFailure, stage }: Staging<unknown>): string | undefined {
+  const isEnding = stage === "settling" || stage === "settled";
+  return imageFailure ?? stagingFailure ?? (isEnding ? "this copy is being promoted" : undefined);
 }
 
 // Staged sets stay: the next session of the same primary goes on with them (decision 15). Its lanes count anew.
@@ -453,9 +459,18 @@ function endSettle<Held>(staging: Staging<Held>, out: Out<Held>): void {
   out.push({ kind: "settled", point: staging.synced, why: imageFailure });
 }
 
+function beginDrain<Held>(staging: Staging<Held>, out: Out<Held>): void {
+  const why = unfitness(staging);
+  if (why === undefined) staging.isDraining = true;
+  else failSession(staging, why, out);
+}
+
 function endDrain<Held>(staging: Staging<Held>, out: Out<Held>): void {
   if (!staging.isDraining || staging.applying.count > 0 || !isAtRest(staging)) return;
   staging.isDraining = false;
+  // An image that cannot be brought to where its sets end is no point, and nothing to begin from.
+  const { imageFailure } = staging;
+  if (imageFailure !== undefined) return failSession(staging, imageFailure, out);
   out.push({ kind: "drained" });
 }
 
