@@ -13,6 +13,7 @@ import { evictStale } from "./disk-state.ts";
 import type { DiskState, Keep } from "./disk-state.ts";
 import type { Network } from "./network.ts";
 import type { Process } from "./process.ts";
+import { createSimPacking } from "./packing.ts";
 import type { Prng } from "./prng.ts";
 import { createOwner, eventKind } from "./scheduler.ts";
 import type { Owner, Scheduler } from "./scheduler.ts";
@@ -29,6 +30,8 @@ export type MachineObserver = {
   /** The process, if any ran, is gone, and the disk is as the crash has left it. */
   onDown(machine: Machine, process: Process | undefined, crash: CrashKind): void;
   readonly onImageWrite: ImageWatcher | undefined;
+  /** A batch was packed, or unpacked at a copy. */
+  onPacking(machine: Machine, what: string): void;
   readonly trace: ((machine: Machine) => Trace) | undefined;
 };
 
@@ -207,6 +210,12 @@ export class Machine {
         clock: createSimClock(scheduler, process, this.skew),
         crypto: createSimCrypto(lifeRng),
         transport: network.transport(process),
+        packing: createSimPacking({
+          scheduler,
+          process,
+          rng: lifeRng.fork("packing"),
+          watch: (what) => observer.onPacking(this, what),
+        }),
         events: { emit: (event) => process.alive && observer.onEvent(this, event) },
         trace: observer.trace?.(this),
         bootId: this.bootId,

@@ -19,6 +19,7 @@ export const eventKind = {
   fault: 12,
   operator: 13,
   watch: 14,
+  packing: 15,
 } as const;
 export type EventKind = (typeof eventKind)[keyof typeof eventKind];
 

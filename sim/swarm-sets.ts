@@ -44,6 +44,8 @@ function drawCopy(rng: Prng, copy: CopyConfig): CopyConfig {
     },
     staging: rng.pick(["durable", "durable", "memory"]),
     connections: rng.between(1, 4),
+    // From a stream of its own: worlds without it are what they were.
+    compress: rng.fork("compress").pick([undefined, undefined, "on", "auto"]),
   };
 }
 
@@ -61,6 +63,7 @@ export function drawSetLimits(rng: Prng): Readonly<Record<string, number>> {
     senderReadBytes: rng.pick([2, 16, 64]) * KiB,
     laneQueueBytesMax: rng.pick([4, 64]) * KiB,
     laneFreshBytesMax: rng.pick([1, 8, 64]) * KiB,
+    ...drawPackLimits(rng.fork("packing")),
     sessionWindowBytesMin: rng.pick([8, 16]) * KiB,
     sessionWindowBytesMax: rng.pick([16, 64, 256]) * KiB,
     sessionSetsMax: rng.pick([4, 64, 1_024]),
@@ -78,5 +81,15 @@ export function drawSetLimits(rng: Prng): Readonly<Record<string, number>> {
     applyUnsyncedSetsMax: rng.pick([4, 256]),
     applyIdleMs: rng.pick([100, 1_000]),
     applySyncMsMax: rng.pick([300, 3_000]),
+  };
+}
+
+/** Writes of a few sectors are packed too, and `auto` has something to decide on. */
+function drawPackLimits(rng: Prng): Readonly<Record<string, number>> {
+  return {
+    packBytesMin: rng.pick([512, 2 * KiB]),
+    packLinkBytesPerSecondMax: rng.pick([1, 64, 1_024]) * 1_024 * KiB,
+    packSampleBytesMin: rng.pick([1, 8]) * KiB,
+    packRetryBytes: rng.pick([16, 256]) * KiB,
   };
 }

@@ -173,6 +173,7 @@ function drawConfig(rng: Prng, sites: readonly string[], groups: readonly string
         rpoMs: undefined,
         probeMs,
         timeoutMs: Math.max(400, probeMs * rng.between(4, 8)),
+        compress: undefined,
         rateBytesPerSecond: rng.chance(0.1) ? 512 * KiB : undefined,
       });
     }

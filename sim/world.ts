@@ -393,6 +393,7 @@ export class World {
         onStarted: (machine, failure) => this.#onStarted(machine, failure),
         onDown: (machine, process, crash) => this.#onDown(machine, process, crash),
         onImageWrite: (process, write) => this.#onImageWrite(process, write),
+        onPacking: (_, what) => this.count(`batches:${what}`),
         trace: options.story.told
           ? (machine) => ({ line: (fields) => this.#onTrace(machine, fields) })
           : undefined,

@@ -134,6 +134,20 @@ export const limits = {
   laneQueueBytesMax: 1 * MiB,
   /** What a connection may have to send when it is given a batch that was just appended; else that one is read back later. */
   laneFreshBytesMax: 8 * MiB,
+  /** Batches that are being packed or unpacked at a time, in all: the pool of threads also writes and syncs. */
+  packingsMax: 2,
+  zstdLevel: 1,
+  /** Log of the memory that unpacking may look back over: 8 MiB, so that no peer can make it large. */
+  zstdWindowLogMax: 23,
+  /** A batch with less payload is sent as it is. */
+  packBytesMin: 1 * KiB,
+  /** `compress: auto`: a link that takes more than this is not packed for, nor what shrinks to more than this. */
+  packLinkBytesPerSecondMax: 64 * MiB,
+  packPercentMax: 80,
+  /** How fast a connection takes bytes is known from so many at least; the rest is told by the socket's own memory. */
+  packSampleBytesMin: 256 * KiB,
+  /** After so many bytes, what did not pay is tried again, and what paid is measured again. */
+  packRetryBytes: 64 * MiB,
   /** Sets that a copy's status lists. */
   setsShownMax: 16,
   /** Connections that one session may have beside its first. */

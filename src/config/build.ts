@@ -85,6 +85,7 @@ function buildCopy(site: string, copy: RawCopy): CopyConfig {
     },
     staging: copy.staging ?? defaults.staging,
     connections: copy.connections ?? defaults.connections,
+    compress: copy.compress === "off" ? undefined : copy.compress,
   };
 }
 

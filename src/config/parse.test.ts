@@ -83,6 +83,7 @@ const asyncDefaults = {
   seal: { everyMs: 50, bytesMax: 4 * 2 ** 20, onFlush: true },
   staging: "durable",
   connections: 4,
+  compress: undefined,
 };
 
 test("every option of a sync copy is read in its unit", () => {
@@ -108,7 +109,7 @@ test("every option of a sync copy is read in its unit", () => {
 
 test("every option of an async copy is read in its unit, and the journal's", () => {
   const options =
-    "mode: async, seal: { every: 200ms, bytes: 1MiB, onFlush: only }, staging: memory, connections: 2, rpo: 10s";
+    "mode: async, seal: { every: 200ms, bytes: 1MiB, onFlush: only }, staging: memory, connections: 2, compress: on, rpo: 10s";
   const text = good
     .replace("mode: sync", options)
     .replace(
@@ -121,8 +122,8 @@ test("every option of an async copy is read in its unit, and the journal's", () 
   assert.deepEqual(bank?.journal, { bytesMax: 2 ** 31, overflow: "stall" });
   const west = bank?.copies.get("west");
   assert.deepEqual(
-    [west?.mode, west?.seal, west?.staging, west?.connections],
-    ["async", { everyMs: 200, bytesMax: 2 ** 20, onFlush: "only" }, "memory", 2],
+    [west?.mode, west?.seal, west?.staging, west?.connections, west?.compress],
+    ["async", { everyMs: 200, bytesMax: 2 ** 20, onFlush: "only" }, "memory", 2, "on"],
   );
 });
 

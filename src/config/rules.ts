@@ -22,6 +22,7 @@ const optionModes = new Map<CopyOption, readonly string[]>([
   ["ackAt", ["cycle"]],
   ["through", ["cycle"]],
   ["connections", ["async", "cycle"]],
+  ["compress", ["async"]],
 ]);
 
 const lossPolicies = new Map([

@@ -57,6 +57,7 @@ const copy = z.strictObject({
   ackAt: z.enum(["switch", "journal"]).optional(),
   through: name.optional(),
   connections: z.int().min(1).max(64).optional(),
+  compress: z.enum(["off", "on", "auto"]).optional(),
   transport: z.enum(["tcp", "iscsi", "fc"]).optional(),
   probe: duration.optional(),
   timeout: duration.optional(),

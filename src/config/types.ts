@@ -78,6 +78,8 @@ export type CopyConfig = {
   readonly staging: "durable" | "memory";
   /** Parallel connections of the session (async). */
   readonly connections: number;
+  /** Packs what is sent in sets: always, or where it pays; undefined: never, so that older files and records mean the same. */
+  readonly compress: "on" | "auto" | undefined;
   /** Ceiling for resync in bytes per second; undefined: none. */
   readonly rateBytesPerSecond: number | undefined;
 };

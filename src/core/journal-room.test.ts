@@ -18,6 +18,7 @@ const member = {
   timeoutMs: 3000,
   rateBytesPerSecond: undefined,
   connections: 1,
+  compress: undefined,
 };
 
 test("I16, I17: until it is on record that a copy is dirty, the journal keeps what the copy lacks ", () => {

@@ -72,4 +72,6 @@ export type MemberPolicy = {
   readonly rateBytesPerSecond: number | undefined;
   /** Parallel connections, where frames need no order. */
   readonly connections: number;
+  /** Sets travel packed: always, or where it pays; undefined: never. */
+  readonly compress: "on" | "auto" | undefined;
 };

@@ -117,13 +117,15 @@ function changePolicy(
     adopt(primary, member, policy, out);
     if (takesSets(member) && was.connections !== policy.connections)
       reopen(primary, member, "it gets another number of connections", out);
+    else if (takesSets(member) && was.compress !== policy.compress)
+      reopen(primary, member, "what it is sent is packed another way", out);
     return;
   }
   const untilLsn = primary.nextLsn - 1;
   if (!isCatchingUp(member, untilLsn)) return changeMode(primary, member, policy, out);
   // Until then it is fed as before, but as patiently as it will be.
-  const { mode, loss, connections } = was;
-  adopt(primary, member, { ...policy, mode, loss, connections }, out);
+  const { mode, loss, connections, compress } = was;
+  adopt(primary, member, { ...policy, mode, loss, connections, compress }, out);
   member.modeChange = { policy, untilLsn };
 }
 

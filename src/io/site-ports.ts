@@ -11,6 +11,7 @@ import { createClock } from "./clock.ts";
 import { loadCrypto } from "./crypto.ts";
 import { openFolder } from "./folder.ts";
 import { openImage } from "./image.ts";
+import { createPacking } from "./packing.ts";
 import { createUnsyncedBudget, type UnsyncedBudget } from "./unsynced-bound.ts";
 import type { ReceivedMemory } from "./received-memory.ts";
 import { createTransport } from "./transport.ts";
@@ -37,6 +38,7 @@ export async function createSitePorts(options: SitePortsOptions): Promise<SitePo
     clock: createClock(),
     crypto: await loadCrypto(),
     transport: createTransport(memory),
+    packing: createPacking(),
     events,
     trace,
     bootId: readBootId(),

@@ -238,6 +238,7 @@ function openedDocument(run: Run): SessionOpened {
     completeSet: run.options.staging?.staging.complete.set ?? 0,
     completeLsn: run.options.staging?.staging.complete.lsn ?? 0,
     preservedPoint: null,
+    ...(run.sets === undefined ? {} : { unpacks: [run.context.ports.packing.name] }),
   };
 }
 

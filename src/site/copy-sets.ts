@@ -17,6 +17,8 @@ import { syncImages } from "./sync-images.ts";
 import { traceBatch, traceOut } from "./trace-session.ts";
 import { submitStaging } from "./staging-run.ts";
 import type { Payload, StagingFailure, StagingRun } from "./staging-run.ts";
+import { createUnpacking, endUnpacking, passInOrder } from "./unpacking.ts";
+import type { Unpacking } from "./unpacking.ts";
 
 // The part of a copy's run that takes sets: batches of all connections go to staging, complete sets come back as works of the
 // copy's machine, in order.
@@ -41,6 +43,8 @@ export type CopySets = {
   /** Connections beside the session's first, by their number; their frames count from 1 each. */
   readonly lanes: Map<number, SessionWire>;
   readonly arrived: Map<number, number>;
+  /** Batches of this session that are being unpacked, and what came behind them. */
+  unpacking: Unpacking;
   /** WHOLE, until its set is applied. */
   pendingWhole: CopyWork | undefined;
   /** BEGIN of a resync, until everything that is complete here is in the images. */
@@ -54,6 +58,7 @@ export function startCopySets(host: SetsHost): CopySets {
     host,
     lanes: new Map(),
     arrived: new Map(),
+    unpacking: createUnpacking(),
     pendingWhole: undefined,
     pendingBegin: undefined,
     tick: clock.every(limits.tickMs, () =>
@@ -100,6 +105,8 @@ export function endSets(sets: CopySets, why: string): void {
   for (const lane of sets.lanes.values()) lane.peer.connection.close(why);
   sets.lanes.clear();
   sets.arrived.clear();
+  endUnpacking(sets.unpacking);
+  sets.unpacking = createUnpacking();
   submitStaging(sets.host.staging, { kind: "lost" });
 }
 
@@ -142,25 +149,46 @@ export function acceptLane(sets: CopySets, peer: Peer, open: LaneOpen): string {
 
 /** A batch, by the connection with this number; 0 is the session's first. The door: what is wrong ends the session. */
 export function takeBatch(sets: CopySets, lane: number, frame: Frame): void {
-  const { host, arrived } = sets;
-  const table = joined(firstBytes(frame.body, frame.header.index));
-  const payload = restOf(frame.body, frame.header.index);
-  const entries = decodeTable(table, frame.header.bodyBytes - table.length);
+  const { epoch, generation, index, length, bodyBytes } = frame.header;
+  const { host } = sets;
+  const table = joined(firstBytes(frame.body, index));
+  const payload = restOf(frame.body, index);
+  // Of a packed batch the table says as well how long it is, before any memory is taken for it.
+  const entries = decodeTable(table, length > 0 ? length : bodyBytes - table.length);
   if (!entries.ok) return host.failSession(entries.error);
   const rule = brokenRule(entries.value, host.copy.volumes);
   if (rule !== undefined) return host.failSession(rule);
-  const payloads = splitPayload(entries.value, payload);
+  const found = { epoch, generation, lane, table, entries: entries.value };
+  const wrong = passInOrder(sets.unpacking, host.context.ports.packing, {
+    lane,
+    payload,
+    unpackedBytes: length,
+    take: (unpacked) => stageBatch(sets, found, unpacked),
+    fail: host.failSession,
+  });
+  if (wrong !== undefined) host.failSession(wrong);
+}
+
+type Found = {
+  readonly epoch: number;
+  readonly generation: number;
+  readonly lane: number;
+  readonly table: Uint8Array;
+  readonly entries: readonly Entry[];
+};
+
+function stageBatch(sets: CopySets, found: Found, payload: Payload): void {
+  const { host, arrived } = sets;
+  const { epoch, generation, lane, table, entries } = found;
+  const payloads = splitPayload(entries, payload);
   if (payloads === undefined)
     return host.failSession("the checksum of a write's bytes does not match");
   const sequence = (arrived.get(lane) ?? 0) + 1;
   arrived.set(lane, sequence);
-  const held = payloads.map((chunks, i) =>
-    entries.value[i]?.kind === "write" ? chunks : undefined,
-  );
-  const batch = { entries: entries.value, held, raw: { table, payload } };
-  const { epoch, generation } = frame.header;
+  const held = payloads.map((chunks, i) => (entries[i]?.kind === "write" ? chunks : undefined));
+  const batch = { entries, held, raw: { table, payload } };
   const { context } = host;
-  traceBatch(context, "in", { copy: context.site, generation, epoch }, entries.value);
+  traceBatch(context, "in", { copy: context.site, generation, epoch }, entries);
   submitStaging(host.staging, { kind: "batch", epoch, lane, sequence, batch });
 }
 

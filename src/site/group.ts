@@ -338,6 +338,7 @@ export function policiesOf(config: GroupConfig, site: string): MemberPolicy[] {
       timeoutMs: copy.timeoutMs,
       rateBytesPerSecond: copy.rateBytesPerSecond,
       connections: policyTable[copy.mode].ordered ? 1 : copy.connections,
+      compress: copy.compress,
     });
   }
   return policies;

@@ -78,6 +78,8 @@ export type SessionEffect = Extract<
 type Slot = {
   readonly member: Member;
   wire: SessionWire | undefined;
+  /** What the copy of this session understands of packed batches. */
+  unpacks: readonly string[];
   isDialing: boolean;
   attempts: number;
   dialAtMs: number;
@@ -154,6 +156,7 @@ function newSlot(member: Member): Slot {
   return {
     member,
     wire: undefined,
+    unpacks: [],
     isDialing: false,
     attempts: 0,
     dialAtMs: 0,
@@ -265,7 +268,8 @@ function opened(
     sessions.submit({ kind: "sessionLost", member, epoch, why });
   };
   const { replicaId, history, isBlank, mustRewrite, aloneTowards } = hello.value;
-  const { completeSet, completeLsn } = hello.value;
+  const { completeSet, completeLsn, unpacks } = hello.value;
+  slot.unpacks = unpacks ?? [];
   sessions.submit({
     kind: "sessionOpened",
     member,
@@ -400,8 +404,11 @@ function startSets(sessions: Sessions, index: number, fromSet: number): void {
   const slot = must(slotOf(sessions, index), "an effect names an unknown member");
   const journal = must(sessions.journal, "only a group with a journal sends sets");
   const { wire, member } = slot;
+  const { packing } = sessions.context.ports;
   if (wire === undefined) return;
   slot.sender = startSender(journal, wire, fromSet, {
+    packing,
+    compress: slot.unpacks.includes(packing.name) ? member.policy.compress : undefined,
     onUnreadable(why) {
       const lost = `what it lacks cannot be read from the journal: ${why}`;
       sessions.submit({ kind: "journalUnreadable", member: index, why: lost });
@@ -470,7 +477,7 @@ function endSets(slot: Slot, why: string): void {
   slot.sender = undefined;
   if (sender === undefined) return;
   endSender(sender);
-  for (const lane of sender.lanes.slice(1)) lane.peer.connection.close(why);
+  for (const { wire } of sender.lanes.slice(1)) wire.peer.connection.close(why);
 }
 
 function progressed(sessions: Sessions, slot: Slot, frame: Frame): void {

@@ -4,6 +4,7 @@ import type { Clock } from "#ports/clock.ts";
 import type { Crypto } from "#ports/crypto.ts";
 import type { Events, Trace } from "#ports/events.ts";
 import type { Folder } from "#ports/file.ts";
+import type { Packing } from "#ports/packing.ts";
 import type { Transport } from "#ports/transport.ts";
 
 /** Everything that a site needs from the world. `io/` gives the real ones, the simulator its own. */
@@ -11,6 +12,7 @@ export type SitePorts = {
   readonly clock: Clock;
   readonly crypto: Crypto;
   readonly transport: Transport;
+  readonly packing: Packing;
   readonly events: Events;
   readonly trace: Trace | undefined;
   /** Changes with every boot of the machine: tells a power loss from a mere kill. Empty when it cannot be known. */

@@ -29,6 +29,7 @@ const copy = (site: string): fc.Arbitrary<CopyConfig> =>
     }),
     staging: fc.constantFrom("durable", "memory"),
     connections: fc.constantFrom(1, 4),
+    compress: fc.constantFrom(undefined, "on", "auto"),
     rateBytesPerSecond: optional,
   });
 

@@ -27,6 +27,7 @@ const options: readonly Option[] = [
   },
   { name: "staging", show: ({ staging }) => staging, when: "it is fed anew, from the journal" },
   { name: "connections", show: ({ connections }) => `${connections}`, when: "it is fed anew" },
+  { name: "compress", show: ({ compress }) => compress ?? "off", when: "it is fed anew" },
   { name: "probe", show: ({ probeMs }) => `${probeMs} ms` },
   { name: "timeout", show: ({ timeoutMs }) => `${timeoutMs} ms` },
   { name: "rate", show: ({ rateBytesPerSecond }) => none(rateBytesPerSecond, "bytes per second") },

@@ -4,6 +4,7 @@ import type { Fifo } from "#base/fifo.ts";
 import { limits } from "#base/limits.ts";
 import { costOf } from "#core/entry.ts";
 import type { Entry } from "#core/entry.ts";
+import type { Packing } from "#ports/packing.ts";
 import { endOf, placeOf } from "#store/log.ts";
 import type { LogPlace } from "#store/log.ts";
 import { readRecords } from "#store/log-read.ts";
@@ -11,10 +12,11 @@ import type { LogRecord } from "#store/log-read.ts";
 import { decodeTable } from "#wire/batch/decode.ts";
 import { placeOfSet } from "./journal-run.ts";
 import type { AppendedBatch, JournalRun } from "./journal-run.ts";
-import type { Peer } from "./peer-connection.ts";
+import { createPackChoice } from "./pack-choice.ts";
+import { createSenderLane, laneDrained, queuedBytes, sendBatch } from "./sender-lane.ts";
+import type { Packer, SenderLane } from "./sender-lane.ts";
 import { createSendWindow, noteDelivered, noteRoundTrip } from "./send-window.ts";
 import type { SendWindow } from "./send-window.ts";
-import { feedBatch } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
 
 // Feeds one copy: hands each batch to the connection that has least to send. A copy that keeps up gets them as they are
@@ -31,6 +33,9 @@ type Sent = {
 };
 
 export type SenderOwner = {
+  readonly packing: Packing;
+  /** Which batches the copy is sent packed. */
+  readonly compress: "on" | "auto" | undefined;
   /** What comes next cannot be read from the journal. */
   onUnreadable(why: string): void;
   nowMs(): number;
@@ -41,8 +46,9 @@ export type SenderOwner = {
 export type Sender = {
   readonly journal: JournalRun;
   /** Connections of the session; the first also carries everything else. */
-  readonly lanes: SessionWire[];
+  readonly lanes: SenderLane[];
   readonly owner: SenderOwner;
+  readonly packer: Packer;
   /** Where to read next; undefined when that is what will be appended next. */
   next: LogPlace | undefined;
   /** Sets below this the copy has. */
@@ -71,6 +77,12 @@ export function startSender(
     journal,
     lanes: [],
     owner,
+    packer: {
+      packing: owner.packing,
+      choice: createPackChoice(owner.compress),
+      nowMs: () => owner.nowMs(),
+      onSent: (lane, entries) => owner.onSent(lane, entries),
+    },
     next: placeOfSet(journal, fromSet),
     fromSet,
     isReading: false,
@@ -89,14 +101,21 @@ export function startSender(
 
 /** One more connection of the session. */
 export function addLane(sender: Sender, wire: SessionWire): void {
-  sender.lanes.push(wire);
-  wire.peer.onDrain = () => pumpSender(sender);
+  const lane = createSenderLane(wire);
+  sender.lanes.push(lane);
+  wire.peer.onDrain = () => {
+    laneDrained(sender.packer, lane);
+    pumpSender(sender);
+  };
   pumpSender(sender);
 }
 
 export function endSender(sender: Sender): void {
   sender.isEnded = true;
-  for (const wire of sender.lanes) wire.peer.onDrain = () => undefined;
+  for (const lane of sender.lanes) {
+    lane.isEnded = true;
+    lane.wire.peer.onDrain = () => undefined;
+  }
 }
 
 /** The copy's site has answered a probe. */
@@ -155,7 +174,7 @@ export function pumpSender(sender: Sender): void {
     sender.next = read.next;
     for (const record of read.records) sendRecord(sender, record);
     // All connections of a process share what they know of memory that is being sent.
-    sender.lanes[0]?.peer.connection.giveBack([read.memory]);
+    sender.lanes[0]?.wire.peer.connection.giveBack([read.memory]);
     pumpSender(sender);
   });
 }
@@ -169,17 +188,13 @@ function mayFeed(sender: Sender, queuedBytesMax: number): boolean {
   return inFlightBytes < sender.window.bytes && inFlightSeals < limits.sessionSetsMax;
 }
 
-function idlestLane(sender: Sender, queuedBytesMax: number): SessionWire | undefined {
-  let idlest: SessionWire | undefined;
+function idlestLane(sender: Sender, queuedBytesMax: number): SenderLane | undefined {
+  let idlest: SenderLane | undefined;
   for (const lane of sender.lanes) {
-    if (queuedBytes(lane.peer) >= queuedBytesMax) continue;
-    if (idlest === undefined || queuedBytes(lane.peer) < queuedBytes(idlest.peer)) idlest = lane;
+    if (queuedBytes(lane) >= queuedBytesMax) continue;
+    if (idlest === undefined || queuedBytes(lane) < queuedBytes(idlest)) idlest = lane;
   }
   return idlest;
-}
-
-function queuedBytes(peer: Peer): number {
-  return peer.connection.queuedBytes();
 }
 
 function sendRecord(sender: Sender, { table, payload }: LogRecord): void {
@@ -204,8 +219,7 @@ function send(
   sender.inFlightBytes += sent.bytes;
   sender.inFlightSeals += sent.seals;
   sender.sentSealed = Math.max(sender.sentSealed, sent.sealed);
-  feedBatch(lane, table, payload);
-  sender.owner.onSent(lane, entries);
+  sendBatch(sender.packer, lane, sender.lanes.length, { entries, table, payload });
 }
 
 function sentOf(entries: readonly Entry[], lastSet: number): Sent {

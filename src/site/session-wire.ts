@@ -20,6 +20,8 @@ export type SessionWire = {
   readonly crypto: Crypto;
   /** Filled anew for each frame, so that a write costs no header object. */
   readonly scratch: FrameHeader;
+  /** Bytes of frames that were handed to the connection. */
+  sentBytes: number;
 };
 
 export function createSessionWire(
@@ -28,7 +30,8 @@ export function createSessionWire(
   epoch: number,
   crypto: Crypto,
 ): SessionWire {
-  return { peer, generation, epoch, crypto, scratch: emptyHeader(frameType.write) };
+  const scratch = emptyHeader(frameType.write);
+  return { peer, generation, epoch, crypto, scratch, sentBytes: 0 };
 }
 
 const noBody: readonly Uint8Array[] = [];
@@ -111,6 +114,19 @@ export function feedBatch(
   const header = prepare(feed, frameType.batch, 0);
   header.index = table.length;
   sendFrame(feed, [table, ...payload]);
+}
+
+/** A batch whose payload was packed from so many bytes. */
+export function feedPackedBatch(
+  feed: SessionWire,
+  table: Uint8Array,
+  packed: Uint8Array,
+  payloadBytes: number,
+): void {
+  const header = prepare(feed, frameType.batch, 0);
+  header.index = table.length;
+  header.length = payloadBytes;
+  sendFrame(feed, [table, packed]);
 }
 
 export function feedBegin(feed: SessionWire, begin: SessionBegin): void {
@@ -211,5 +227,6 @@ function prepare(feed: SessionWire, type: FrameType, sequence: number): FrameHea
 
 function sendFrame(feed: SessionWire, body: readonly Uint8Array[]): void {
   const header = encodeHeader(feed.peer.pool, feed.scratch, body);
+  feed.sentBytes += header.length + feed.scratch.bodyBytes;
   feed.peer.connection.send(body.length === 0 ? [header] : [header, ...body]);
 }

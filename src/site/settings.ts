@@ -76,6 +76,7 @@ const copyChecks: Readonly<Record<keyof CopyConfig, Check>> = {
   seal: isSeal,
   staging: (value) => isOneOf(value, ["durable", "memory"]),
   connections: (value) => isNumber(value) && value >= 1 && value <= limits.sessionLanesMax,
+  compress: (value) => isOneOf(value, [undefined, "on", "auto"]),
   rateBytesPerSecond: isNumberOrNone,
 };
 

@@ -172,7 +172,8 @@ class TcpFrameProxy implements FrameProxy {
 
 function seen(header: FrameHeader, body: Uint8Array): SeenFrame {
   if (header.type !== frameType.batch) return { header, body, entries: [] };
-  const decoded = decodeTable(body.subarray(0, header.index), body.length - header.index);
+  const payloadBytes = header.length > 0 ? header.length : body.length - header.index;
+  const decoded = decodeTable(body.subarray(0, header.index), payloadBytes);
   return { header, body, entries: decoded.ok ? decoded.value : [] };
 }
 

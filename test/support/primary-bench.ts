@@ -82,6 +82,7 @@ export function createBench(options: BenchOptions = {}): Bench {
     ackTimeoutMs: 10_000,
     autoResume: true,
     timeoutMs: 3_000,
+    compress: undefined,
     rateBytesPerSecond: undefined,
     connections: 1,
   }));

@@ -33,23 +33,32 @@ function assertHeard(frames: readonly Frame[], sent: readonly SampleFrame[]): vo
 
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const u64 = fc.nat(Number.MAX_SAFE_INTEGER);
-const someFrame: fc.Arbitrary<SampleFrame> = fc.record({
-  type: fc.constantFrom<FrameType>(...Object.values(frameType)),
-  fields: fc.record({
-    flags: fc.nat(255),
-    lsn: u64,
-    set: u64,
-    index: u32,
-    volume: fc.nat(0xffff),
-    source: fc.nat(0xffff),
-    offset: u64,
-    length: u32,
-    generation: u32,
-    epoch: u32,
-    sequence: u32,
-  }),
-  body: fc.uint8Array({ maxLength: 80 }),
-});
+const someFrame: fc.Arbitrary<SampleFrame> = fc
+  .record({
+    type: fc.constantFrom<FrameType>(...Object.values(frameType)),
+    fields: fc.record({
+      flags: fc.nat(255),
+      lsn: u64,
+      set: u64,
+      index: u32,
+      volume: fc.nat(0xffff),
+      source: fc.nat(0xffff),
+      offset: u64,
+      length: u32,
+      generation: u32,
+      epoch: u32,
+      sequence: u32,
+    }),
+    body: fc.uint8Array({ maxLength: 80 }),
+  })
+  .map((frame) =>
+    frame.type === frameType.batch
+      ? {
+          ...frame,
+          fields: { ...frame.fields, length: frame.fields.length % (limits.peerBodyBytesMax + 1) },
+        }
+      : frame,
+  );
 const somePlaces = fc.array(fc.nat(10_000), { maxLength: 30 });
 
 test("every type of frame has a sample", () => {
@@ -229,3 +238,14 @@ test("a control message that is not UTF-8 or not JSON is refused in words, and n
 function errorOf(result: { ok: boolean; error?: string }): string {
   return result.ok ? "" : (result.error ?? "");
 }
+
+test("I34: a batch that would unpack to more than any batch may hold is refused by its header alone", () => {
+  const pool = createHeaderPool();
+  const header = (length: number): Uint8Array =>
+    encodeHeader(pool, { ...emptyHeader(frameType.batch), index: 1, length }, [
+      Uint8Array.of(1, 2),
+    ]);
+  assert.deepEqual(decode([header(limits.peerBodyBytesMax)]).malformed, []);
+  const { malformed } = decode([header(limits.peerBodyBytesMax + 1)]);
+  assert.deepEqual(malformed, [`a batch claims to unpack to ${limits.peerBodyBytesMax + 1} bytes`]);
+});

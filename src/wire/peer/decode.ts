@@ -129,6 +129,10 @@ function brokenRule(view: DataView, bytes: Uint8Array): string | undefined {
     ? limits.peerBodyBytesMax
     : limits.peerControlBytesMax;
   if (bodyBytes > bodyBytesMax) return `a frame of type ${type} claims ${bodyBytes} bytes of body`;
+  // What a packed batch unpacks to is no longer than a plain one may be.
+  const unpackedBytes = type === frameType.batch ? view.getUint32(40, true) : 0;
+  if (unpackedBytes > limits.peerBodyBytesMax)
+    return `a batch claims to unpack to ${unpackedBytes} bytes`;
   return undefined;
 }
 

@@ -155,3 +155,12 @@ test("a proof signs role, cluster, both sites and both nonces, each in its own p
   assert.equal(new Set(texts).size, texts.length);
   assert.equal(texts[0], "antipode peer proof\ndialer\nacme\neast\nwest\nn1\nn2");
 });
+
+test("row 33: a copy says in OPENED what it unpacks, or nothing, as copies of before do", () => {
+  const said = (unpacks: unknown) => parseOpened({ ...sampleDocuments.opened, unpacks });
+  const offered = said(["zstd", "later"]);
+  assert.deepEqual(offered.ok && offered.value.unpacks, ["zstd", "later"]);
+  const silent = parseOpened(sampleDocuments.opened);
+  assert.ok(silent.ok && !("unpacks" in silent.value));
+  for (const wrong of ["zstd", [1], null]) assert.equal(said(wrong).ok, false);
+});

@@ -59,6 +59,8 @@ export type SessionOpened = {
   readonly completeLsn: number;
   /** Place of the preserved point; null while none is kept. */
   readonly preservedPoint: null;
+  /** Packings of batches that it understands. */
+  readonly unpacks?: readonly string[];
 };
 
 /** REFUSED, also in the handshake. `code` is for the machine, `why` for people. */
@@ -153,6 +155,9 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
   if (!Array.isArray(aloneTowards) || !aloneTowards.every(isText)) {
     return wrong("OPENED is incomplete");
   }
+  const { unpacks } = value;
+  if (unpacks !== undefined && !(Array.isArray(unpacks) && unpacks.every(isText)))
+    return wrong("OPENED says in no way of ours what the copy unpacks");
   const preservedPoint = null;
   return {
     ok: true,
@@ -169,6 +174,7 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
       completeSet,
       completeLsn,
       preservedPoint,
+      ...(unpacks === undefined ? {} : { unpacks }),
     },
   };
 }

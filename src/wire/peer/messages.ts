@@ -17,6 +17,9 @@
 // than the one its session was opened with, so that late packets of a dead primary do no harm (U56, I28, N4).
 // `sequence` counts the frames of a session that the copy answers by ACK; ACK(s) answers all up to s.
 //
+// A copy may say in OPENED what it `unpacks`; only such a copy is sent packed batches. Behind the plain table of one, the
+// payloads are packed as one ("zstd": RFC 8878, window up to 8 MiB), and `length`, else 0, is what they unpack to.
+//
 // Version history:
 //   1  the first.
 
@@ -41,7 +44,7 @@ export const frameType = {
   zero: 21, //         volume, offset, length, lsn; flag mayPunch
   region: 22, //       volume, offset, length; body: the primary's content at this place in the order
   regionZero: 23, //   volume, offset, length: the range reads as zeros
-  batch: 25, //        index: bytes of the table; body: a batch. On any connection of the session; no ACK of its own
+  batch: 25, //        index: bytes of the table; body: a batch, packed where length is not 0. On any connection; no ACK
   compare: 24, //      volume, offset, length; index: region bytes; body: one 64-bit hash per region
   // Primary to copy, each with an answer of its own.
   begin: 30, //        body: JSON (Begin); answer: begun
