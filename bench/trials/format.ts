@@ -12,13 +12,13 @@ export function formatTrials(trials: readonly TrialResult[]): readonly string[] 
   return formatTable([header, ...lines]);
 }
 
-function cellsOf({ name, unit, values, spread, bound, isMet }: Figure): string[] {
+function cellsOf({ name, unit, runs, spread, bound, isMet }: Figure): string[] {
   const text = (value: number): string => value.toFixed(digitsOf(unit));
   return [
     name,
     `${text(spread.median)} ${unit}`,
     `${text(spread.low)}..${text(spread.high)}`,
-    String(values.length),
+    String(runs.length),
     bound === undefined ? "" : `${boundText(bound)} ${isMet === true ? "met" : "MISSED"}`,
   ];
 }

@@ -5,8 +5,8 @@ import { type Spread, spreadOf } from "../spread.ts";
 export type Figure = {
   readonly name: string;
   readonly unit: "MB/s" | "MiB" | "s" | "s/GiB" | "us" | "x";
-  /** One for each run, in their order. */
-  readonly values: readonly number[];
+  /** In their order. Objects, since the formatter sets a list of bare numbers otherwise than `JSON.stringify` does. */
+  readonly runs: readonly { readonly value: number }[];
   readonly spread: Spread;
   /** What the median (for a peak: the highest) is held against; undefined where nothing is promised. */
   readonly bound: Bound | undefined;
@@ -34,7 +34,7 @@ export function figure(
   return {
     name,
     unit,
-    values,
+    runs: values.map((value) => ({ value })),
     spread,
     bound,
     isMet: bound === undefined ? undefined : isMet(spread, bound),
