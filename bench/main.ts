@@ -16,7 +16,7 @@ import { antipode, antipodeAsync, antipodeMirror } from "./contenders/antipode.t
 import type { Contender, Running } from "./contenders/contender.ts";
 import { nbdkit } from "./contenders/nbdkit.ts";
 import { qemuBackground, qemuMirror } from "./contenders/qemu-mirror.ts";
-import { type Entrant, measureRow, type Timing } from "./measure.ts";
+import { type Entrant, failureOf, measureRow, type Timing } from "./measure.ts";
 import { createPlace } from "./place.ts";
 import {
   type ContenderName,
@@ -139,8 +139,7 @@ async function runTrial(trial: Trial): Promise<TrialResult> {
       await compareImages(contenders["antipode-async"], cluster);
       return { id: trial.id, figures };
     } catch (cause: unknown) {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw new AppError("failed", `${trial.id}: ${why}`, { cause });
+      throw failureOf(trial.id, cluster, cause);
     } finally {
       await cluster.stop();
     }

@@ -1,4 +1,5 @@
 import fs from "node:fs";
+import { AppError } from "#base/errors.ts";
 import { GiB, KiB } from "#base/limits.ts";
 import type { Contender, Running } from "./contenders/contender.ts";
 import { type FioRun, runFio } from "./fio.ts";
@@ -59,12 +60,18 @@ export async function measureRow(
         const { seconds } = timing;
         runs[side].push(await measureRun(running, { load, areaBytes, seconds, signal }));
       } catch (cause: unknown) {
-        const why = cause instanceof Error ? cause.message : String(cause);
-        throw new Error(`${contender.title}, ${row.id}: ${why}`, { cause });
+        throw failureOf(`${contender.title}, ${row.id}`, running, cause);
       }
     }
   }
   return runs;
+}
+
+/** A failure while a contender was measured, with what its processes say: an error that a host sees has its reason there. */
+export function failureOf(what: string, { servers }: Running, cause: unknown): AppError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  const said = servers.map((server) => server.report());
+  return new AppError("failed", [`${what}: ${why}`, ...said].join("\n"), { cause });
 }
 
 /** Puts the load on a contender that is up, and waits until its mirror has it all. */

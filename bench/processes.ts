@@ -15,6 +15,8 @@ export type Server = {
   stop(): Promise<void>;
   /** SIGKILL; resolves when it is gone. */
   kill(): Promise<void>;
+  /** Whether it runs, and the end of what it has said: for whoever has to tell why a run failed. */
+  report(): string;
 };
 
 const startMsMax = 30_000;
@@ -57,6 +59,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     pid: child.pid,
     stop: () => stopChild(child),
     kill: () => killChild(child),
+    report: () => `${name} ${stateOf(child)}, and has said: ${words()}`,
   };
 }
 
@@ -100,6 +103,11 @@ async function stopChild(child: ChildProcess): Promise<void> {
   child.kill("SIGTERM");
   await once(child, "exit");
   clearTimeout(timer);
+}
+
+function stateOf({ exitCode, signalCode }: ChildProcess): string {
+  if (signalCode !== null) return `was ended by ${signalCode}`;
+  return exitCode === null ? "runs" : `has ended with code ${exitCode}`;
 }
 
 async function killChild(child: ChildProcess): Promise<void> {
