@@ -139,7 +139,7 @@ async function runTrial(trial: Trial): Promise<TrialResult> {
       await compareImages(contenders["antipode-async"], cluster);
       return { id: trial.id, figures };
     } catch (cause: unknown) {
-      throw failureOf(trial.id, cluster, cause);
+      throw await failureOf(trial.id, cluster, cause);
     } finally {
       await cluster.stop();
     }

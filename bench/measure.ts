@@ -1,4 +1,5 @@
 import fs from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "#base/errors.ts";
 import { GiB, KiB } from "#base/limits.ts";
 import type { Contender, Running } from "./contenders/contender.ts";
@@ -37,6 +38,7 @@ export type Entrant = { readonly contender: Contender; readonly running: Running
 /** Kernel ticks in /proc are hundredths of a second on every Linux that Node runs on (USER_HZ). */
 const ticksPerSecond = 100;
 const warmUpSecondsMax = 2;
+const endingMs = 500;
 
 /**
  * Measures the two in turn, and who goes first alternates, so that both meet the same machine. A warm-up that is not
@@ -60,7 +62,7 @@ export async function measureRow(
         const { seconds } = timing;
         runs[side].push(await measureRun(running, { load, areaBytes, seconds, signal }));
       } catch (cause: unknown) {
-        throw failureOf(`${contender.title}, ${row.id}`, running, cause);
+        throw await failureOf(`${contender.title}, ${row.id}`, running, cause);
       }
     }
   }
@@ -68,7 +70,13 @@ export async function measureRow(
 }
 
 /** A failure while a contender was measured, with what its processes say: an error that a host sees has its reason there. */
-export function failureOf(what: string, { servers }: Running, cause: unknown): AppError {
+export async function failureOf(
+  what: string,
+  { servers }: Running,
+  cause: unknown,
+): Promise<AppError> {
+  // Of a process that ends, its sockets are heard first.
+  await sleep(endingMs);
   const why = cause instanceof Error ? cause.message : String(cause);
   const said = servers.map((server) => server.report());
   return new AppError("failed", [`${what}: ${why}`, ...said].join("\n"), { cause });
