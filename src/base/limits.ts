@@ -129,6 +129,8 @@ export const limits = {
   /** Sets are found, and let go, by stretches of the journal about this long. */
   journalStretchBytes: 1 * MiB,
   journalReadBytes: 4 * MiB,
+  /** A journal that no host flushes is synced when so much has been appended. */
+  journalUnsyncedBytesMax: 64 * MiB,
   /** What a copy's sender reads at once, and leaves to one connection at most. */
   senderReadBytes: 2 * MiB,
   laneQueueBytesMax: 1 * MiB,

@@ -6,7 +6,7 @@ import { coversFrom, digestStep } from "#core/entry.ts";
 import type { Entry } from "#core/entry.ts";
 import type { JournalFound } from "#core/journal.ts";
 import { isMarked, unitOf } from "#core/region-map.ts";
-import { append, closeLog, figuresOf, placeOf, reclaim } from "#store/log.ts";
+import { append, closeLog, figuresOf, placeOf, reclaim, sync } from "#store/log.ts";
 import type { Log, LogPlace } from "#store/log.ts";
 import { openLog } from "#store/log-open.ts";
 import { readRecords } from "#store/log-read.ts";
@@ -43,6 +43,8 @@ export type JournalRun = {
   readonly stretches: Stretch[];
   readonly stretchBytesMax: number;
   lastSealedSet: number;
+  /** Appended since a sync was last asked for here. */
+  unsyncedBytes: number;
   readonly found: JournalFound;
   /** Whether it ends where the last primary left it: no power cut, and nothing was cut off. */
   readonly isWhole: boolean;
@@ -119,6 +121,7 @@ export function openJournal(
         stretches: scan.stretches,
         stretchBytesMax: scan.stretchBytesMax,
         lastSealedSet: scan.lastSealedSet,
+        unsyncedBytes: 0,
         found: foundOf(scan, log, record.lsnReserved),
         isWhole: !options.isPowerLost && !isGone && log.damage.length === 0,
       };
@@ -330,8 +333,20 @@ export function appendBatch(
   if (place === "full") return { code: "ENOSPC", message: "the journal has no room left" };
   if ("code" in place) return place;
   const { number } = place;
-  noteStretch(run, number, entries, table.length + totalBytes(payload));
+  const bytes = table.length + totalBytes(payload);
+  noteStretch(run, number, entries, bytes);
+  syncEarly(run, bytes);
   return { number, entries, table, payload };
+}
+
+// What nobody knows to be synced the next start reads, checks and writes again: a journal that no host flushes must not grow
+// long before it is synced.
+function syncEarly(run: JournalRun, bytes: number): void {
+  run.unsyncedBytes += bytes;
+  if (run.unsyncedBytes < limits.journalUnsyncedBytesMax) return;
+  run.unsyncedBytes = 0;
+  // A failure is the log's: the next append tells of it.
+  sync(run.log, () => undefined);
 }
 
 /** Nobody needs what is up to this LSN and set. Whole segments go, the rest when it fills one. */
