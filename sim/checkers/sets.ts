@@ -23,6 +23,8 @@ const restSegmentsMax = 3;
 export function setChecker(world: World): Checker {
   /** Highest LSN written into an image by a process that is a copy, and the reign whose it is. */
   const newest = new Map<string, { readonly reign: number; readonly lsn: number }>();
+  /** Copies whose staging is in trouble: they begin anew, and write once more what is staged. */
+  const anew = new Set<string>();
 
   function judgeRetention(line: Line, primary: string, copy: CopyStatus): void {
     const { oracle } = line;
@@ -76,6 +78,9 @@ export function setChecker(world: World): Checker {
   function judgeApplied(line: Line, copy: CopyStatus): void {
     const { oracle } = line;
     const machine = world.machine(copy.site);
+    // A copy that was started again writes once more what is staged; the primary still knows what it said before.
+    const own = world.status(machine, line.group.name)?.copies[0]?.applied ?? 0;
+    const appliedLsn = Math.min(copy.applied, own);
     if (copy.state === "buffering" || !machine.isUp() || line.of(copy.site).powerLostAt >= 0)
       return;
     // Somebody else feeds it already, and the primary of the line is about to hear of it.
@@ -86,7 +91,7 @@ export function setChecker(world: World): Checker {
       const write = oracle.writes[id];
       if (write === undefined || write.outcome !== "ok" || write.reign !== oracle.reign.number)
         continue;
-      if ((write.request?.lsn ?? 0) > copy.applied) continue;
+      if ((write.request?.lsn ?? 0) > appliedLsn) continue;
       left -= 1;
       world.count("checks:I33");
       const missing = oracle.lacks(image, write);
@@ -114,7 +119,7 @@ export function setChecker(world: World): Checker {
     if (made === undefined || lsn === 0 || made.reign < 1) return;
     world.count("checks:I13");
     const key = `${line.group.name} ${life}`;
-    const last = newest.get(key);
+    const last = anew.has(key) ? undefined : newest.get(key);
     if (last?.reign === made.reign && lsn < last.lsn) {
       world.report("I13", `${machine.name} applies ${describe(made)} after lsn ${last.lsn}`);
     }
@@ -160,6 +165,13 @@ export function setChecker(world: World): Checker {
   return {
     ids: ["I13", "I16", "I17", "I20", "I22", "I25", "I31", "I33", "I36"],
     onImageWrite: judgeApply,
+    onEvent(machine, event) {
+      const key = `${event.group} ${machine.process?.life ?? 0}`;
+      if (event.kind === "staging" && event.to === "failed") anew.add(key);
+      if (event.kind === "staging" && event.to === "ok") anew.delete(key);
+      // New terms may let a copy begin anew, too.
+      if (event.kind === "configuration") newest.delete(key);
+    },
     onWriteAcked(_write, ack) {
       const { journal } = ack.line.group;
       if (journal.overflow === "trip" || !hasSets(ack.line)) return;

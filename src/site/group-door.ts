@@ -28,6 +28,7 @@ export function laneAsked(group: Group, peer: Peer, open: LaneOpen): void {
 /** A primary elsewhere asks to feed this site. */
 export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void {
   const { record } = group.context.store;
+  if (group.failedWhy !== "") return refuseSession(group, peer, "busy", group.failedWhy);
   if (group.isChangingRole) {
     return refuseSession(group, peer, "busy", "a change of role is under way");
   }
@@ -74,9 +75,7 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
   const trouble = troubleOf(group);
   if (trouble !== "" && (open.unit !== "write" || group.copy === undefined))
     return refuseSession(group, peer, "busy", trouble);
-  if (group.copy === undefined || group.failedWhy !== "") {
-    return refuseSession(group, peer, "busy", group.failedWhy);
-  }
+  if (group.copy === undefined) return refuseSession(group, peer, "busy", "this site is no copy");
   // Fed again it would come to the same end: what cannot be kept cannot be overwritten.
   const { preserveFailure } = group.copy.copy;
   if (preserveFailure !== "") return refuseSession(group, peer, "busy", preserveFailure);

@@ -1,6 +1,5 @@
 import { hex } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
-import { limits } from "#base/limits.ts";
 import type { GroupConfig } from "#config/types.ts";
 import { blankMember } from "#core/group-record.ts";
 import type { GroupRecord } from "#core/group-record.ts";
@@ -29,6 +28,7 @@ import type { Inquiries } from "./inquiry.ts";
 import type { PeerIdentity } from "./peer-connection.ts";
 import type { SitePorts } from "./ports.ts";
 import { startPrimaryRun } from "./primary-run.ts";
+import { recordLater } from "./record-later.ts";
 import type { PrimaryRun } from "./primary-run.ts";
 
 // A group at one site: its store and images, and the run of the role it has. Changes of role happen here and nowhere
@@ -297,23 +297,13 @@ function primaryEnded(group: Group, how: "demoted" | "stopped" | "failed", why: 
   emit(group.context, { kind: "role", from: "primary", to: how, why });
   if (how === "failed") {
     group.failedWhy = why;
-    recordLater(group);
+    recordLater(group.context, () => group.isStopping);
   }
   if (how === "demoted") {
     group.run = undefined;
     return becomeCopy(group, () => tellStopped(group));
   }
   tellStopped(group);
-}
-
-// That the primary has failed should be on record before the next start, which else takes its journal for whole.
-function recordLater(group: Group): void {
-  group.context.ports.clock.after(limits.recordRetryMs, () => {
-    if (group.isStopping) return;
-    saveRecord(group.context.store, (failure) => {
-      if (failure !== undefined) recordLater(group);
-    });
-  });
 }
 
 function tellStopped(group: Group): void {
@@ -399,13 +389,13 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
   delete record.reverted;
   const failure = markMembers(group);
   if (failure !== undefined) {
-    group.failedWhy = failure.message;
+    group.failedWhy = unrecorded(failure);
     return done(failure.message);
   }
   saveRecord(context.store, (notSaved) => {
     if (notSaved !== undefined) {
       // Whether the new generation is on the disk cannot be known: this site says nothing until it is started again.
-      group.failedWhy = notSaved.message;
+      group.failedWhy = unrecorded(notSaved);
       return done(notSaved.message);
     }
     group.isChangingRole = false;
@@ -422,6 +412,10 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
 export function endTrouble(group: Group): void {
   group.stagingTrouble?.timer?.cancel();
   group.stagingTrouble = undefined;
+}
+
+function unrecorded({ message }: IoFailure): string {
+  return `a promotion here cannot be recorded: ${message}; this site must be started again`;
 }
 
 function markMembers(group: Group): IoFailure | undefined {
