@@ -175,13 +175,22 @@ export function checkDrained(primary: Primary, out: PrimaryEffect[]): void {
     primary.volumes.every((volume) => volume.flush.running === undefined)
   ) {
     draining.phase = "record";
-    for (const volume of primary.volumes) {
-      // What was not resolved since the start (U24) stays open, for whoever is primary here next.
-      if (volume.state === "ok" && volume.unresolved === undefined)
-        closeGranules(primary, volume, primary.nextLsn, out);
-    }
-    endOnRecord(primary, draining.next, out);
+    // What absent members lack must be durable in their dirty maps before the open map forgets it (I16).
+    if (primary.members.every((member) => member.dirty === undefined)) endDrain(primary, out);
+    else askRecord(primary, { kind: "drained" }, out);
   }
+}
+
+/** Nothing is under way, and whatever anybody lacks is on record. */
+export function endDrain(primary: Primary, out: PrimaryEffect[]): void {
+  const { drain } = primary;
+  if (drain === undefined) return;
+  for (const volume of primary.volumes) {
+    // What was not resolved since the start (U24) stays open, for whoever is primary here next.
+    if (volume.state === "ok" && volume.unresolved === undefined)
+      closeGranules(primary, volume, primary.nextLsn, out);
+  }
+  endOnRecord(primary, drain.next, out);
 }
 
 // Who hands over loses nothing by it: copies that are fed with sets get the last of them first. One that is stopped goes

@@ -313,6 +313,7 @@ export type RecordAction =
   | { readonly kind: "failRound"; readonly round: FlushRound }
   | { readonly kind: "newMode"; readonly member: Member }
   | { readonly kind: "forget"; readonly member: Member }
+  | { readonly kind: "drained" }
   | { readonly kind: "demoted"; readonly why: string }
   | { readonly kind: "stopped" }
   | { readonly kind: "none" };

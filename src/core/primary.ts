@@ -10,6 +10,7 @@ import { legDone } from "./legs.ts";
 import {
   beginDrain,
   checkDrained,
+  endDrain,
   foundBlank,
   lateImageDone,
   lifeEvent,
@@ -333,6 +334,8 @@ function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[
       return turn(primary, action.member, out);
     case "forget":
       return forgetMember(primary, action.member, out);
+    case "drained":
+      return endDrain(primary, out);
     case "failWrite":
       return legDone(primary, action.request, out);
     case "failRound":

@@ -64,16 +64,18 @@ export function logName(kind: "journal" | "staging", logId: number): string {
 /** Logs that the record does not name are of an earlier tenure, or of a start that did not get far. */
 export function removeOtherLogs(folder: Folder, kind: "journal" | "staging", logId: number): void {
   for (const name of folder.list()) {
-    const isLog = name.startsWith(`${kind}-`) && /\.log(\.spare)?$/.test(name);
     // One that stays behind costs space, and is removed by the next start.
-    if (isLog && !name.startsWith(logName(kind, logId))) folder.remove(name);
+    if (isLogFile(name, kind) && !name.startsWith(logName(kind, logId))) folder.remove(name);
   }
 }
 
 /** The record names no such log: whatever is there is of the past. */
 export function removeLogs(folder: Folder, kind: "journal" | "staging"): void {
-  for (const name of folder.list())
-    if (name.startsWith(`${kind}-`) && name.endsWith(".log")) folder.remove(name);
+  for (const name of folder.list()) if (isLogFile(name, kind)) folder.remove(name);
+}
+
+function isLogFile(name: string, kind: "journal" | "staging"): boolean {
+  return name.startsWith(`${kind}-`) && /\.log(\.spare)?$/.test(name);
 }
 
 export type JournalOptions = {

@@ -30,6 +30,7 @@ import {
   journalFigures,
   reclaimThrough,
   removeLogs,
+  removeOtherLogs,
 } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { machineJournal, setsOf } from "./journal-terms.ts";
@@ -461,8 +462,11 @@ function endJournal(run: Run): void {
   sync(ended.log, () =>
     saveRecord(store, (failure) => {
       closeJournal(ended);
-      if (failure === undefined) removeLogs(store.folder, "journal");
-      else storeFailed(run, failure);
+      // A copy may take sets again already, from a journal of another name.
+      const { journalId } = store.record;
+      if (failure !== undefined) storeFailed(run, failure);
+      else if (journalId === undefined) removeLogs(store.folder, "journal");
+      else removeOtherLogs(store.folder, "journal", journalId);
     }),
   );
 }
