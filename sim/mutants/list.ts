@@ -247,8 +247,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "timers-left-behind",
     file: "src/site/inquiry.ts",
-    find: "      for (const timer of timers.splice(0)) timer.cancel();\n      for (const link",
-    replace: "      for (const link",
+    find: "        link.timer?.cancel();\n        link.isStopped = true;",
+    replace: "        link.isStopped = true;",
     ids: ["N7"],
     note: "a stopped site's timers run on",
   },
