@@ -78,9 +78,6 @@ export function setChecker(world: World): Checker {
   function judgeApplied(line: Line, copy: CopyStatus): void {
     const { oracle } = line;
     const machine = world.machine(copy.site);
-    // A copy that was started again writes once more what is staged; the primary still knows what it said before.
-    const own = world.status(machine, line.group.name)?.copies[0]?.applied ?? 0;
-    const appliedLsn = Math.min(copy.applied, own);
     if (copy.state === "buffering" || !machine.isUp() || line.of(copy.site).powerLostAt >= 0)
       return;
     // Somebody else feeds it already, and the primary of the line is about to hear of it.
@@ -91,7 +88,7 @@ export function setChecker(world: World): Checker {
       const write = oracle.writes[id];
       if (write === undefined || write.outcome !== "ok" || write.reign !== oracle.reign.number)
         continue;
-      if ((write.request?.lsn ?? 0) > appliedLsn) continue;
+      if ((write.request?.lsn ?? 0) > copy.applied) continue;
       left -= 1;
       world.count("checks:I33");
       const missing = oracle.lacks(image, write);

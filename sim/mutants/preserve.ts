@@ -35,4 +35,12 @@ export const preserveMutants: readonly Mutant[] = [
     ids: ["I30"],
     note: "the record says that the image is back at its point before that is synced",
   },
+  {
+    name: "point-in-mid-set",
+    file: "src/site/copy-sets.ts",
+    find: '  sets.pendingBegin = work;\n  submitStaging(sets.host.staging, { kind: "drain" });',
+    replace: '  sets.host.submit({ kind: "work", work });',
+    ids: ["I30", "I8", "I10", "I6"],
+    note: "the point is made while complete sets are still being applied",
+  },
 ];

@@ -66,6 +66,8 @@ export function beginSets(primary: Primary, member: Member, out: PrimaryEffect[]
   const before = shownState(member);
   const { sets } = member;
   const resync = member.dirty !== undefined;
+  // A copy that was started again writes once more what it has not synced; until it tells how far it is, that is its image.
+  sets.appliedLsn = Math.min(sets.appliedLsn, sets.syncedLsn);
   if (resync) {
     // The sets begin anew here: what came before is in the image, and the regions bring it.
     seal(primary, journal, out);
