@@ -323,9 +323,7 @@ export class Oracle {
       const [volume, sector] = placeOf(key);
       const candidates = this.candidates(volume, sector, image.held(volume, sector));
       const held = candidates[candidates.length - 1];
-      // Where the operator chose an image from before a loss, what it holds is not lost any more.
-      for (const candidate of candidates)
-        if (candidate !== undefined) this.#lost.get(key)?.delete(candidate.id);
+      for (const candidate of candidates) this.#noteRevived(this.#lost.get(key), candidate);
       for (const id of history) {
         const write = this.writes[id];
         if (write === undefined || candidates.includes(write)) continue;
@@ -345,6 +343,18 @@ export class Oracle {
       if (write === undefined || write.life !== life) continue;
       this.#join(write);
       if (write.outcome === "none") write.reign = this.reign.number;
+    }
+  }
+
+  /**
+   * Where the operator chose an image from before a loss, what it holds is not lost any more. Neither is what lay there
+   * before: until the newer write is synced, a power cut brings the older one back.
+   */
+  #noteRevived(lost: Map<number, number> | undefined, held: WriteRecord | undefined): void {
+    if (lost === undefined || held === undefined || !lost.delete(held.id)) return;
+    for (const id of lost.keys()) {
+      const write = this.writes[id];
+      if (write !== undefined && this.isSurelyOlder(write, held)) lost.delete(id);
     }
   }
 

@@ -12,16 +12,16 @@ import { Line } from "./line.ts";
 import { Machine } from "./machine.ts";
 import type { CrashKind } from "./machine.ts";
 import { Network } from "./network.ts";
-import type { Claim, Finding } from "./oracle.ts";
-import { claimedPoint, notePoint } from "./points.ts";
+import type { Finding } from "./oracle.ts";
+import { notePoint } from "./points.ts";
 import type { KeptPoint } from "./points.ts";
 import type { Process } from "./process.ts";
 import { createPrng } from "./prng.ts";
 import type { Prng } from "./prng.ts";
 import { Scheduler, eventKind } from "./scheduler.ts";
+import { judgeServing } from "./serving.ts";
 import { Story } from "./story.ts";
 import type { Swarm } from "./swarm.ts";
-import { generationsSince, losesAll, lostIdOf, sitesBefore } from "./succession.ts";
 
 export type WorldOptions = {
   /** Names the streams of chance; a seed, or a clone of one. */
@@ -87,12 +87,13 @@ export class World {
   hadDiskErrors = false;
   /** When anything was last done to this world that could make a site lose sight of another (I35). */
   troubleUs = 0;
+  /** Its oracle knows nothing: whoever made the clone judges it. */
+  readonly isClone: boolean;
   readonly #inspectors = new Map<string, Inspector>();
   /** Machines whose status must be looked at when the event is over. */
   readonly #stirred = new Set<Machine>();
   #lives = 0;
   readonly #checkRng: Prng;
-  #cloned: boolean;
 
   constructor(options: WorldOptions) {
     this.label = options.label;
@@ -102,7 +103,7 @@ export class World {
     this.createSite = options.createSite;
     this.counters = options.counters;
     this.story = new Story(options.story);
-    this.#cloned = options.clone !== undefined;
+    this.isClone = options.clone !== undefined;
     this.scheduler = new Scheduler(this.rng.fork("ties"), options.clone?.startUs ?? 0);
     this.network = new Network(this.scheduler, this.rng.fork("network"), options.swarm.network);
     this.lines = new Map(
@@ -112,7 +113,7 @@ export class World {
       options.swarm.sites.map((site) => [site, this.#createMachine(site, options)]),
     );
     this.checkers = options.checkers.map((create) => create(this));
-    this.hosts = this.#cloned
+    this.hosts = this.isClone
       ? []
       : options.swarm.hosts.map((shape, place) => new Host(this, shape, place));
     this.scheduler.afterEvent = () => this.#afterEvent();
@@ -223,7 +224,7 @@ export class World {
       );
       return;
     }
-    this.#judgeServing(machine, line, status, tenure === line.tenure);
+    judgeServing(this, line, { machine, status, restart: tenure === line.tenure });
     line.oracle.beginReign(this.imagesOf(machine.name, line), process.life, status.generation);
     line.beginReign(machine.name, status.generation, tenure);
     line.promotableAtStart.clear();
@@ -264,76 +265,6 @@ export class World {
     const found = this.inspector(machine.name, line).record("current");
     const id = found.kind === "found" ? found.record.history.at(-1)?.id : undefined;
     return id ?? `generation ${status.generation}`;
-  }
-
-  #judgeServing(machine: Machine, line: Line, status: GroupStatus, restart: boolean): void {
-    const { reign } = line.oracle;
-    const name = machine.name;
-    const key = `${line.group.name}@${name}`;
-    const forced = this.forced.has(key);
-    this.tell(
-      name,
-      () =>
-        `serves group ${line.group.name} in generation ${status.generation}${forced ? ", by force" : ""}`,
-    );
-    // A cloned world's oracle knows nothing: whoever made the clone judges it.
-    if (reign.number === 0 || this.#cloned) return;
-    if (!restart && line.diverged.delete(name)) this.count("situations:branch chosen");
-    // Where the operator has chosen a branch, what it acked by itself is the line from now on.
-    const sites = sitesBefore(this, machine.name, line);
-    const isBranch = !restart && line.oracle.adoptBranch(sites, machine.process?.life ?? -1);
-    // A site that forks from before the line has not diverged from those that it follows: only from what it gives up.
-    const forks = isBranch || (!restart && generationsSince(this, machine.name, line) === 0);
-    if (forks) for (const site of sites) line.diverged.delete(site);
-    // A primary that served nobody came between: what its promotion gave up is gone, and was said then.
-    const isUnseen = !restart && generationsSince(this, machine.name, line) > 1;
-    const point = restart || isUnseen || isBranch ? undefined : claimedPoint(this, line, name);
-    const asked = (forced && losesAll(this, line, name)) || isUnseen || isBranch;
-    const claim = point ?? (restart ? line.restartClaim(name) : line.takeoverClaim(name, asked));
-    if (point !== undefined) this.count("situations:takeover of a preserved point judged");
-    this.count(
-      restart
-        ? "situations:restart judged"
-        : asked
-          ? "situations:forced takeover judged"
-          : "situations:takeover judged",
-    );
-    const findings = line.oracle.judge(this.imagesOf(name, line), claim);
-    const lostId = lostIdOf(claim, restart);
-    // A copy that takes sets syncs what it has before it is promoted.
-    if (claim.sets !== undefined) line.oracle.joined(-1, line.of(name).bit);
-    for (const finding of findings) {
-      this.report(
-        finding.id === "lost" ? lostId : finding.id,
-        `at the start of a reign: ${finding.message}`,
-      );
-    }
-    if (forced || isBranch) line.chosenByForce(name);
-    const askedTick = this.lossless.get(key);
-    if (!restart && this.lossless.delete(key) && !isUnseen)
-      this.#judgeLossless(line, name, { ...claim, allAckedBefore: askedTick ?? Infinity });
-    // Both sides have acked what the other lacks.
-    const isSurplus = !restart && line.of(name).missedAck && reign.site !== name;
-    if (isSurplus && this.#lacksAcked(line, name, claim)) line.diverged.add(reign.site);
-    this.forced.delete(key);
-  }
-
-  #lacksAcked(line: Line, site: string, claim: Claim): boolean {
-    const all: Claim = { ...claim, allAckedBefore: Infinity, mayHoldLost: true, cut: false };
-    return line.oracle.judge(this.imagesOf(site, line), all).some(({ id }) => id === "lost");
-  }
-
-  /** The plan of the promotion said that nothing is lost: then every ack from before it was asked for must be kept (I33). */
-  #judgeLossless(line: Line, site: string, claim: Claim): void {
-    this.count("checks:I33");
-    const all: Claim = { ...claim, mayHoldLost: true, cut: false };
-    for (const finding of line.oracle.judge(this.imagesOf(site, line), all)) {
-      if (finding.id === "lost")
-        this.report(
-          "I33",
-          `the plan of the promotion said that nothing is lost: ${finding.message}`,
-        );
-    }
   }
 
   /** What a site's own files say of a group. */

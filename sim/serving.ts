@@ -1,0 +1,96 @@
+import type { GroupStatus } from "#site/api.ts";
+import type { Line } from "./line.ts";
+import type { Machine } from "./machine.ts";
+import type { Claim } from "./oracle.ts";
+import { claimedPoint } from "./points.ts";
+import { generationsSince, losesAll, lostIdOf, sitesBefore } from "./succession.ts";
+import type { World } from "./world.ts";
+
+// A process begins to serve: is its image what was promised, to hosts (N1, I2, I3, I6) and to the operator (I33)?
+
+/** Who begins to serve, and whether that is the primary of before, started again. */
+export type Serving = {
+  readonly machine: Machine;
+  readonly status: GroupStatus;
+  readonly restart: boolean;
+};
+
+/** Judges the image that a process begins to serve with, before the oracle takes it for the state of the line. */
+export function judgeServing(
+  world: World,
+  line: Line,
+  { machine, status, restart }: Serving,
+): void {
+  const { reign } = line.oracle;
+  const { name } = machine;
+  const key = `${line.group.name}@${name}`;
+  const forced = world.forced.has(key);
+  const how = forced ? ", by force" : "";
+  world.tell(
+    name,
+    () => `serves group ${line.group.name} in generation ${status.generation}${how}`,
+  );
+  if (reign.number === 0 || world.isClone) return;
+  if (!restart && line.diverged.delete(name)) world.count("situations:branch chosen");
+  // Where the operator has chosen a branch, what it acked by itself is the line from now on.
+  const sites = sitesBefore(world, name, line);
+  const isBranch = !restart && line.oracle.adoptBranch(sites, machine.process?.life ?? -1);
+  // A site that forks from before the line has not diverged from those that it follows: only from what it gives up.
+  const forks = isBranch || (!restart && generationsSince(world, name, line) === 0);
+  if (forks) for (const site of sites) line.diverged.delete(site);
+  // A primary that served nobody came between: what its promotion gave up is gone, and was said then.
+  const isUnseen = !restart && generationsSince(world, name, line) > 1;
+  const point = restart || isUnseen || isBranch ? undefined : claimedPoint(world, line, name);
+  const asked = (forced && losesAll(world, line, name)) || isUnseen || isBranch;
+  const claim = point ?? (restart ? line.restartClaim(name) : line.takeoverClaim(name, asked));
+  if (point !== undefined) world.count("situations:takeover of a preserved point judged");
+  const kind = asked ? "forced takeover judged" : "takeover judged";
+  world.count(`situations:${restart ? "restart judged" : kind}`);
+  judgeImage(world, line, { name, restart, claim });
+  if (forced || isBranch) line.chosenByForce(name);
+  const askedTick = world.lossless.get(key);
+  if (!restart && world.lossless.delete(key) && !isUnseen)
+    judgeLossless(world, line, name, { ...claim, allAckedBefore: askedTick ?? Infinity });
+  // Both sides have acked what the other lacks.
+  const isSurplus = !restart && line.of(name).missedAck && reign.site !== name;
+  if (isSurplus && !follows(world, line, reign.site, name) && lacksAcked(world, line, name, claim))
+    line.diverged.add(reign.site);
+  world.forced.delete(key);
+}
+
+function judgeImage(
+  world: World,
+  line: Line,
+  { name, restart, claim }: { name: string; restart: boolean; claim: Claim },
+): void {
+  const lostId = lostIdOf(claim, restart);
+  const findings = line.oracle.judge(world.imagesOf(name, line), claim);
+  // A copy that takes sets syncs what it has before it is promoted.
+  if (claim.sets !== undefined) line.oracle.joined(-1, line.of(name).bit);
+  for (const { id, message } of findings)
+    world.report(id === "lost" ? lostId : id, `at the start of a reign: ${message}`);
+}
+
+/** A copy of this primary already, which had served nobody yet when it took the copy in: what diverged was settled then. */
+function follows(world: World, line: Line, site: string, primary: string): boolean {
+  const its = world.inspector(site, line).record("current");
+  const ours = world.inspector(primary, line).record("current");
+  if (its.kind !== "found" || ours.kind !== "found" || its.record.role !== "secondary")
+    return false;
+  return its.record.history.at(-1)?.id === ours.record.history.at(-1)?.id;
+}
+
+function lacksAcked(world: World, line: Line, site: string, claim: Claim): boolean {
+  const all: Claim = { ...claim, allAckedBefore: Infinity, mayHoldLost: true, cut: false };
+  return line.oracle.judge(world.imagesOf(site, line), all).some(({ id }) => id === "lost");
+}
+
+/** The plan of the promotion said that nothing is lost: then every ack from before it was asked for must be kept (I33). */
+function judgeLossless(world: World, line: Line, site: string, claim: Claim): void {
+  world.count("checks:I33");
+  const all: Claim = { ...claim, mayHoldLost: true, cut: false };
+  for (const { id, message } of line.oracle.judge(world.imagesOf(site, line), all)) {
+    if (id === "lost")
+      world.report("I33", `the plan of the promotion said that nothing is lost: ${message}`);
+  }
+}
