@@ -31,8 +31,9 @@ export function converge(world: World): void {
       world.look(machine);
     }
     if (atRest(world)) {
-      // Logs are let go a little after what is in them was applied.
-      if ([...world.lines.values()].some(hasSets)) world.runFor(logsUs);
+      // Logs are let go a little after what is in them was applied; what hosts still wait for may be on its way to a copy.
+      const isUnderWay = world.hosts.some((host) => host.tasks.size > 0);
+      if (isUnderWay || [...world.lines.values()].some(hasSets)) world.runFor(logsUs);
       world.count("phases:at rest");
       return;
     }

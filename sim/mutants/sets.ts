@@ -45,14 +45,7 @@ export const setMutants: readonly Mutant[] = [
     ids: ["I17", "I22"],
     note: "the journal is kept for the copy that is furthest ahead",
   },
-  {
-    name: "left-before-on-record",
-    file: "src/core/member-state.ts",
-    find: 'return isInJournal(member) || (takesSets(member) && member.phaseOnDisk === "synchronized");',
-    replace: "return isInJournal(member);",
-    ids: ["I31", "I16", "I17", "I22"],
-    note: "what a copy lacks is forgotten before it is on record that its dirty map has it",
-  },
+
   {
     name: "trip-without-marks",
     file: "src/core/set-members.ts",
