@@ -89,7 +89,7 @@ function drawPackLimits(rng: Prng): Readonly<Record<string, number>> {
   return {
     packBytesMin: rng.pick([512, 2 * KiB]),
     packLinkBytesPerSecondMax: rng.pick([1, 64, 1_024]) * 1_024 * KiB,
-    packSampleBytesMin: rng.pick([1, 8]) * KiB,
+    packBehindBytesMin: rng.pick([1, 8]) * KiB,
     packRetryBytes: rng.pick([16, 256]) * KiB,
   };
 }

@@ -143,12 +143,12 @@ export const limits = {
   zstdWindowLogMax: 23,
   /** A batch with less payload is sent as it is. */
   packBytesMin: 1 * KiB,
-  /** `compress: auto`: a link that takes more than this is not packed for, nor what shrinks to more than this. */
+  /** `compress: auto`: what a copy is behind before anything is packed for it. */
+  packBehindBytesMin: 8 * MiB,
+  /** A link that carries more than this is not packed for, nor what shrinks to more than this. */
   packLinkBytesPerSecondMax: 64 * MiB,
   packPercentMax: 80,
-  /** How fast a connection takes bytes is known from so many at least; the rest is told by the socket's own memory. */
-  packSampleBytesMin: 256 * KiB,
-  /** After so many bytes, what did not pay is tried again, and what paid is measured again. */
+  /** After so many bytes, what did not pay is tried again. */
   packRetryBytes: 64 * MiB,
   /** Sets that a copy's status lists. */
   setsShownMax: 16,

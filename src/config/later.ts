@@ -47,13 +47,6 @@ function laterInCopy(place: Place, copy: RawCopy): readonly PlacedProblem[] {
       hint: "use mode: sync or mode: async",
     });
   }
-  if (copy.compress === "auto") {
-    problems.push({
-      place: [...place, "compress"],
-      reason: "compress: auto is not in this version",
-      hint: "use compress: on where the link is slow, or leave it out",
-    });
-  }
   if (copy.transport !== undefined && copy.transport !== "tcp") {
     problems.push({
       place: [...place, "transport"],

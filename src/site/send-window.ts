@@ -46,8 +46,13 @@ export function noteDelivered(window: SendWindow, bytes: number, nowMs: number):
   measure(window);
 }
 
+/** Bytes a millisecond that have reached the copy's images lately; undefined before the first sample. */
+export function deliveredPerMs(window: SendWindow): number | undefined {
+  return bestOf(window.bytesPerMs);
+}
+
 function measure(window: SendWindow): void {
-  const carried = (bestOf(window.roundTripMs) ?? 0) * (bestOf(window.bytesPerMs) ?? 0);
+  const carried = (bestOf(window.roundTripMs) ?? 0) * (deliveredPerMs(window) ?? 0);
   const wanted = limits.sessionWindowBytesMin + 2 * carried;
   window.bytes = Math.min(wanted, limits.sessionWindowBytesMax);
 }

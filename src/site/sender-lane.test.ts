@@ -100,7 +100,6 @@ test("S2: packed or not, a connection brings batches as they were and in the ord
       const packer: Packer = {
         packing,
         choice: createPackChoice("on"),
-        nowMs: () => 0,
         onSent: (_, entries) => sent.push(...entries.map(({ lsn }) => lsn)),
       };
       const given = sizes.map((size, i) => {
@@ -108,7 +107,12 @@ test("S2: packed or not, a connection brings batches as they were and in the ord
         const entries = [lineOf(i + 1, payload)];
         const table = encodeTable(entries);
         const copy = joined([table.slice(), payload.slice()]);
-        sendBatch(packer, lane, 1, { entries, table, payload: [payload] });
+        sendBatch(
+          packer,
+          lane,
+          { isBehind: true, bytesPerMs: undefined },
+          { entries, table, payload: [payload] },
+        );
         return { copy, table, payload };
       });
       // The journal's memory is read into again while batches of before wait.

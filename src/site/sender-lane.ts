@@ -3,8 +3,8 @@ import { createFifo, peek, push, shift } from "#base/fifo.ts";
 import type { Fifo } from "#base/fifo.ts";
 import type { Entry } from "#core/entry.ts";
 import type { Packing } from "#ports/packing.ts";
-import { choosePacking, createLaneMeter, noteLane, notePacked } from "./pack-choice.ts";
-import type { LaneMeter, PackChoice } from "./pack-choice.ts";
+import { choosePacking, notePacked } from "./pack-choice.ts";
+import type { PackChoice, Way } from "./pack-choice.ts";
 import { feedBatch, feedPackedBatch } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
 
@@ -15,7 +15,6 @@ import type { SessionWire } from "./session-wire.ts";
 export type Packer = {
   readonly packing: Packing;
   readonly choice: PackChoice;
-  nowMs(): number;
   onSent(lane: SessionWire, entries: readonly Entry[]): void;
 };
 
@@ -24,7 +23,6 @@ export type SenderLane = {
   readonly waiting: Fifo<Waiting>;
   /** Payloads and tables that wait. */
   waitingBytes: number;
-  readonly meter: LaneMeter;
   isEnded: boolean;
 };
 
@@ -38,8 +36,7 @@ type Waiting = {
 };
 
 export function createSenderLane(wire: SessionWire): SenderLane {
-  const meter = createLaneMeter();
-  return { wire, waiting: createFifo(), waitingBytes: 0, meter, isEnded: false };
+  return { wire, waiting: createFifo(), waitingBytes: 0, isEnded: false };
 }
 
 /** What the connection has not sent yet, packed or not. */
@@ -47,16 +44,11 @@ export function queuedBytes(lane: SenderLane): number {
   return lane.waitingBytes + lane.wire.peer.connection.queuedBytes();
 }
 
-/** To be told when the connection has sent all that it had. */
-export function laneDrained(packer: Packer, lane: SenderLane): void {
-  measure(packer, lane);
-}
-
 /** Sends a batch. It is nobody's but the caller's again once this returns and the network has taken what it was given. */
 export function sendBatch(
   packer: Packer,
   lane: SenderLane,
-  lanes: number,
+  way: Way,
   batch: {
     readonly entries: readonly Entry[];
     readonly table: Uint8Array;
@@ -64,12 +56,10 @@ export function sendBatch(
   },
 ): void {
   const { entries, table, payload } = batch;
-  measure(packer, lane);
-  const isPacked = choosePacking(packer.choice, totalBytes(payload), lanes);
+  const isPacked = choosePacking(packer.choice, totalBytes(payload), way);
   if (!isPacked && lane.waiting.count === 0) {
     feedBatch(lane.wire, table, payload);
-    packer.onSent(lane.wire, entries);
-    return measure(packer, lane);
+    return packer.onSent(lane.wire, entries);
   }
   const waiting: Waiting = {
     entries,
@@ -103,7 +93,6 @@ function pack(packer: Packer, lane: SenderLane, waiting: Waiting): void {
 }
 
 function sendReady(packer: Packer, lane: SenderLane): void {
-  measure(packer, lane);
   for (let next = peek(lane.waiting); next?.isReady === true; next = peek(lane.waiting)) {
     shift(lane.waiting);
     lane.waitingBytes -= waitingBytesOf(next);
@@ -112,15 +101,8 @@ function sendReady(packer: Packer, lane: SenderLane): void {
     else feedPackedBatch(lane.wire, table, packed, payload.length);
     packer.onSent(lane.wire, next.entries);
   }
-  measure(packer, lane);
 }
 
 function waitingBytesOf({ table, payload }: Waiting): number {
   return table.length + payload.length;
-}
-
-function measure({ choice, nowMs }: Packer, { wire, meter }: SenderLane): void {
-  if (choice.compress !== "auto") return;
-  const queued = wire.peer.connection.queuedBytes();
-  noteLane(choice, meter, nowMs(), { sent: wire.sentBytes, queued });
 }

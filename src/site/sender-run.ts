@@ -13,9 +13,9 @@ import { decodeTable } from "#wire/batch/decode.ts";
 import { placeOfSet } from "./journal-run.ts";
 import type { AppendedBatch, JournalRun } from "./journal-run.ts";
 import { createPackChoice } from "./pack-choice.ts";
-import { createSenderLane, laneDrained, queuedBytes, sendBatch } from "./sender-lane.ts";
+import { createSenderLane, queuedBytes, sendBatch } from "./sender-lane.ts";
 import type { Packer, SenderLane } from "./sender-lane.ts";
-import { createSendWindow, noteDelivered, noteRoundTrip } from "./send-window.ts";
+import { createSendWindow, deliveredPerMs, noteDelivered, noteRoundTrip } from "./send-window.ts";
 import type { SendWindow } from "./send-window.ts";
 import type { SessionWire } from "./session-wire.ts";
 
@@ -80,7 +80,6 @@ export function startSender(
     packer: {
       packing: owner.packing,
       choice: createPackChoice(owner.compress),
-      nowMs: () => owner.nowMs(),
       onSent: (lane, entries) => owner.onSent(lane, entries),
     },
     next: placeOfSet(journal, fromSet),
@@ -103,10 +102,7 @@ export function startSender(
 export function addLane(sender: Sender, wire: SessionWire): void {
   const lane = createSenderLane(wire);
   sender.lanes.push(lane);
-  wire.peer.onDrain = () => {
-    laneDrained(sender.packer, lane);
-    pumpSender(sender);
-  };
+  wire.peer.onDrain = () => pumpSender(sender);
   pumpSender(sender);
 }
 
@@ -219,7 +215,15 @@ function send(
   sender.inFlightBytes += sent.bytes;
   sender.inFlightSeals += sent.seals;
   sender.sentSealed = Math.max(sender.sentSealed, sent.sealed);
-  sendBatch(sender.packer, lane, sender.lanes.length, { entries, table, payload });
+  const way = { isBehind: isBehind(sender), bytesPerMs: deliveredPerMs(sender.window) };
+  sendBatch(sender.packer, lane, way, { entries, table, payload });
+}
+
+// Much of what was appended is not sent yet.
+function isBehind({ journal, next }: Sender): boolean {
+  if (next === undefined) return false;
+  const { segment, byte } = endOf(journal.log);
+  return next.segment < segment || byte - next.byte >= limits.packBehindBytesMin;
 }
 
 function sentOf(entries: readonly Entry[], lastSet: number): Sent {

@@ -20,8 +20,6 @@ export type SessionWire = {
   readonly crypto: Crypto;
   /** Filled anew for each frame, so that a write costs no header object. */
   readonly scratch: FrameHeader;
-  /** Bytes of frames that were handed to the connection. */
-  sentBytes: number;
 };
 
 export function createSessionWire(
@@ -31,7 +29,7 @@ export function createSessionWire(
   crypto: Crypto,
 ): SessionWire {
   const scratch = emptyHeader(frameType.write);
-  return { peer, generation, epoch, crypto, scratch, sentBytes: 0 };
+  return { peer, generation, epoch, crypto, scratch };
 }
 
 const noBody: readonly Uint8Array[] = [];
@@ -227,6 +225,5 @@ function prepare(feed: SessionWire, type: FrameType, sequence: number): FrameHea
 
 function sendFrame(feed: SessionWire, body: readonly Uint8Array[]): void {
   const header = encodeHeader(feed.peer.pool, feed.scratch, body);
-  feed.sentBytes += header.length + feed.scratch.bodyBytes;
   feed.peer.connection.send(body.length === 0 ? [header] : [header, ...body]);
 }

@@ -3,7 +3,7 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { KiB } from "#base/limits.ts";
+import { KiB, limits } from "#base/limits.ts";
 import { utf8 } from "#base/bytes.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import { startChainWriter } from "../support/chain-writer.ts";
@@ -66,6 +66,34 @@ test("S2, S22, row 12: sets that travel packed take a part of their bytes on the
   assert.ok(wireBytes < writtenBytes / 4, `${wireBytes} bytes for ${writtenBytes}`);
   assert.equal(effects, 3, "each kill came behind packed batches");
   count("row 12", { faultsInjected: 3, effectsSeen: effects });
+});
+
+test("auto: a copy that keeps up is sent its sets as they are, and packed what it is behind by", async (t) => {
+  const bank = await startBank(t, {
+    copies: { west: "probe: 100ms, compress: auto, seal: { every: 30ms, bytes: 64KiB }" },
+  });
+  const { east, west, toWest, cluster } = bank;
+  const carried = new Carried();
+  toWest.forth = (frame): Verdict => {
+    carried.note(frame);
+    return "pass";
+  };
+  const writer = await startWriter(east);
+  await writer.more(100);
+  assert.equal(carried.packed, 0, "it keeps up");
+  await west.kill();
+  await writer.more((2 * limits.packBehindBytesMin) / blockBytes);
+  const { wireBytes, writtenBytes } = carried;
+  await west.start();
+  await cluster.copyIs("east", "west", "streaming");
+  await writer.stop();
+  await assertCaughtUp(bank);
+  assert.equal(await writer.prefixOf(readerOf(west)), writer.acked());
+  const [onWire, written] = [carried.wireBytes - wireBytes, carried.writtenBytes - writtenBytes];
+  assert.ok(written >= 2 * limits.packBehindBytesMin, "it was behind by all that");
+  // The last of it goes as it is: by then the copy is not behind by much.
+  assert.ok(onWire < written * 0.75, `${onWire} bytes for ${written}`);
+  assert.ok(carried.packed > 0);
 });
 
 test("I34, row 32: a packed batch that is changed on its way, or says another length, is not applied, and comes again", async (t) => {
