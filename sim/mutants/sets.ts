@@ -147,4 +147,13 @@ export const setMutants: readonly Mutant[] = [
     ids: ["N8", "I31"],
     note: "status says that a copy of sets is never behind",
   },
+  {
+    name: "appending-not-counted",
+    file: "src/core/journal-room.ts",
+    find: "  return bytesUsed + gatheredBytes + appendingBytes + limits.journalMarginBytes > bytesMax;",
+    replace:
+      "  return bytesUsed + gatheredBytes + 0 * appendingBytes + limits.journalMarginBytes > bytesMax;",
+    ids: ["I31"],
+    note: "what one step lets into the journal is counted once it is appended, and not before",
+  },
 ];

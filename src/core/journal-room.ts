@@ -15,8 +15,8 @@ export function journalRoom(primary: Primary): "go" | "wait" | "fail" {
 }
 
 function isCrowded(journal: Journal): boolean {
-  const wantedBytes = journal.bytesUsed + journal.gatheredBytes + limits.journalMarginBytes;
-  return wantedBytes > journal.bytesMax;
+  const { bytesUsed, gatheredBytes, appendingBytes, bytesMax } = journal;
+  return bytesUsed + gatheredBytes + appendingBytes + limits.journalMarginBytes > bytesMax;
 }
 
 /** Lets the journal forget what everybody has: synced in the images here, and complete at every copy that is not dirty. */

@@ -52,6 +52,8 @@ export type Journal = {
   gathered: Entry[];
   gatheredBytes: number;
   gatheredRequests: HostRequest[];
+  /** Payloads of appends that were asked for and are not answered: one step may ask for many. */
+  appendingBytes: number;
 };
 
 /** What an earlier incarnation left: the sets that its journal holds, the last of which it may not have sealed. */
@@ -96,6 +98,7 @@ export function createJournal(
     gathered: [],
     gatheredBytes: 0,
     gatheredRequests: [],
+    appendingBytes: 0,
   };
 }
 
@@ -128,7 +131,7 @@ export function journalWrite(
     payloadCrc: isWrite ? crc32cChunks(request.payload) : 0,
     stampMs: 0,
   };
-  const payloadBytes = isWrite ? request.length : 0;
+  const payloadBytes = payloadBytesOf(request);
   if (journal.gatheredBytes + payloadBytes > limits.batchBytesMax) appendGathered(primary, out);
   journal.digest = digestStep(journal.digest, entry);
   journal.setBytes += request.length;
@@ -136,6 +139,10 @@ export function journalWrite(
   journal.gatheredRequests.push(request);
   journal.gatheredBytes += payloadBytes;
   if (isFull(journal)) seal(primary, journal, out);
+}
+
+function payloadBytesOf({ kind, length }: HostRequest): number {
+  return kind === "write" ? length : 0;
 }
 
 function isFull(journal: Journal): boolean {
@@ -228,6 +235,7 @@ export function appendGathered(primary: Primary, out: PrimaryEffect[]): void {
   out.push({ kind: "append", entries: journal.gathered, requests: journal.gatheredRequests });
   journal.gathered = [];
   journal.gatheredRequests = [];
+  journal.appendingBytes += journal.gatheredBytes;
   journal.gatheredBytes = 0;
 }
 
@@ -241,8 +249,12 @@ export function appended(
   },
   out: PrimaryEffect[],
 ): void {
+  const { journal } = primary;
   noteJournal(primary, done);
-  for (const request of done.requests) out.push({ kind: "image", request });
+  for (const request of done.requests) {
+    if (journal !== undefined) journal.appendingBytes -= payloadBytesOf(request);
+    out.push({ kind: "image", request });
+  }
 }
 
 /** What the log says of itself after entries have gone or come. */
