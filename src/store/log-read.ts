@@ -58,14 +58,21 @@ type Reading = {
 
 function readFrom(reading: Reading): void {
   const { segment, from, bytesMax, done } = reading;
-  const wanted = Math.min(Math.max(bytesMax, recordHeadBytes), segment.endByte - from.byte);
-  const bytes = new Uint8Array(wanted);
+  const bytes = new Uint8Array(endOfRead(segment, from, bytesMax) - from.byte);
   segment.reads += 1;
   segment.file.readLater(from.byte, bytes, (failure) => {
     segment.reads -= 1;
     if (failure === undefined) take(reading, bytes);
     else done(failure);
   });
+}
+
+// Where a record is known to begin, if there is such a place: what lies behind it would be read for nothing, and again.
+function endOfRead(segment: Segment, from: LogPlace, bytesMax: number): number {
+  const end = from.byte + Math.max(bytesMax, recordHeadBytes);
+  if (segment.endByte <= end) return segment.endByte;
+  const mark = segment.marks.findLast(({ byte }) => byte <= end);
+  return mark !== undefined && mark.byte > from.byte ? mark.byte : end;
 }
 
 // What is good before something that is not is handed on: the damage is met again by the next read, which begins with it.

@@ -325,6 +325,20 @@ test("row 50: a segment stays until its successor is durable, and goes then by i
   assert.ok(isStartNew > 20);
 });
 
+test("a read of long records ends with one of them, and brings no part of the next", () => {
+  const world = createLogWorld();
+  const bytes = limits.logIndexBytes + 7;
+  const log = opened(world, { segmentBytes: 16 * bytes, bytesMax: 64 * bytes });
+  appendMany(log, 1, 6, bytes);
+  const first = read(world, log, firstPlace(log), 3.5 * bytes);
+  if ("code" in first) assert.fail(first.message);
+  assert.deepEqual(
+    first.records.map(({ number }) => number),
+    [1, 2, 3],
+  );
+  assert.equal(first.memory.length, first.next.byte - firstPlace(log).byte);
+});
+
 test("a place in a segment that was reclaimed is answered in words, one that was read from meanwhile is read", () => {
   const world = createLogWorld();
   const log = opened(world);
