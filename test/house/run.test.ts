@@ -110,7 +110,7 @@ test("bin/antipode works from any folder and through a symlink, installs first, 
   const seen = await launched.reports();
   assert.deepEqual(seen.args, ["status", "a b"]);
   assert.equal(seen.pid, launched.process.pid);
-  assert.deepEqual(seen.execArgv, ["--max-semi-space-size=4"]);
+  assert.deepEqual(seen.execArgv, ["--max-semi-space-size=4", "--heap-growing-percent=250"]);
   assert.equal(
     launched.stdout().split("\n").length,
     2,
