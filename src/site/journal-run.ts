@@ -1,5 +1,5 @@
 import { must } from "#base/assert.ts";
-import { joined, totalBytes } from "#base/bytes.ts";
+import { totalBytes } from "#base/bytes.ts";
 import type { IoFailure, Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { coversFrom, digestStep } from "#core/entry.ts";
@@ -11,7 +11,7 @@ import type { Log, LogPlace } from "#store/log.ts";
 import { openLog } from "#store/log-open.ts";
 import { readRecords } from "#store/log-read.ts";
 import type { LogRecord } from "#store/log-read.ts";
-import { decodeTable, payloadIsSound, splitPayload } from "#wire/batch/decode.ts";
+import { decodeTable, payloadIsSound } from "#wire/batch/decode.ts";
 import { encodeTable } from "#wire/batch/encode.ts";
 import { syncImages } from "./sync-images.ts";
 import type { Folder } from "#ports/file.ts";
@@ -271,20 +271,22 @@ function applyRecords(
   };
   for (const { table, payload } of records) {
     const entries = decodeTable(table, payload.length);
-    const payloads = entries.ok ? splitPayload(entries.value, [payload]) : undefined;
-    if (!entries.ok || payloads === undefined) {
-      failed = { code: "EIO", message: "a record that was sound is no batch" };
+    if (!entries.ok) {
+      failed = { code: "EIO", message: `a record that was sound is no batch: ${entries.error}` };
       break;
     }
-    for (const [index, entry] of entries.value.entries()) {
+    // The read has held the payloads against their checksums.
+    let end = 0;
+    for (const entry of entries.value) {
+      const begin = end;
+      if (entry.kind === "write") end += entry.length;
       const image = context.images[entry.volume];
       if (entry.kind === "seal" || image === undefined) continue;
-      const bytes = joined(payloads[index] ?? []);
       for (const { offset, length } of openParts(context, entry)) {
         missing += 1;
-        const from = offset - entry.offset;
+        const from = begin + offset - entry.offset;
         if (entry.kind === "zero") image.zero(offset, length, entry.mayPunch, undefined, answered);
-        else image.write(offset, [bytes.subarray(from, from + length)], undefined, answered);
+        else image.write(offset, [payload.subarray(from, from + length)], undefined, answered);
       }
     }
   }

@@ -195,8 +195,12 @@ export function highestSyncedIn(bytes: Uint8Array, place: HeadPlace): number {
   const view = viewOf(bytes);
   const last = bytes.length - recordHeadBytes;
   let highest = -1;
-  for (let at = 0; at <= last; at += 1) {
-    if (bytes[at] !== FIRST_BYTE || view.getUint32(at, true) !== RECORD_MAGIC) continue;
+  for (
+    let at = bytes.indexOf(FIRST_BYTE);
+    at >= 0 && at <= last;
+    at = bytes.indexOf(FIRST_BYTE, at + 1)
+  ) {
+    if (view.getUint32(at, true) !== RECORD_MAGIC) continue;
     const head = decodeRecordHead(bytes.subarray(at, at + recordHeadBytes), {
       ...place,
       byte: place.byte + at,
