@@ -276,7 +276,7 @@ export function storeFailed(primary: Primary, what: string, out: PrimaryEffect[]
     primary.record.bootId = "";
     askRecord(primary, { kind: "none" }, out);
   }
-  out.push({ kind: "ended", how: "failed", why: what });
+  tellEnd(primary, { kind: "ended", how: "failed", why: what }, out);
 }
 
 function endNow(primary: Primary, why: string, out: PrimaryEffect[]): void {
@@ -304,9 +304,8 @@ function endNow(primary: Primary, why: string, out: PrimaryEffect[]): void {
 export function lateImageDone(primary: Primary, request: HostRequest, out: PrimaryEffect[]): void {
   if (!primary.writing.delete(request)) return;
   reply(primary, request, "gone", out);
-  if (primary.writing.size > 0 || primary.endsAs === undefined) return;
-  out.push(primary.endsAs);
-  primary.endsAs = undefined;
+  if (primary.writing.size === 0 && primary.endsAs !== undefined)
+    tellEnd(primary, primary.endsAs, out);
 }
 
 // Wherever a request may wait, once each, but for the image writes under way (`lateImageDone`).
@@ -367,6 +366,14 @@ export function lifeEvent(primary: Primary, action: LifeAction, out: PrimaryEffe
 
 // The next role must not find writes of this one under way in the image.
 function end(primary: Primary, effect: EndedEffect, out: PrimaryEffect[]): void {
-  if (primary.writing.size === 0) out.push(effect);
-  else primary.endsAs = effect;
+  if (primary.writing.size === 0) tellEnd(primary, effect, out);
+  else primary.endsAs ??= effect;
+}
+
+// Once: whoever is outranked while his own demotion is being recorded has two records to wait for.
+function tellEnd(primary: Primary, effect: EndedEffect, out: PrimaryEffect[]): void {
+  primary.endsAs = undefined;
+  if (primary.isOver) return;
+  primary.isOver = true;
+  out.push(effect);
 }

@@ -82,6 +82,8 @@ export type Primary = {
     | undefined;
   /** The machine has ended, and says so once the image writes under way have answered. */
   endsAs: EndedEffect | undefined;
+  /** It has said so. */
+  isOver: boolean;
 };
 
 /** The machine has ended: `demoted` goes on as a secondary. */

@@ -260,6 +260,21 @@ test("I28, decision 6: who is outranked answers everything with gone, once, and 
   assert.ok(bench.members.every((member) => member.epoch === undefined));
 });
 
+test("I28: who is outranked while his demotion is being recorded ends once", () => {
+  const bench = createServingBench();
+  submit(bench, { kind: "drain", next: "demote" });
+  while (bench.primary.record.role !== "demoted") {
+    const [next] = bench.pending.keys();
+    if (next === undefined) for (const member of bench.members) take(bench, member);
+    else run(bench, next);
+  }
+  assert.deepEqual(bench.ended, [], "the record is under way");
+  submit(bench, { kind: "outranked", by: "west holds generation 2" });
+  settle(bench, true);
+  assert.deepEqual(bench.ended, ["demoted"]);
+  bench.judge.allAnswered(bench);
+});
+
 test("PROOF 2.5: a store that fails ends the machine; every request is answered, none with ok", () => {
   const bench = createServingBench();
   ask(bench, "write");

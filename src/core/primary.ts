@@ -118,6 +118,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     heldReplies: [],
     drain: undefined,
     endsAs: undefined,
+    isOver: false,
     recheckHeld: false,
     recheckResolved: false,
   };

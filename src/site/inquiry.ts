@@ -105,12 +105,7 @@ export function createInquiries(options: InquiryOptions): Inquiries {
     stop() {
       isStarted = false;
       for (const timer of timers.splice(0)) timer.cancel();
-      for (const link of links.values()) {
-        link.timer?.cancel();
-        link.isStopped = true;
-        link.peer?.connection.close("this site is stopping");
-        settle(link, link.answeredId, true);
-      }
+      for (const link of links.values()) end(link, "this site is stopping");
       for (const peer of answering) peer.connection.close("this site is stopping");
     },
     answer(peer) {
@@ -153,6 +148,8 @@ function begin(options: InquiryOptions, link: Link): void {
 
 function end(link: Link, why: string): void {
   link.timer?.cancel();
+  // Whoever is told of new settings from now on begins nothing.
+  link.timer = undefined;
   link.isStopped = true;
   link.peer?.connection.close(why);
   settle(link, link.answeredId, true);
