@@ -277,7 +277,15 @@ export class Line {
   }
 
   /** A process serves at a site, and its image was judged: the line goes on from there. */
-  beginReign(site: string, generation: number, tenure: string): void {
+  beginReign(
+    site: string,
+    reign: {
+      readonly generation: number;
+      readonly tenure: string;
+      readonly revivedFrom: number;
+    },
+  ): void {
+    const { generation, tenure, revivedFrom } = reign;
     this.notePromotion(tenure);
     this.generation = generation;
     this.tenure = tenure;
@@ -290,6 +298,8 @@ export class Line {
       known.well = false;
       known.mayHoldLost = true;
       known.unfedFrom = 0;
+      // What an earlier primary had lost in a power cut is there again: at that primary it is not.
+      known.missedFrom = Math.min(known.missedFrom, revivedFrom);
     }
     mine.complete = nothingComplete;
     mine.isTorn = false;

@@ -1,5 +1,6 @@
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import type { ImageView } from "./image-view.ts";
+import { at, phantoms } from "./phantoms.ts";
 import type { Prng } from "./prng.ts";
 import { judgePrefix, lsnOf } from "./prefix.ts";
 import type { Prefix } from "./prefix.ts";
@@ -313,17 +314,20 @@ export class Oracle {
 
   /**
    * A process begins to serve with this image: what it holds is from now on the state of the line, and what it does not hold
-   * of earlier writes is gone for good.
+   * of earlier writes is gone for good. Answers when the first of the acked writes was acked that were lost and are not any more.
    */
-  beginReign(image: ImageView, life: number, generation: number): void {
+  beginReign(image: ImageView, life: number, generation: number): number {
     const tick = this.next();
     this.generations.push(generation);
     this.reign = { number: this.reign.number + 1, site: image.site, life };
+    let revivedFrom = Infinity;
     for (const [key, history] of this.#histories) {
       const [volume, sector] = placeOf(key);
       const candidates = this.candidates(volume, sector, image.held(volume, sector));
       const held = candidates[candidates.length - 1];
-      for (const candidate of candidates) this.#noteRevived(this.#lost.get(key), candidate);
+      for (const candidate of candidates)
+        if (this.#noteRevived(this.#lost.get(key), candidate))
+          revivedFrom = Math.min(revivedFrom, candidate?.ackedTick ?? Infinity);
       for (const id of history) {
         const write = this.writes[id];
         if (write === undefined || candidates.includes(write)) continue;
@@ -344,18 +348,20 @@ export class Oracle {
       this.#join(write);
       if (write.outcome === "none") write.reign = this.reign.number;
     }
+    return revivedFrom;
   }
 
   /**
    * Where the operator chose an image from before a loss, what it holds is not lost any more. Neither is what lay there
    * before: until the newer write is synced, a power cut brings the older one back.
    */
-  #noteRevived(lost: Map<number, number> | undefined, held: WriteRecord | undefined): void {
-    if (lost === undefined || held === undefined || !lost.delete(held.id)) return;
+  #noteRevived(lost: Map<number, number> | undefined, held: WriteRecord | undefined): boolean {
+    if (lost === undefined || held === undefined || !lost.delete(held.id)) return false;
     for (const id of lost.keys()) {
       const write = this.writes[id];
       if (write !== undefined && this.isSurelyOlder(write, held)) lost.delete(id);
     }
+    return true;
   }
 
   #join(write: WriteRecord): void {
@@ -469,32 +475,9 @@ function isRequired(write: WriteRecord, claim: Claim): boolean {
   return (write.durableAt & claim.site) !== 0 && write.durableTick <= claim.powerLostAt;
 }
 
-function phantoms(oracle: Oracle, image: ImageView): Finding[] {
-  const findings: Finding[] = [];
-  image.forEachStored((volume, sector, held) => {
-    if (findings.length > 3) return;
-    if (held.kind === "alien") {
-      findings.push({ id: "I8", message: `${at(image, volume, sector)} holds ${held.what}` });
-    } else if (oracle.candidates(volume, sector, held).length === 0) {
-      const write = oracle.writes[held.id];
-      const why =
-        write === undefined ? "which nobody made" : "which is of a branch that was given up";
-      findings.push({
-        id: write === undefined ? "I8" : "N4",
-        message: `${at(image, volume, sector)} holds write ${held.id}, ${why}`,
-      });
-    }
-  });
-  return findings;
-}
-
 export function describe(write: WriteRecord | undefined): string {
   if (write === undefined) return "the empty volume";
   const lsn = write.request?.lsn ?? 0;
   const end = write.ackedTick === Infinity ? write.outcome : "acked";
   return `${write.zero ? "zeroing" : "write"} ${write.id} (lsn ${lsn}, ${end}, at ${write.site})`;
-}
-
-function at(image: ImageView, volume: number, sector: number): string {
-  return `${image.site} volume ${volume} sector ${sector}`;
 }

@@ -225,8 +225,9 @@ export class World {
       return;
     }
     judgeServing(this, line, { machine, status, restart: tenure === line.tenure });
-    line.oracle.beginReign(this.imagesOf(machine.name, line), process.life, status.generation);
-    line.beginReign(machine.name, status.generation, tenure);
+    const images = this.imagesOf(machine.name, line);
+    const revivedFrom = line.oracle.beginReign(images, process.life, status.generation);
+    line.beginReign(machine.name, { generation: status.generation, tenure, revivedFrom });
     line.promotableAtStart.clear();
     for (const { site, state } of status.copies) {
       const isMet = state === "resync" || state === "synchronized";
