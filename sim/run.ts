@@ -5,6 +5,7 @@ import type { Counters } from "./counters.ts";
 import { Faults } from "./faults.ts";
 import { converge, stopAll } from "./heal.ts";
 import { setLimits } from "./knobs.ts";
+import { Handovers } from "./handovers.ts";
 import { Operator } from "./operator.ts";
 import type { Finding } from "./oracle.ts";
 import { createPrng } from "./prng.ts";
@@ -52,6 +53,7 @@ export function runSeed(options: RunOptions): RunResult {
   });
   const faults = new Faults(world);
   const operator = new Operator(world);
+  const handovers = new Handovers(world);
   const cloner = new Cloner(world);
   for (const machine of world.machines.values()) machine.start();
   for (const host of world.hosts) host.begin();
@@ -62,10 +64,12 @@ export function runSeed(options: RunOptions): RunResult {
     world.runFor(5e6, () => allWell(world) || requests(world) >= firstRequestsMax);
   faults.begin();
   operator.begin();
+  handovers.begin();
   cloner.begin();
   sampleAtRandom(world);
   world.runFor(swarm.faultsUs, () => requests(world) >= swarm.requestsMax);
   operator.end();
+  handovers.end();
   cloner.end();
   faults.heal();
   world.count("phases:faults over");

@@ -67,6 +67,8 @@ export type Swarm = {
   readonly poisonPayload: boolean;
   /** In the midst of a resync the primary may die, and the copy is promoted to its preserved point. */
   readonly pointTakeovers?: boolean;
+  /** Mean time between two orders to hand the role over; undefined where there are none. */
+  readonly handoverGapUs?: number;
   /** Limits of the engine made small, so that a small world reaches them. */
   readonly limits: Readonly<Record<string, number>>;
 };
@@ -94,7 +96,10 @@ export function drawSwarm(rng: Prng): Swarm {
   const operator = rng.chance(0.5) ? drawSome(rng, operatorKinds, 2) : [];
   const faultsUs = rng.logUniform(1.5e6, 8e6);
   const requestsMax = rng.between(80, 400);
+  // A stream of chance of their own: worlds without them stay what they were.
+  const handovers = rng.fork("handovers");
   return {
+    ...(handovers.chance(0.2) ? { handoverGapUs: handovers.logUniform(200e3, 2000e3) } : {}),
     config: preserve.config,
     pointTakeovers: preserve.pointTakeovers,
     sites,

@@ -2,6 +2,7 @@ import type { CheckerFactory } from "../checker.ts";
 import { ackChecker } from "./acks.ts";
 import { boundsChecker } from "./bounds.ts";
 import { detectorChecker } from "./detector.ts";
+import { handoverChecker } from "./handovers.ts";
 import { honestyChecker } from "./honesty.ts";
 import { integrityChecker } from "./integrity.ts";
 import { leakChecker } from "./leaks.ts";
@@ -29,4 +30,5 @@ export const allCheckers: readonly CheckerFactory[] = [
   setChecker,
   stagingChecker,
   preserveChecker,
+  handoverChecker,
 ];

@@ -240,6 +240,14 @@ export const limits = {
   traceBufferBytes: 256 * KiB,
   tickMs: 100,
 
+  // Planned changes of role
+  /** Hosts wait at most so long while the role is handed over; then nothing has changed. */
+  handoverMsDefault: 30_000,
+  /** So much longer, and whoever asked is told that the successor has not said whether it took the role. */
+  handoverAnswerMs: 5_000,
+  /** Hosts begin to wait when a copy that takes sets lacks no more writes than this. */
+  handoverWritesMax: 1_024,
+
   // The preserved point
   /** Old content is saved in units of this size: the pages of the cache that the image is read through. */
   preserveUnitBytes: 4 * KiB,

@@ -3,8 +3,8 @@ import type { CommandOutcome, SiteCommand } from "#site/api.ts";
 import { commandGroup } from "./client.ts";
 import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
-import type { Aim, FoundGroup } from "./find-site.ts";
-import { askSite, checkGroupName, findGroup, findPrimary } from "./find-site.ts";
+import type { FoundGroup } from "./find-site.ts";
+import { findGroup, findPrimary } from "./find-site.ts";
 import { exitCodeOf, exitCodes, say, sayError, sayJson } from "./output.ts";
 import { waitFor } from "./wait.ts";
 
@@ -12,12 +12,6 @@ export type CopyOptions = GlobalOptions & {
   readonly copy?: string;
   readonly full?: boolean;
   readonly wait?: boolean;
-  readonly timeout?: number;
-};
-
-export type RoleOptions = GlobalOptions & {
-  readonly force?: boolean;
-  readonly dryRun?: boolean;
   readonly timeout?: number;
 };
 
@@ -73,30 +67,8 @@ export async function repair(group: string, options: RepairOptions): Promise<num
   return tell(outcome, `repaired ${group}/${options.volume} at ${found.status.site}`, options);
 }
 
-/** `antipode promote`: the site of `--site` becomes primary. Which one is never guessed: a wrong guess costs data. */
-export async function promote(group: string, options: RoleOptions): Promise<number> {
-  const aim = aimOf(options);
-  checkGroupName(aim.config, group);
-  if (aim.site === undefined) {
-    throw new AppError("usage", "promote needs to know which site shall become primary", {
-      hint: `antipode promote ${group} --site NAME, with one of: ${membersOf(aim, group).join(", ")}`,
-    });
-  }
-  const { api } = await askSite(aim.config, aim.site);
-  const { force = false, dryRun = false, timeout } = options;
-  const outcome = await commandGroup(api, { kind: "promote", group, force, dryRun }, timeout);
-  return tell(outcome, doneLine(options, `promoted ${group} at ${aim.site}`), options);
-}
-
-/** `antipode demote`: at the group's primary. */
-export async function demote(group: string, options: RoleOptions): Promise<number> {
-  const found = await findPrimary(aimOf(options), group);
-  const { dryRun = false, timeout } = options;
-  const outcome = await commandGroup(found.api, { kind: "demote", group, dryRun }, timeout);
-  return tell(outcome, doneLine(options, `demoted ${group} at ${found.status.site}`), options);
-}
-
-function tell(outcome: CommandOutcome, done: string, options: GlobalOptions): number {
+/** Tells how a command ended, with its plan, and gives the exit code. */
+export function tell(outcome: CommandOutcome, done: string, options: GlobalOptions): number {
   if (options.json === true) sayJson(outcome);
   else for (const sentence of outcome.plan) say(`- ${sentence}`);
   if (!outcome.ok) {
@@ -105,10 +77,6 @@ function tell(outcome: CommandOutcome, done: string, options: GlobalOptions): nu
   }
   if (options.json !== true) say(done);
   return exitCodes.done;
-}
-
-function doneLine(options: RoleOptions, done: string): string {
-  return options.dryRun === true ? "nothing was done (--dry-run)" : done;
 }
 
 /** The copy that was named, or the only one that there is. */
@@ -124,9 +92,4 @@ function chooseCopy({ group }: FoundGroup, named: string | undefined): string {
   throw new AppError("usage", what, {
     hint: `copies of ${group.name}: ${sites.join(", ") || "none"}`,
   });
-}
-
-function membersOf({ config }: Aim, name: string): readonly string[] {
-  const group = config.groups.get(name);
-  return group === undefined ? [] : [group.primary, ...group.copies.keys()];
 }

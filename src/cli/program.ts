@@ -7,13 +7,15 @@ import type { GlobalOptions } from "./context.ts";
 import { durationOption, optionsOf } from "./context.ts";
 import type { EventsOptions } from "./events.ts";
 import { events } from "./events.ts";
-import type { CopyOptions, RepairOptions, RoleOptions } from "./group-commands.ts";
-import { commandCopy, demote, promote, repair } from "./group-commands.ts";
+import type { CopyOptions, RepairOptions } from "./group-commands.ts";
+import { commandCopy, repair } from "./group-commands.ts";
 import type { InspectGroup, InspectOptions } from "./inspect.ts";
 import { exitCodes, report } from "./output.ts";
 import type { DemoOptions } from "./demo.ts";
 import type { ReloadOptions } from "./reload.ts";
 import { reload } from "./reload.ts";
+import type { RoleOptions, RoleVerb } from "./role-commands.ts";
+import { changeRole } from "./role-commands.ts";
 import type { ServeOptions } from "./serve.ts";
 import type { StatusOptions } from "./status.ts";
 import { status } from "./status.ts";
@@ -33,12 +35,7 @@ export type World = {
 /** Commands of INTERFACE that this version does not have yet, and what helps meanwhile. */
 const later: readonly (readonly [name: string, hint: string])[] = [
   ["resize", "a volume's size is fixed in this version"],
-  ["switchover", "antipode demote GROUP, then antipode promote GROUP --site S"],
   ["replay", "it comes with the bunker"],
-  [
-    "failback",
-    "let the returned site resync, then antipode demote GROUP and antipode promote GROUP --site S",
-  ],
   [
     "discard",
     "keep the images of the site whose writes are given up, then start it with an empty data folder",
@@ -91,6 +88,7 @@ function createProgram(world: World, ending: (action: Action) => Action): Comman
   addSiteCommands(add, world);
   addWatchCommands(add);
   addGroupCommands(add);
+  addRoleCommands(add);
   for (const [name, hint] of later) {
     program
       .command(name, { hidden: true })
@@ -145,6 +143,7 @@ function addWatchCommands(add: Add): void {
   add("status [group]", "roles, states, lag, and what would be lost", (command) =>
     status(command.args[0], optionsOf<StatusOptions>(command)),
   )
+    .option("--all", "every group, at every site that answers")
     .option("--watch", "look again each second")
     .option("--check", "exit 1 when a group is worse than its objective");
   add("why <group>", "name what blocks a group and the command that helps", (command) =>
@@ -191,19 +190,37 @@ function addGroupCommands(add: Add): void {
   add("reload [group]", "take the changes of the cluster file, with a plan", (command) =>
     reload(command.args[0], optionsOf<ReloadOptions>(command)),
   )
-    .option("--dry-run", "print the plan and do nothing")
+    .option("--dryRun, --dry-run", "print the plan and do nothing")
     .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
-  add("promote <group>", "make the site of --site the primary (takeover)", (command) =>
-    promote(String(command.args[0]), optionsOf<RoleOptions>(command)),
-  )
-    .option("--force", "accept the loss that the refusal names")
-    .option("--dry-run", "print the plan and do nothing")
-    .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
-  add("demote <group>", "stop taking writes, drain, become secondary", (command) =>
-    demote(String(command.args[0]), optionsOf<RoleOptions>(command)),
-  )
-    .option("--dry-run", "print the plan and do nothing")
-    .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
+}
+
+const roleVerbs: readonly (readonly [verb: RoleVerb, description: string, timeout: string])[] = [
+  ["promote", "make the site of --site the primary (takeover)", "give up after this long, exit 4"],
+  ["demote", "stop taking writes, drain, become secondary", "give up after this long, exit 4"],
+  [
+    "switchover",
+    "hand the role to a copy: loses nothing, or changes nothing",
+    "hosts wait at most so long (default: 30s); then nothing has changed, exit 4",
+  ],
+  [
+    "failback",
+    "wait until a site that has returned has everything, then switch over to it",
+    "wait for it at most so long, exit 4",
+  ],
+];
+
+function addRoleCommands(add: Add): void {
+  for (const [verb, description, timeout] of roleVerbs) {
+    const command = add(`${verb} [group]`, description, (self) =>
+      changeRole(verb, self.args[0], optionsOf<RoleOptions>(self)),
+    )
+      .option("--all", "every group of the site, with one plan")
+      .option("--dryRun, --dry-run", "print the plan and do nothing")
+      .option("--timeout <duration>", timeout, durationOption);
+    if (verb === "promote") command.option("--force", "accept the loss that the refusal names");
+    if (verb === "switchover" || verb === "failback")
+      command.requiredOption("--to <site>", "the site that shall be the primary");
+  }
 }
 
 /** Commander's guess at a slip, as the hint that all our errors have. */

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { AppError } from "#base/errors.ts";
 import { formatSize } from "#config/units.ts";
 import { missedObjectives, objectivesOf } from "#control/objectives.ts";
 import { describePoint } from "#core/point.ts";
@@ -6,12 +7,16 @@ import type { CopyStatus, GroupStatus, PreservedStatus, SiteStatus } from "#site
 import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
 import type { Aim } from "./find-site.ts";
-import { findGroup, findSite } from "./find-site.ts";
+import { askSite, findGroup, findSite } from "./find-site.ts";
 import { describeLoss } from "./loss.ts";
-import { exitCodes, highlight, say, sayError, sayJson } from "./output.ts";
+import { exitCodes, highlight, say, sayError, sayJson, warn } from "./output.ts";
 import { formatTable } from "./table.ts";
 
-export type StatusOptions = GlobalOptions & { readonly watch?: boolean; readonly check?: boolean };
+export type StatusOptions = GlobalOptions & {
+  readonly watch?: boolean;
+  readonly check?: boolean;
+  readonly all?: boolean;
+};
 
 const watchMs = 1_000;
 
@@ -21,6 +26,7 @@ const watchMs = 1_000;
  */
 export async function status(group: string | undefined, options: StatusOptions): Promise<number> {
   const aim = aimOf(options);
+  if (options.all === true) return statusOfAll(aim, group, options);
   if (options.watch === true) return watch(aim, group, options);
   const seen = await look(aim, group, options.check === true);
   show(seen, options);
@@ -29,6 +35,39 @@ export async function status(group: string | undefined, options: StatusOptions):
   for (const { group: name, why } of complaints)
     sayError(`${name}: ${why}`, `antipode why ${name}`);
   return complaints.length === 0 ? exitCodes.done : exitCodes.failed;
+}
+
+/** `antipode status --all`: every group at every site that answers; those that do not are named. */
+async function statusOfAll(
+  aim: Aim,
+  group: string | undefined,
+  options: StatusOptions,
+): Promise<number> {
+  const other = options.watch === true ? "--watch" : options.check === true ? "--check" : group;
+  if (other !== undefined)
+    throw new AppError("usage", `--all shows everything once, and does not go with ${other}`);
+  const sites: SiteStatus[] = [];
+  const silent: { site: string; why: string }[] = [];
+  for (const site of aim.config.sites.keys()) {
+    try {
+      sites.push((await askSite(aim.config, site)).status);
+    } catch (error: unknown) {
+      if (!(error instanceof AppError)) throw error;
+      silent.push({ site, why: error.message });
+    }
+  }
+  if (options.json === true) sayJson({ sites, silent });
+  else {
+    for (const seen of sites) {
+      show(seen, options);
+      say("");
+    }
+  }
+  for (const { why } of silent) warn(why);
+  if (sites.length > 0) return exitCodes.done;
+  throw new AppError("unreachable", "no site answers", {
+    hint: "start one with: antipode serve --site NAME",
+  });
 }
 
 async function watch(aim: Aim, group: string | undefined, options: StatusOptions): Promise<number> {

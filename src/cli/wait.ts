@@ -32,7 +32,12 @@ const states: readonly CopyState[] = [
 ];
 
 /** What is waited for: copies, all of them or one, in a state, the best one of their mode unless named. */
-export type WaitGoal = { readonly copy: string | undefined; readonly state: CopyState | undefined };
+export type WaitGoal = {
+  readonly copy: string | undefined;
+  readonly state: CopyState | undefined;
+  /** Throws an `AppError` when the goal will not be reached without somebody's help. */
+  readonly check?: (group: GroupStatus) => void;
+};
 
 /**
  * `antipode wait`: returns when the goal holds, or ends in 4. Sites that do not answer meanwhile are waited for, too.
@@ -71,6 +76,7 @@ export async function waitFor(
         // A site that stands still answers late or never; the caller's time counts all the same.
         const found = await orLate(findGroup(aim, name), late);
         if (found === undefined) break;
+        goal.check?.(found.group);
         if (holds(found.group, goal)) return found.group;
         last = summary(found.group);
       } catch (error: unknown) {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { AppError } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import type { SiteCommand } from "#site/api.ts";
 
 const copy = z.strictObject({ copy: z.string() });
@@ -15,6 +16,16 @@ const bodies = {
     dryRun: z.boolean().default(false),
   }),
   demote: z.strictObject({ dryRun: z.boolean().default(false) }),
+  switchover: z.strictObject({
+    to: z.string(),
+    timeoutMs: z
+      .number()
+      .int()
+      .positive()
+      .max(limits.durationMsMax)
+      .default(limits.handoverMsDefault),
+    dryRun: z.boolean().default(false),
+  }),
   reload: z.strictObject({ dryRun: z.boolean().default(false) }),
 } as const;
 
@@ -36,6 +47,8 @@ export function parseCommand(verb: Verb, group: string, body: unknown): SiteComm
     case "promote":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "demote":
+      return { kind: verb, group, ...checked(bodies[verb], body) };
+    case "switchover":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "reload":
       return { kind: verb, group, ...checked(bodies[verb], body) };

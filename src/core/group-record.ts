@@ -54,6 +54,8 @@ export type GroupRecord = {
    * is open here, also that of our own generation: it may have forgotten what was undone (trap 13).
    */
   reverted?: RevertedPoint;
+  /** At a primary: the role was offered to this site, or is about to be, and it has not said yet whether it took it. */
+  handover?: { readonly to: string };
 };
 
 /** A state of the group's at one LSN: what the image held before a resync began to write to it. */

@@ -2,6 +2,8 @@ import type { HostRequest } from "#ports/host-request.ts";
 import { fracture } from "./dirty-maps.ts";
 import { roundLegDone, wantRound } from "./flush.ts";
 import { generationCounter } from "./history.ts";
+import { handoverOnRecord, handoverStoodStill, isOffered, leaveHandover } from "./handover.ts";
+import { whyWaiting } from "./handover.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
 import { appendGathered, seal, sealLeftOpen } from "./journal.ts";
@@ -50,6 +52,7 @@ export function startPrimary(primary: Primary, out: PrimaryEffect[]): void {
     if (toResolve.length > 0) volume.unresolved = copyOf(volume.openMap);
   }
   primary.contactDeadlineMs = primary.nowMs + contactMs(primary);
+  handoverOnRecord(primary);
   reserve(primary, out);
   askRecord(primary, { kind: "started" }, out);
 }
@@ -64,6 +67,10 @@ function contactMs(primary: Primary): number {
 export function maybeServe(primary: Primary, out: PrimaryEffect[]): void {
   if (primary.stage !== "starting" && !primary.suspended) return;
   if (primary.lsnReserved === 0) return; // The start itself is not on record yet.
+  if (primary.handover !== undefined && isOffered(primary)) {
+    primary.why = whyWaiting(primary.handover.to);
+    return;
+  }
   const late = primary.nowMs >= primary.contactDeadlineMs;
   for (const member of primary.members) {
     if (member.contact !== "unknown") continue;
@@ -112,8 +119,9 @@ export function suspend(
   standstill: { readonly why: string; readonly nowMs: number },
   out: PrimaryEffect[],
 ): void {
-  if (primary.stage !== "serving" || primary.members.length === 0) return;
   const { why, nowMs } = standstill;
+  handoverStoodStill(primary, why, out);
+  if (primary.stage !== "serving" || primary.members.length === 0) return;
   // The machine's own time is that of the last tick before the standstill: all waiting begins now.
   primary.nowMs = nowMs;
   primary.awakeSinceMs = nowMs;
@@ -133,6 +141,8 @@ export function suspend(
 /** Takes no more requests, ends those under way, syncs everything everywhere, then records what follows. */
 export function beginDrain(primary: Primary, next: "demote" | "stop", out: PrimaryEffect[]): void {
   if (primary.stage === "ended" || primary.drain !== undefined) return;
+  const why = next === "demote" ? "it is being demoted" : "this site is stopping";
+  leaveHandover(primary, { outcome: "gone", why }, out);
   primary.stage = "draining";
   primary.why = next === "demote" ? "being demoted" : "stopping";
   primary.drain = { next, phase: "requests" };
@@ -228,6 +238,7 @@ function endOnRecord(primary: Primary, next: "demote" | "stop", out: PrimaryEffe
   if (next === "demote") {
     record.role = "demoted";
     record.image = "consistent";
+    delete record.handover;
     askRecord(primary, { kind: "demoted", why: "demoted by an operator" }, out);
   } else {
     askRecord(primary, { kind: "stopped" }, out);
@@ -240,10 +251,17 @@ function endOnRecord(primary: Primary, next: "demote" | "stop", out: PrimaryEffe
  * A member has answered with a higher generation: a refusal, not a loss (decision 6). Nothing is acked any more,
  * whatever `onLoss` says, and this site goes on as a demoted one.
  */
-export function outranked(primary: Primary, by: string, out: PrimaryEffect[]): void {
+export function outranked(
+  primary: Primary,
+  { by, successor }: { readonly by: string; readonly successor?: string },
+  out: PrimaryEffect[],
+): void {
   if (primary.stage === "ended") return;
   const why = `${by}; this site is not the primary any more`;
+  const isTaken = successor !== undefined && successor === primary.handover?.to;
+  leaveHandover(primary, { outcome: isTaken ? "taken" : "gone", why }, out);
   endNow(primary, why, out);
+  delete primary.record.handover;
   primary.record.role = "demoted";
   primary.record.image = "consistent";
   // Somebody else has gone on: this image is of the past, and must not be promoted as if it were current.
@@ -283,6 +301,7 @@ function endNow(primary: Primary, why: string, out: PrimaryEffect[]): void {
   primary.stage = "ended";
   primary.why = why;
   primary.drain = undefined;
+  leaveHandover(primary, { outcome: "gone", why }, out);
   out.push({ kind: "dropExports" });
   refuseReplies(primary, out);
   primary.suspended = false;

@@ -36,7 +36,7 @@ function admit(primary: Primary, request: HostRequest, out: PrimaryEffect[]): vo
     return reply(primary, request, "gone", out);
   }
   if (volume.state === "failed") return reply(primary, request, "io", out);
-  if (primary.stage === "starting") return hold(primary, request);
+  if (primary.stage === "starting" || primary.stage === "handing") return hold(primary, request);
   switch (request.kind) {
     case "read":
       return admitRead(primary, volume, request, out);
@@ -121,7 +121,8 @@ function hold(primary: Primary, request: HostRequest): void {
 /** Something that requests may wait for has changed. */
 export function readmitHeld(primary: Primary, out: PrimaryEffect[]): void {
   primary.recheckHeld = false;
-  if (primary.held.length === 0 || primary.stage === "starting") return;
+  if (primary.held.length === 0 || primary.stage === "starting" || primary.stage === "handing")
+    return;
   const waiting = primary.held;
   primary.held = [];
   // Who still waits says again what for.

@@ -125,7 +125,22 @@ export type PrimaryEvent =
   | { readonly kind: "syncLost"; readonly volume: number }
   | ({ readonly kind: "reconfigure" } & Reconfiguration)
   | { readonly kind: "drain"; readonly next: "demote" | "stop" }
-  | { readonly kind: "outranked"; readonly by: string };
+  /** Hand the role to this member, or keep it when that takes too long; or take an offer back by force. */
+  | { readonly kind: "handover"; readonly to: number; readonly timeoutMs: number }
+  | { readonly kind: "offerRefused"; readonly ticket: number; readonly why: string }
+  | { readonly kind: "offerUnanswered"; readonly ticket: number; readonly why: string }
+  | { readonly kind: "keepRole"; readonly why: string }
+  /** `successor`: the site whose generation follows ours, where that is known. */
+  | { readonly kind: "outranked"; readonly by: string; readonly successor?: string };
+
+/**
+ * `taken`: the successor has the role. `kept`: it is here as before. `late`: kept, because the time for it was over. `gone`:
+ * this site is no primary any more, and the successor was not seen to take over.
+ */
+export type HandoverEnd = {
+  readonly outcome: "taken" | "kept" | "late" | "gone";
+  readonly why: string;
+};
 
 export type PrimaryEffect =
   | { readonly kind: "read"; readonly request: HostRequest }
@@ -213,6 +228,14 @@ export type PrimaryEffect =
       readonly why: string;
     }
   | { readonly kind: "closeSession"; readonly member: number; readonly why: string }
+  /** Offer the role to the member, which has everything up to this LSN; then `outranked`, or what came of it instead. */
+  | {
+      readonly kind: "offerRole";
+      readonly member: number;
+      readonly ticket: number;
+      readonly lsn: number;
+    }
+  | ({ readonly kind: "handoverEnded" } & HandoverEnd)
   | { readonly kind: "readRegion"; readonly item: ResyncItem }
   /** Nobody needs the journal any more: it goes, once the record names none. */
   | { readonly kind: "closeJournal" }

@@ -80,10 +80,26 @@ export type Primary = {
   drain:
     | { readonly next: "demote" | "stop"; phase: "requests" | "sets" | "sync" | "record" }
     | undefined;
+  /** The role is being handed to a member, or was offered to one before this start (core/handover.ts). */
+  handover: Handover | undefined;
   /** The machine has ended, and says so once the image writes under way have answered. */
   endsAs: EndedEffect | undefined;
   /** It has said so. */
   isOver: boolean;
+};
+
+export type Handover = {
+  /** -1 when it is no member any more. */
+  readonly member: number;
+  readonly to: string;
+  readonly timeoutMs: number;
+  readonly deadlineMs: number;
+  phase: "approach" | "requests" | "sets" | "sync" | "record" | "offered" | "back";
+  /** Of the record that the offer waited for: answers to an earlier one do not count. */
+  ticket: number;
+  whyKept: string;
+  /** This process stood still after the offer was on its way. */
+  stoodStill: boolean;
 };
 
 /** The machine has ended: `demoted` goes on as a secondary. */
@@ -94,10 +110,10 @@ export type EndedEffect = {
 };
 
 /**
- * `starting`: nobody is served until every member was reached or is known to be down. `serving`. `draining`: demote or
- * stop was asked, what is under way ends. `ended`: refuses everything.
+ * `starting`: nobody is served until every member was reached or is known to be down. `serving`. `handing`: hosts wait while
+ * the role is handed over. `draining`: demote or stop was asked, what is under way ends. `ended`: refuses everything.
  */
-export type PrimaryStage = "starting" | "serving" | "draining" | "ended";
+export type PrimaryStage = "starting" | "serving" | "handing" | "draining" | "ended";
 
 export type Volume = {
   readonly index: number;
@@ -316,6 +332,8 @@ export type RecordAction =
   | { readonly kind: "newMode"; readonly member: Member }
   | { readonly kind: "forget"; readonly member: Member }
   | { readonly kind: "drained" }
+  | { readonly kind: "handover" }
+  | { readonly kind: "keptRole" }
   | { readonly kind: "demoted"; readonly why: string }
   | { readonly kind: "stopped" }
   | { readonly kind: "none" };

@@ -5,6 +5,16 @@ import { fractured } from "./dirty-maps.ts";
 import { closeIdle, imageSynced, journalSynced, loseSync, roundLegDone } from "./flush.ts";
 import { blankMember } from "./group-record.ts";
 import type { GroupRecord } from "./group-record.ts";
+import {
+  beginHandover,
+  checkHandover,
+  keepRole,
+  keptRole,
+  meetSuccessor,
+  offer,
+  offerRefused,
+  offerUnanswered,
+} from "./handover.ts";
 import { sendSynchronized, synchronized, synchronizedRecorded } from "./joining.ts";
 import { legDone } from "./legs.ts";
 import {
@@ -41,14 +51,14 @@ import { arrive, imageDone, readmit, readmitHeld, relieve } from "./order.ts";
 import type { MemberPolicy } from "./policy.ts";
 import { createMember, memberOf } from "./primary-state.ts";
 import type { PrimaryEffect, PrimaryEvent } from "./primary-events.ts";
-import type { OpenGranule, Primary, RecordAction, Volume } from "./primary-state.ts";
+import type { Member, OpenGranule, Primary, RecordAction, Volume } from "./primary-state.ts";
 import { changeModesDue, forgetMember, reconfigure, turn } from "./reconfigure.ts";
 import { askRecord } from "./records.ts";
 import { nextMarked } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 import { pump, regionRead, releaseResolved } from "./resync.ts";
 import { begun, progress, trip } from "./set-members.ts";
-import { checkSlow, noteProbe } from "./slow.ts";
+import { checkSlow, mayConnect, noteProbe } from "./slow.ts";
 
 // The machine of a group's primary: `step(state, event, out)`, synchronous and pure. Whatever takes time or may fail
 // comes back as an event, so the order "recorded, then acked" can be read in order.ts and members.ts, and a simulator
@@ -117,6 +127,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     awakeSinceMs: nowMs,
     heldReplies: [],
     drain: undefined,
+    handover: undefined,
     endsAs: undefined,
     isOver: false,
     recheckHeld: false,
@@ -180,6 +191,8 @@ export function step(primary: Primary, event: PrimaryEvent, out: PrimaryEffect[]
     if (primary.recheckResolved) releaseResolved(primary);
     if (primary.recheckHeld) readmitHeld(primary, out);
   }
+  if (primary.handover !== undefined) checkHandover(primary, primary.handover, out);
+  if (primary.recheckHeld) readmitHeld(primary, out);
   if (primary.drain !== undefined) checkDrained(primary, out);
 }
 
@@ -233,7 +246,15 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
     case "drain":
       return beginDrain(primary, event.next, out);
     case "outranked":
-      return outranked(primary, event.by, out);
+      return outranked(primary, event, out);
+    case "handover":
+      return beginHandover(primary, event, out);
+    case "offerRefused":
+      return offerRefused(primary, event, out);
+    case "offerUnanswered":
+      return offerUnanswered(primary, event, out);
+    case "keepRole":
+      return keepRole(primary, event.why, out);
     default:
       return unreachable(event);
   }
@@ -245,6 +266,11 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
   if (member === undefined) return;
   switch (event.kind) {
     case "sessionOpened":
+      if (primary.handover !== undefined) {
+        meetSuccessor(primary, member, event.hello, out);
+        // It was dialled for its word alone.
+        if (!mayConnect(primary, member)) return closeUnwanted(member, out);
+      }
       sessionOpened(primary, member, event, out);
       return maybeServe(primary, out);
     case "sessionLost":
@@ -280,6 +306,9 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
     case "splitBrain":
       if (primary.stage === "starting" && primary.isFirstStart)
         return foundBlank(primary, member, out);
+      // It has not gone on from our generation, so it did not take our offer.
+      if (primary.handover?.phase === "offered" && primary.handover.member === member.index)
+        keepRole(primary, event.why, out);
       stopMember(primary, member, { why: event.why, splitBrain: true }, out);
       return maybeServe(primary, out);
     case "pause":
@@ -291,6 +320,11 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
     default:
       return unreachable(event);
   }
+}
+
+function closeUnwanted(member: Member, out: PrimaryEffect[]): void {
+  const why = "not to be fed now";
+  out.push({ kind: "closeSession", member: member.index, why });
 }
 
 /** Records are durable in the order in which they were asked for, so one answer settles all earlier tickets too. */
@@ -337,6 +371,13 @@ function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[
       return forgetMember(primary, action.member, out);
     case "drained":
       return endDrain(primary, out);
+    case "handover":
+      return offer(primary, out);
+    case "keptRole": {
+      const why = "this process stood still; asking the copies again";
+      if (keptRole(primary, out)) suspend(primary, { why, nowMs: primary.nowMs }, out);
+      return maybeServe(primary, out);
+    }
     case "failWrite":
       return legDone(primary, action.request, out);
     case "failRound":

@@ -112,6 +112,14 @@ export type SiteCommand =
       readonly dryRun: boolean;
     }
   | { readonly kind: "demote"; readonly group: string; readonly dryRun: boolean }
+  /** Hands the role to a copy; hosts wait meanwhile, at most so long. */
+  | {
+      readonly kind: "switchover";
+      readonly group: string;
+      readonly to: string;
+      readonly timeoutMs: number;
+      readonly dryRun: boolean;
+    }
   /** Takes the changes of this site's file. */
   | { readonly kind: "reload"; readonly group: string; readonly dryRun: boolean };
 

@@ -5,13 +5,14 @@ import { takesSets } from "#core/member-state.ts";
 import type { Volume } from "#core/primary-state.ts";
 import type { PromotionFacts, PromotionPlan } from "#core/promotion.ts";
 import type { GroupView } from "#wire/peer/documents.ts";
-import type { ErrorCode } from "#base/errors.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
 import { emit } from "./group-context.ts";
+import { notPrimary, refused } from "./refusals.ts";
 import { runReload } from "./reload.ts";
 import type { ReloadSite } from "./reload.ts";
 import { troubleOf } from "./copy-anew.ts";
 import { policiesOf, primaryOf, promote } from "./group.ts";
+import { runSwitchover, takeBack } from "./switchover.ts";
 import type { Group } from "./group.ts";
 
 // What an operator may tell a site. A change of role is a plan first: what will be done, and what it would lose.
@@ -30,6 +31,8 @@ export function runCommand(
     return done(refused("usage", `this site has no group ${command.group}`, `it has: ${known}`));
   }
   switch (command.kind) {
+    case "switchover":
+      return runSwitchover(group, command, done);
     case "promote":
       return runPromote(group, command, done);
     case "demote":
@@ -41,24 +44,6 @@ export function runCommand(
     default:
       return runMemberCommand(group, command, done);
   }
-}
-
-function refused(
-  code: ErrorCode,
-  message: string,
-  hint?: string,
-  plan: readonly string[] = [],
-): CommandOutcome {
-  return { ok: false, code, message, hint, plan };
-}
-
-function notPrimary(group: Group): CommandOutcome {
-  const { site } = group.context;
-  return refused(
-    "failed",
-    `${site} is not the primary of ${group.name}`,
-    `ask the primary: --site ${primaryOf(group)}`,
-  );
 }
 
 function runMemberCommand(
@@ -128,6 +113,8 @@ function runPromote(
   done: Done,
 ): void {
   if (group.run !== undefined && group.run.primary.stage !== "ended") {
+    if (group.run.primary.handover !== undefined)
+      return takeBack(group, group.run, command, done);
     return done({ ok: true, plan: [`${group.context.site} is the primary of ${group.name}`] });
   }
   if (group.copy === undefined || group.isChangingRole || group.failedWhy !== "") {
@@ -263,7 +250,8 @@ function runDemote(group: Group, dryRun: boolean, done: Done): void {
     plan.push(`${member.site} ${isThere ? has : "lacks writes and will still lack them"}`);
   }
   if (dryRun) return done({ ok: true, plan });
-  if (run.primary.stage === "ended" || run.primary.drain !== undefined) {
+  const { stage, drain, handover } = run.primary;
+  if (stage === "ended" || drain !== undefined || handover !== undefined) {
     return done(refused("failed", `${group.name} is giving up its role already`, undefined, plan));
   }
   group.stopWaiters.push(() => {

@@ -48,6 +48,8 @@ export type CopyRun = {
   start(): void;
   /** Who feeds us, while somebody does. */
   fedBy(): string | undefined;
+  /** The session in which somebody feeds us. */
+  fedUnder(): { readonly site: string; readonly open: SessionOpen } | undefined;
   /** Takes a session that the group's door has let in. */
   accept(peer: Peer, open: SessionOpen): void;
   stable(lsn: number, lsnReserved: number): void;
@@ -95,6 +97,8 @@ type Run = {
   readonly quietWaiters: (() => void)[];
   isRunning: boolean;
   wire: SessionWire | undefined;
+  /** What the session was opened with. */
+  open: SessionOpen | undefined;
   /** The ACK that the frames handled in this turn have come to. */
   ackSequence: number | undefined;
   /** Counts the sessions of this process: a primary's epochs begin anew with its process, these do not. */
@@ -119,6 +123,7 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
     quietWaiters: [],
     isRunning: false,
     wire: undefined,
+    open: undefined,
     ackSequence: undefined,
     sessions: 0,
     isPressed: false,
@@ -131,6 +136,10 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
       if (run.sets !== undefined) goOnWithSets(run.sets);
     },
     fedBy: () => run.wire?.peer.site,
+    fedUnder: () =>
+      run.wire === undefined || run.open === undefined
+        ? undefined
+        : { site: run.wire.peer.site, open: run.open },
     accept: (peer, open) => accept(run, peer, open),
     stable: (lsn, lsnReserved) => submit(run, { kind: "stable", lsn, lsnReserved }),
     toldFractured(lsn, why) {
@@ -178,6 +187,7 @@ function accept(run: Run, peer: Peer, open: SessionOpen): void {
   const generation = generationCounter(open.history);
   const wire = createSessionWire(peer, generation, open.epoch, run.context.ports.crypto);
   run.wire = wire;
+  run.open = open;
   run.sessions += 1;
   run.ackSequence = undefined;
   const session = run.sessions;

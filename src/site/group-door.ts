@@ -3,7 +3,9 @@ import {
   currentGeneration,
   describeGeneration,
   generationCounter,
+  successorOf,
 } from "#core/history.ts";
+import type { History } from "#core/history.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import type { GroupView, LaneOpen, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
@@ -68,6 +70,7 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
       group.run.submit({
         kind: "outranked",
         by: `${peer.site} holds generation ${generationCounter(open.history)}`,
+        ...successorIn(open.history, record.history),
       });
     return refuseSession(group, peer, "busy", "this site is giving up its own role first");
   }
@@ -103,6 +106,12 @@ function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why:
   peer.connection.end(why);
 }
 
+/** Who followed our generation. */
+export function successorIn(newer: History, ours: History): { readonly successor?: string } {
+  const successor = successorOf(ours, newer);
+  return successor === undefined ? {} : { successor: successor.site };
+}
+
 /** What another site has said of the group. Gives whether the group goes by another configuration here from now on. */
 export function viewHeard(group: Group, site: string, view: GroupView): boolean {
   const { context } = group;
@@ -117,6 +126,7 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
       group.run.submit({
         kind: "outranked",
         by: `${site} holds generation ${generationCounter(view.history)}`,
+        ...successorIn(view.history, record.history),
       });
     return hearConfiguration(group, site, view);
   }

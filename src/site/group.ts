@@ -4,6 +4,7 @@ import type { GroupConfig } from "#config/types.ts";
 import { blankMember } from "#core/group-record.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import { currentGeneration, describeGeneration, withTenure } from "#core/history.ts";
+import type { HandoverEnd } from "#core/primary-events.ts";
 import { lossTable, policyTable } from "#core/policy.ts";
 import type { MemberPolicy } from "#core/policy.ts";
 import { createRegionMap, mark, orInto } from "#core/region-map.ts";
@@ -70,7 +71,11 @@ export type Group = {
   recordBefore: GroupRecord | undefined;
   readonly onDrop: (group: string) => void;
   readonly stopWaiters: (() => void)[];
+  /** Who asked for the role to be handed over. */
+  readonly handoverWaiters: HandoverWaiter[];
 };
+
+export type HandoverWaiter = (end: HandoverEnd) => void;
 
 /** What has failed, until it is well again. */
 export type StagingTrouble = StagingFailure & {
@@ -138,6 +143,7 @@ export function openGroup(
       recordBefore: undefined,
       onDrop: options.onDrop,
       stopWaiters: [],
+      handoverWaiters: [],
     };
     group.isFileEdited = store.record.role === "primary" && isFileEdited(group);
     setFile(group, config);
@@ -238,6 +244,9 @@ function runPrimary(group: Group, journal: JournalRun | undefined): void {
       group.journal = undefined;
     },
     onDropExports: () => group.onDrop(group.name),
+    onHandoverEnded(end) {
+      for (const waiter of group.handoverWaiters.splice(0)) waiter(end);
+    },
     onEnded: (how, why) => primaryEnded(group, how, why),
   });
 }
@@ -387,6 +396,7 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
   delete record.stagingId;
   delete record.applied;
   delete record.reverted;
+  delete record.handover;
   const failure = markMembers(group);
   if (failure !== undefined) {
     group.failedWhy = unrecorded(failure);

@@ -1,7 +1,7 @@
 import { must } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import { joined } from "#base/bytes.ts";
-import { compareHistories, generationCounter } from "#core/history.ts";
+import { compareHistories, generationCounter, successorOf } from "#core/history.ts";
 import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
 import { isFed, takesSets } from "#core/member-state.ts";
@@ -13,6 +13,7 @@ import { parseProgress } from "./progress.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { Frame } from "#wire/peer/messages.ts";
 import type { GroupContext } from "./group-context.ts";
+import { offerRole } from "./offer-role.ts";
 import { dialPeer } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 import {
@@ -71,7 +72,8 @@ export type SessionEffect = Extract<
       | "sendFractured"
       | "sendSets"
       | "sendMark"
-      | "closeSession";
+      | "closeSession"
+      | "offerRole";
   }
 >;
 
@@ -227,7 +229,13 @@ function refused(sessions: Sessions, slot: Slot, document: unknown): void {
     const relation = compareHistories(refusal.value.history, sessions.primary.record.history);
     if (relation === "ahead") {
       const by = `${slot.member.site} holds generation ${generationCounter(refusal.value.history)}`;
-      return sessions.submit({ kind: "outranked", by });
+      const ours = sessions.primary.record.history;
+      const successor = successorOf(ours, refusal.value.history)?.site;
+      return sessions.submit({
+        kind: "outranked",
+        by,
+        ...(successor === undefined ? {} : { successor }),
+      });
     }
   }
   if (refusal.ok && refusal.value.code === "stale") {
@@ -380,6 +388,8 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
       break;
     case "closeSession":
       return closeSession(sessions, index, effect.why);
+    case "offerRole":
+      return offerRole(sessions, { wire, site: slot.member.site, ...effect });
   }
   traceOut(sessions.context, slot.member.site, wire.scratch);
 }

@@ -3,6 +3,7 @@ import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { History } from "#core/history.ts";
 import type { MemberPolicy } from "#core/policy.ts";
+import { isOffered } from "#core/handover.ts";
 import { createPrimary, step } from "#core/primary.ts";
 import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
 import { memberOf as findMember } from "#core/primary-state.ts";
@@ -22,6 +23,7 @@ import { sync } from "#store/log.ts";
 import type { GroupView } from "#wire/peer/documents.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
+import type { HandoverWaiter } from "./group.ts";
 import { createMemberSessions } from "./member-sessions.ts";
 import type { MemberSessions } from "./member-sessions.ts";
 import {
@@ -62,6 +64,7 @@ export type PrimaryRunOptions = {
   readonly onJournalEnded: () => void;
   readonly onServed: () => void;
   readonly onDropExports: () => void;
+  readonly onHandoverEnded: HandoverWaiter;
   readonly onEnded: (how: "demoted" | "stopped" | "failed", why: string) => void;
 };
 
@@ -216,7 +219,8 @@ function watchStandstill(run: Run): void {
   const nowMs = run.context.ports.clock.nowMs();
   const gapMs = nowMs - run.lastSeenMs;
   run.lastSeenMs = nowMs;
-  if (gapMs < run.standstillMs || run.primary.stage !== "serving") return;
+  const { stage } = run.primary;
+  if (gapMs < run.standstillMs || (stage !== "serving" && stage !== "handing")) return;
   const why = `this process stood still for ${Math.round(gapMs)} ms; asking the copies again`;
   submit(run, { kind: "suspend", why, nowMs });
 }
@@ -278,6 +282,8 @@ function perform(run: Run, effect: PrimaryEffect): void {
       return run.options.onServed();
     case "dropExports":
       return run.options.onDropExports();
+    case "handoverEnded":
+      return run.options.onHandoverEnded(effect);
     case "ended":
       return run.options.onEnded(effect.how, effect.why);
     case "syncOpenMaps":
@@ -306,6 +312,8 @@ function readDone(
   const { run, request } = context;
   // Demoted while the device was reading: the answer would be of the past.
   const isOver = run.primary.stage === "ended";
+  // The role was offered while the device was reading: whether the answer is of the past, the successor will say.
+  if (!isOver && isOffered(run.primary)) return submit(run, { kind: "request", request });
   const outcome = isOver ? "gone" : failure === undefined ? "ok" : "io";
   request.onReply(request, outcome, outcome === "ok" ? bytes : undefined);
 }

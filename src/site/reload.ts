@@ -171,6 +171,7 @@ function whyGone(group: Group): string | undefined {
   const primary = group.run?.primary;
   if (primary === undefined || primary.stage !== "serving" || primary.suspended)
     return `${group.name} is not served by ${group.context.site} now: ${primary?.why ?? ""}`;
+  if (primary.handover !== undefined) return `${group.name} is ${primary.why}`;
   const changing = primary.members.find(({ isLeaving, isTurning }) => isLeaving || isTurning);
   return changing === undefined
     ? undefined

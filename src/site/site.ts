@@ -13,6 +13,7 @@ import { followTerms } from "./copy-unit.ts";
 import { findVolume, openGroup, stopGroup } from "./group.ts";
 import type { Group } from "./group.ts";
 import { laneAsked, sessionAsked, viewHeard, viewOf } from "./group-door.ts";
+import { handoverAsked } from "./take-over.ts";
 import { createInquiries } from "./inquiry.ts";
 import type { Inquiries, InquirySite } from "./inquiry.ts";
 import { acceptPeer, sendDocument } from "./peer-connection.ts";
@@ -320,6 +321,7 @@ function opened(parts: Parts, peer: Peer, document: unknown): void {
   const group = parts.groups.get(open.value.group);
   if (group !== undefined && holds(group.config, peer.site)) {
     if (open.value.purpose === "lane") return laneAsked(group, peer, open.value);
+    if (open.value.purpose === "handover") return handoverAsked(group, peer, open.value);
     return sessionAsked(group, peer, open.value);
   }
   const why = `site ${parts.options.name} has no part in group ${open.value.group}, or is still starting`;

@@ -56,6 +56,11 @@ export function createFakeSite(options: SiteOptions): Site {
         return setCopy(group, command.copy, "synchronized");
       case "repair":
         return { ok: true, plan: [] };
+      case "switchover":
+        if (command.to === name || !group.states.has(command.to))
+          return refusal("unsafe", `${command.to} cannot take over`);
+        if (!command.dryRun) group.role = "secondary";
+        return { ok: true, plan: [`${command.to} becomes primary`] };
       case "demote":
         if (!command.dryRun) group.role = "secondary";
         return { ok: true, plan: ["drain", "demote"] };

@@ -36,9 +36,26 @@ export type LaneOpen = {
   readonly lane: number;
 };
 
+/**
+ * OPEN of a handover: a primary offers its role to the copy that it feeds in this session, which has everything up to `lsn`;
+ * or asks only whether it would take it. Answered by OPENED once the copy is the primary, on its disk, or would be; by REFUSED
+ * when it is not. A copy takes it in the very session that it names, and in no later one.
+ */
+export type HandoverOpen = {
+  readonly purpose: "handover";
+  readonly group: string;
+  readonly isOffer: boolean;
+  readonly generation: number;
+  readonly incarnation: number;
+  readonly epoch: number;
+  readonly lsn: number;
+  readonly lsnReserved: number;
+  readonly stableLsn: number;
+};
+
 export type InquiryOpen = { readonly purpose: "inquiry" };
 
-export type PeerOpen = SessionOpen | LaneOpen | InquiryOpen;
+export type PeerOpen = SessionOpen | LaneOpen | HandoverOpen | InquiryOpen;
 
 /** OPENED of a session: the copy says who it is and what it has. Its open map follows where the generations differ. */
 export type SessionOpened = {
@@ -116,6 +133,7 @@ export function parseOpen(value: unknown): Result<PeerOpen> {
   if (!isObject(value)) return wrong("OPEN is no document");
   if (value["purpose"] === "inquiry") return { ok: true, value: { purpose: "inquiry" } };
   if (value["purpose"] === "lane") return parseLane(value);
+  if (value["purpose"] === "handover") return parseHandover(value);
   if (value["purpose"] !== "session") return wrong("OPEN names a purpose that we do not know");
   const { group, volumes, regionBytes, history, incarnation, epoch, lsn, unit } = value;
   if (!isText(group) || !isCount(regionBytes) || !isCount(incarnation) || !isCount(lsn)) {
@@ -138,6 +156,19 @@ function parseLane(value: Record<string, unknown>): Result<LaneOpen> {
   if (!isText(group) || !isCount(generation) || !isCount(epoch) || !isCount(lane))
     return wrong("OPEN of a lane is incomplete");
   return { ok: true, value: { purpose: "lane", group, generation, epoch, lane } };
+}
+
+function parseHandover(value: Record<string, unknown>): Result<HandoverOpen> {
+  const { group, isOffer, generation, incarnation, epoch, lsn, lsnReserved, stableLsn } = value;
+  if (!isText(group) || typeof isOffer !== "boolean" || !isCount(generation) || !isCount(incarnation))
+    return wrong("OPEN of a handover is incomplete");
+  if (!isCount(epoch) || !isCount(lsn) || !isCount(lsnReserved) || !isCount(stableLsn))
+    return wrong("OPEN of a handover is incomplete");
+  const session = { generation, incarnation, epoch };
+  return {
+    ok: true,
+    value: { purpose: "handover", group, isOffer, ...session, lsn, lsnReserved, stableLsn },
+  };
 }
 
 export function parseOpened(value: unknown): Result<SessionOpened> {

@@ -1,0 +1,24 @@
+import type { ErrorCode } from "#base/errors.ts";
+import type { CommandOutcome } from "./api.ts";
+import { primaryOf } from "./group.ts";
+import type { Group } from "./group.ts";
+
+/** A command that was not carried out; `plan` is what it would have done. */
+export function refused(
+  code: ErrorCode,
+  message: string,
+  hint?: string,
+  plan: readonly string[] = [],
+): CommandOutcome {
+  return { ok: false, code, message, hint, plan };
+}
+
+/** The command is for the group's primary. */
+export function notPrimary(group: Group): CommandOutcome {
+  const { site } = group.context;
+  return refused(
+    "failed",
+    `${site} is not the primary of ${group.name}`,
+    `ask the primary: --site ${primaryOf(group)}`,
+  );
+}
