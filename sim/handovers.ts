@@ -60,7 +60,8 @@ export class Handovers {
     const world = this.#world;
     const isAtOffer = this.#rng.chance(0.6);
     const victim = this.#rng.pick([primary, successor]);
-    const isCut = this.#rng.chance(0.3);
+    const isCut = this.#rng.chance(0.4);
+    const isCrash = !isCut || this.#rng.chance(0.4);
     const watch = (event: EventRecord, at: Machine): void => {
       if (event.group !== line.group.name) return;
       const isIt = isAtOffer
@@ -69,25 +70,29 @@ export class Handovers {
       if (!isIt) return;
       world.eventWatchers.delete(watch);
       if (isCut) this.#cut(primary, successor);
-      else this.#armCrash(victim);
+      if (isCrash && this.#rng.chance(0.5)) this.#armCrash(victim);
+      else if (isCrash) this.#later(this.#rng.logUniform(50, 5e3), () => this.#crash(victim));
     };
     world.eventWatchers.add(watch);
     this.#later(5e6, () => world.eventWatchers.delete(watch));
   }
 
   #armCrash(victim: Machine): void {
-    const world = this.#world;
     const crashAt = victim.disk.steps + this.#rng.between(1, 12);
     const step: StepWatcher = (number, _kind, phase) => {
       if (number !== crashAt || phase !== "after") return;
       victim.disk.stepWatchers.delete(step);
-      if (!this.#active) return;
-      world.count("situations:crash while the role is handed over, or soon after");
-      victim.crash(this.#rng.chance(0.5) ? { kind: "kill" } : { kind: "power", keep: "none" });
-      const downUs = this.#rng.logUniform(10e3, 2e6);
-      world.scheduler.after(downUs, undefined, eventKind.operator, () => victim.start());
+      if (this.#active) this.#crash(victim);
     };
     victim.disk.stepWatchers.add(step);
+  }
+
+  #crash(victim: Machine): void {
+    const world = this.#world;
+    world.count("situations:crash while the role is handed over, or soon after");
+    victim.crash(this.#rng.chance(0.5) ? { kind: "kill" } : { kind: "power", keep: "none" });
+    const downUs = this.#rng.logUniform(10e3, 2e6);
+    world.scheduler.after(downUs, undefined, eventKind.operator, () => victim.start());
   }
 
   #cut(primary: Machine, successor: Machine): void {

@@ -250,7 +250,7 @@ export class Host {
     const { followedBy } = task;
     if (outcome === "ok" && followedBy !== undefined && this.active) {
       world.scheduler.after(20, undefined, eventKind.host, () => this.#act(followedBy, true));
-    } else if (outcome === "gone") {
+    } else if (outcome === "gone" || outcome === "moved") {
       this.#retryLater();
     } else {
       this.#think();

@@ -260,6 +260,8 @@ export function outranked(
   const why = `${by}; this site is not the primary any more`;
   const isTaken = successor !== undefined && successor === primary.handover?.to;
   leaveHandover(primary, { outcome: isTaken ? "taken" : "gone", why }, out);
+  // Whatever still waits here was held, and never begun.
+  if (isTaken) primary.outcomeAtEnd = "moved";
   endNow(primary, why, out);
   delete primary.record.handover;
   primary.record.role = "demoted";
@@ -305,7 +307,7 @@ function endNow(primary: Primary, why: string, out: PrimaryEffect[]): void {
   out.push({ kind: "dropExports" });
   refuseReplies(primary, out);
   primary.suspended = false;
-  for (const request of everyRequest(primary)) reply(primary, request, "gone", out);
+  for (const request of everyRequest(primary)) reply(primary, request, primary.outcomeAtEnd, out);
   primary.gathering = undefined;
   primary.opening = undefined;
   for (const member of primary.members) {

@@ -32,9 +32,8 @@ export function arrive(primary: Primary, request: HostRequest, out: PrimaryEffec
 function admit(primary: Primary, request: HostRequest, out: PrimaryEffect[]): void {
   const volume = primary.volumes[request.volume];
   assert(volume !== undefined, "a front has let a request to an unknown volume through");
-  if (primary.stage === "ended" || primary.stage === "draining") {
-    return reply(primary, request, "gone", out);
-  }
+  if (primary.stage === "ended" || primary.stage === "draining")
+    return reply(primary, request, primary.outcomeAtEnd, out);
   if (volume.state === "failed") return reply(primary, request, "io", out);
   if (primary.stage === "starting" || primary.stage === "handing") return hold(primary, request);
   switch (request.kind) {

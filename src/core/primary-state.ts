@@ -82,6 +82,8 @@ export type Primary = {
     | undefined;
   /** The role is being handed to a member, or was offered to one before this start (core/handover.ts). */
   handover: Handover | undefined;
+  /** What hosts are answered that ask an ended machine. */
+  outcomeAtEnd: "gone" | "moved";
   /** The machine has ended, and says so once the image writes under way have answered. */
   endsAs: EndedEffect | undefined;
   /** It has said so. */

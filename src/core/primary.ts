@@ -128,6 +128,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     heldReplies: [],
     drain: undefined,
     handover: undefined,
+    outcomeAtEnd: "gone",
     endsAs: undefined,
     isOver: false,
     recheckHeld: false,

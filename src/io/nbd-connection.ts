@@ -283,6 +283,8 @@ export class NbdConnection {
   };
 
   #reply(request: NbdRequest, outcome: HostOutcome, bytes: Uint8Array | undefined): void {
+    // The end of the connection tells the client to ask again, where the volume is now.
+    if (outcome === "moved") return this.drain();
     const refusal = refusalOfOutcome(outcome);
     if (refusal !== undefined) {
       this.#refuse(request, refusal);

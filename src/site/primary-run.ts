@@ -314,7 +314,7 @@ function readDone(
   const isOver = run.primary.stage === "ended";
   // The role was offered while the device was reading: whether the answer is of the past, the successor will say.
   if (!isOver && isOffered(run.primary)) return submit(run, { kind: "request", request });
-  const outcome = isOver ? "gone" : failure === undefined ? "ok" : "io";
+  const outcome = isOver ? run.primary.outcomeAtEnd : failure === undefined ? "ok" : "io";
   request.onReply(request, outcome, outcome === "ok" ? bytes : undefined);
 }
 

@@ -16,6 +16,7 @@ sites:
   west: { peer: "unix:./west.peer", api: "unix:./west.api", data: ./west }
 groups:
   bank: { primary: east, volumes: { data: { size: 1MiB } }, copies: { west: { mode: sync } } }
+  lone: { primary: east, volumes: { data: { size: 1MiB } } }
 `;
 
 let folder: string;
@@ -118,7 +119,7 @@ test("reload plans everywhere first, at the primary and then at the others; a sl
     dryRun: boolean;
     sites: { group: string; site: string; ok: boolean }[];
   };
-  assert.deepEqual([ok, dryRun, sites.map(({ site }) => site)], [true, false, ["east", "west"]]);
+  assert.deepEqual([ok, dryRun, sites.map(({ site }) => site)], [true, false, ["east", "west", "east"]]);
   const one = await runCli(folder, "reload", "--site", "west");
   assert.match(one.stdout, /^- bank at west: read true\nreloaded\n$/);
   const nowhere = await runCli(folder, "reload", "shop");
@@ -145,6 +146,41 @@ test("promote never guesses a site, prints the plan of a refusal, and ends in 3 
   assert.equal((JSON.parse(json.stdout) as { code: string }).code, "unsafe");
   const dry = await runCli(folder, "demote", "bank", "--dry-run");
   assert.match(dry.stdout, /- drain\n- demote\nnothing was done/);
+});
+
+test("switchover, failback and --all plan first, pass over groups without the site, and end in the worst code", async () => {
+  for (const spelling of ["--dry-run", "--dryRun"]) {
+    const dry = await runCli(folder, "switchover", "bank", "--to", "west", spelling);
+    assert.equal(dry.code, 0, dry.stderr);
+    assert.match(dry.stdout, /^- west becomes primary\nnothing was done \(--dry-run\)\n$/);
+  }
+  const all = await runCli(folder, "failback", "--all", "--to", "west", "--dry-run");
+  assert.equal(all.code, 0, all.stderr);
+  assert.match(all.stdout, /- bank: west is synchronized\n.*nothing is lost\n- bank: west becomes/);
+  assert.match(all.stdout, /- lone: no failback, west has no part in it\nnothing was done/);
+
+  assert.equal((await runCli(folder, "pause", "bank", "--copy", "west")).code, 0);
+  const paused = await runCli(folder, "failback", "bank", "--to", "west");
+  assert.equal(paused.code, 3);
+  assert.match(paused.stderr, /west is paused.*\nhint: antipode resume bank --copy west/);
+  assert.equal((await runCli(folder, "resume", "bank", "--copy", "west")).code, 0);
+
+  const refused = await runCli(folder, "promote", "--all", "--site", "west", "--json");
+  assert.equal(refused.code, 3);
+  const { ok, groups } = JSON.parse(refused.stdout) as {
+    ok: boolean;
+    groups: { group: string; code?: string; skipped?: string }[];
+  };
+  assert.equal(ok, false);
+  assert.deepEqual(
+    groups.map(({ group, code, skipped }) => [group, code ?? skipped]),
+    [
+      ["bank", "unsafe"],
+      ["lone", "west has no part in it"],
+    ],
+  );
+  const seen = await runCli(folder, "status", "--all");
+  assert.match(seen.stdout, /^site east[\s\S]*^site west/m);
 });
 
 test("events lists what happened, a line of JSON each with --json, and --follow goes on over a site's end", async () => {
@@ -184,7 +220,7 @@ test("inspect reads a data folder with no site running, details only when asked 
 test("check says what each group promises, or every problem with file, line and hint", async () => {
   const good = await runCli(folder, "check");
   assert.equal(good.code, 0);
-  assert.match(good.stdout, /^bank: acked when east and west have it.*\n$/);
+  assert.match(good.stdout, /^bank: acked when east and west have it.*\nlone: acked by east alone.*\n$/);
   fs.writeFileSync(join(folder, "bad.yaml"), text.replace("mode: sync", "mode: async, rop: 1s"));
   const bad = await runCli(folder, "--config", "bad.yaml", "check");
   assert.equal(bad.code, 2);
@@ -206,10 +242,13 @@ test("wrong usage ends in 2 and says what was meant", async () => {
     [["pause", "bank", "--copy", "north"], /no copy at north\nhint: copies of bank: west/],
     [["repair", "bank", "--volume", "x"], /no volume "x"\nhint: volumes: data/],
     [["serve"], /serve needs to know which site it is/],
-    [
-      ["switchover", "bank", "--to", "west"],
-      /switchover is not in this version\nhint: antipode demote/,
-    ],
+    [["switchover", "bank"], /required option '--to <site>' not specified/],
+    [["switchover", "bank", "--to", "wset"], /no site "wset"\nhint: sites: east, west/],
+    [["failback", "--to", "west"], /failback needs a group, or --all\nhint: groups: bank/],
+    [["demote", "bank", "--all"], /--all stands for every group, and bank is one/],
+    [["promote", "--all"], /hint: antipode promote --all --site NAME/],
+    [["status", "--all", "--watch"], /--all shows everything once/],
+    [["resize", "bank/data", "2MiB"], /resize is not in this version/],
     [["status", "--config", "none.yaml"], /cluster file none.yaml cannot be read/],
   ];
   for (const [args, stderr] of cases) {

@@ -163,6 +163,7 @@ export function refusalOfOutcome(outcome: HostOutcome): Refusal | undefined {
       };
     case "full":
       return { error: nbdError.noSpace, message: "there is no space left for this volume" };
+    case "moved":
     case "gone":
       return { error: nbdError.shutdown, message: "this site no longer serves the volume" };
     default:
