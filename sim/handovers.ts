@@ -144,9 +144,15 @@ function judgeOutcome(
   world.count("checks:I31");
   world.count(`situations:role kept, ${outcome.code}`);
   if (isFollowed)
-    world.report("I28", `a switchover was said to have changed nothing, and ${to} holds a generation after it`);
+    world.report(
+      "I28",
+      `a switchover was said to have changed nothing, and ${to} holds a generation after it`,
+    );
   if (status !== undefined && status.role !== "primary")
-    world.report("I31", `a switchover was said to have changed nothing, and ${primary.name} is ${status.role}`);
+    world.report(
+      "I31",
+      `a switchover was said to have changed nothing, and ${primary.name} is ${status.role}`,
+    );
 }
 
 function recordOf(world: World, line: Line, site: string) {

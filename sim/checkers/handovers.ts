@@ -37,7 +37,10 @@ export function handoverChecker(world: World): Checker {
       // It has been fed, or promoted, since.
       if (mine.record.history.length > handover.generations) given.delete(key);
       else if (its.record.history.length > handover.generations)
-        world.report("I28", `${describe(write)} was acked by ${machine.name}, which has handed its role to ${handover.to}`);
+        world.report(
+          "I28",
+          `${describe(write)} was acked by ${machine.name}, which has handed its role to ${handover.to}`,
+        );
     },
   };
 }

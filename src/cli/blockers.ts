@@ -32,6 +32,8 @@ function roleBlockers(group: GroupStatus, site: string): readonly Blocker[] {
     ];
   }
   if (group.role === "primary" && !group.serving) {
+    const [, successor] = /the role was offered to (\S+),/.exec(group.why) ?? [];
+    if (successor !== undefined) return [offered(group, successor, site)];
     return [
       {
         what: `hosts of ${name} get no answers at ${site}`,
@@ -41,6 +43,16 @@ function roleBlockers(group: GroupStatus, site: string): readonly Blocker[] {
     ];
   }
   return [];
+}
+
+function offered({ name, why }: GroupStatus, successor: string, site: string): Blocker {
+  return {
+    what: `hosts of ${name} get no answers at ${site}`,
+    waitsFor: waits(`the word of ${successor}`, why),
+    help:
+      `bring ${successor} or the link to it back, and both settle it; ` +
+      `if ${successor} is lost for good: antipode promote ${name} --site ${site} --force`,
+  };
 }
 
 function failedVolume(group: string, volume: string, site: string): Blocker {

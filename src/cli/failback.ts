@@ -22,7 +22,8 @@ export function copyToFailBackTo(
     });
   }
   refuseHopeless(group, status.site, to);
-  const rest = copy.dirtyBytes > 0 ? `, ${formatSize(copy.dirtyBytes)} to compare or bring over` : "";
+  const rest =
+    copy.dirtyBytes > 0 ? `, ${formatSize(copy.dirtyBytes)} to compare or bring over` : "";
   const isWell = copy.state === "synchronized" || copy.state === "streaming";
   const first = isWell
     ? `${to} is ${copy.state}`

@@ -166,7 +166,8 @@ function change(
 }
 
 function target({ to }: RoleOptions): string {
-  if (to === undefined) throw new AppError("usage", "--to names the site that shall be the primary");
+  if (to === undefined)
+    throw new AppError("usage", "--to names the site that shall be the primary");
   return to;
 }
 

@@ -49,6 +49,13 @@ test("what would be lost is named by the copy that would lose least", () => {
   assert.match(describeLoss(group([]), "east"), /everything would be lost: the group has no copy/);
 });
 
+test("who waits for the word of a successor names it, and what helps if it never comes", () => {
+  const why = "the role was offered to west, which has not said whether it took it; hosts wait";
+  const [blocker] = findBlockers(group([], { serving: false, why }), "east");
+  assert.match(blocker?.waitsFor ?? "", /^the word of west/);
+  assert.match(blocker?.help ?? "", /antipode promote bank --site east --force$/);
+});
+
 test("at a copy, what would be lost is what promoting it would give", () => {
   const seen = group([copyStatus("west", "synchronized")], { role: "secondary", serving: false });
   assert.match(describeLoss(seen, "west"), /^If east died now, nothing/);

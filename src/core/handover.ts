@@ -97,7 +97,10 @@ export function checkHandover(primary: Primary, handover: Handover, out: Primary
     handover.phase = "sync";
     for (const volume of primary.volumes) wantRound(primary, volume, out);
   }
-  if (handover.phase === "sync" && primary.volumes.every(({ flush }) => flush.running === undefined)) {
+  if (
+    handover.phase === "sync" &&
+    primary.volumes.every(({ flush }) => flush.running === undefined)
+  ) {
     handover.phase = "record";
     primary.record.handover = { to: handover.to };
     handover.ticket = askRecord(primary, { kind: "handover" }, out);
@@ -157,8 +160,7 @@ function hasEverySet(primary: Primary, member: Member, out: PrimaryEffect[]): bo
   }
   // What was acked without it once must be off the record too, or it would be taken for a split brain (decision 9).
   return (
-    !takesSets(member) ||
-    (member.sets.completeLsn >= primary.nextLsn - 1 && !member.record.alone)
+    !takesSets(member) || (member.sets.completeLsn >= primary.nextLsn - 1 && !member.record.alone)
   );
 }
 

@@ -58,7 +58,8 @@ export function mayConnect(primary: Primary, member: Member): boolean {
   if (primary.stage === "ended" || primary.drain !== undefined || member.stage !== "none")
     return false;
   // Only its word tells who has the role.
-  if (primary.handover?.phase === "offered" && primary.handover.member === member.index) return true;
+  if (primary.handover?.phase === "offered" && primary.handover.member === member.index)
+    return true;
   if (record.paused || record.splitBrain || member.slowProbes > 0) return false;
   if (record.stoppedWhy !== "" && !record.fullConfirmed) return false;
   if (primary.volumes.some((volume) => volume.state === "failed")) return false;

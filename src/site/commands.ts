@@ -113,8 +113,7 @@ function runPromote(
   done: Done,
 ): void {
   if (group.run !== undefined && group.run.primary.stage !== "ended") {
-    if (group.run.primary.handover !== undefined)
-      return takeBack(group, group.run, command, done);
+    if (group.run.primary.handover !== undefined) return takeBack(group, group.run, command, done);
     return done({ ok: true, plan: [`${group.context.site} is the primary of ${group.name}`] });
   }
   if (group.copy === undefined || group.isChangingRole || group.failedWhy !== "") {

@@ -32,12 +32,7 @@ export function handoverAsked(group: Group, peer: Peer, open: HandoverOpen): voi
   });
 }
 
-function whyNot(
-  group: Group,
-  copy: CopyRun,
-  peer: Peer,
-  open: HandoverOpen,
-): string | undefined {
+function whyNot(group: Group, copy: CopyRun, peer: Peer, open: HandoverOpen): string | undefined {
   const { record } = group.context.store;
   if (group.failedWhy !== "") return group.failedWhy;
   if (group.isStopping) return "this site is stopping";
@@ -63,7 +58,9 @@ function whyBehind({ copy, staging }: CopyRun, { lsn }: HandoverOpen): string | 
   const wanted = takesSets ? "consistent" : "synchronized";
   if (copy.record.image !== wanted) return `the image here is ${copy.record.image}`;
   const held = takesSets ? (staging?.staging.complete.lsn ?? 0) : copy.appliedLsn;
-  return held < lsn ? `this site has everything up to LSN ${held}, and not up to ${lsn}` : undefined;
+  return held < lsn
+    ? `this site has everything up to LSN ${held}, and not up to ${lsn}`
+    : undefined;
 }
 
 function refuse(group: Group, peer: Peer, why: string): void {

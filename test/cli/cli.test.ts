@@ -119,7 +119,10 @@ test("reload plans everywhere first, at the primary and then at the others; a sl
     dryRun: boolean;
     sites: { group: string; site: string; ok: boolean }[];
   };
-  assert.deepEqual([ok, dryRun, sites.map(({ site }) => site)], [true, false, ["east", "west", "east"]]);
+  assert.deepEqual(
+    [ok, dryRun, sites.map(({ site }) => site)],
+    [true, false, ["east", "west", "east"]],
+  );
   const one = await runCli(folder, "reload", "--site", "west");
   assert.match(one.stdout, /^- bank at west: read true\nreloaded\n$/);
   const nowhere = await runCli(folder, "reload", "shop");
@@ -220,7 +223,10 @@ test("inspect reads a data folder with no site running, details only when asked 
 test("check says what each group promises, or every problem with file, line and hint", async () => {
   const good = await runCli(folder, "check");
   assert.equal(good.code, 0);
-  assert.match(good.stdout, /^bank: acked when east and west have it.*\nlone: acked by east alone.*\n$/);
+  assert.match(
+    good.stdout,
+    /^bank: acked when east and west have it.*\nlone: acked by east alone.*\n$/,
+  );
   fs.writeFileSync(join(folder, "bad.yaml"), text.replace("mode: sync", "mode: async, rop: 1s"));
   const bad = await runCli(folder, "--config", "bad.yaml", "check");
   assert.equal(bad.code, 2);

@@ -236,7 +236,10 @@ test("B12: --all hands over every group of a site with one plan, and status --al
   assert.match(there.stdout, /^bank: west is the primary of bank\nshop: west is the primary/m);
   await generationsAre(cluster, "west", 2);
   const seen = await cluster.cli("status", "--all");
-  assert.match(seen.stdout, /site east[\s\S]*shop: (demoted|secondary)[\s\S]*site west[\s\S]*shop: primary/);
+  assert.match(
+    seen.stdout,
+    /site east[\s\S]*shop: (demoted|secondary)[\s\S]*site west[\s\S]*shop: primary/,
+  );
 
   // One group cannot be handed over; the other is, and the exit code is that of the worse.
   assert.equal((await cluster.cli("pause", "bank", "--copy", "east")).code, 0);

@@ -57,10 +57,7 @@ export function createFakeSite(options: SiteOptions): Site {
       case "repair":
         return { ok: true, plan: [] };
       case "switchover":
-        if (command.to === name || !group.states.has(command.to))
-          return refusal("unsafe", `${command.to} cannot take over`);
-        if (!command.dryRun) group.role = "secondary";
-        return { ok: true, plan: [`${command.to} becomes primary`] };
+        return handOver(group, command, name);
       case "demote":
         if (!command.dryRun) group.role = "secondary";
         return { ok: true, plan: ["drain", "demote"] };
@@ -100,6 +97,16 @@ export function createFakeSite(options: SiteOptions): Site {
 
 function refusal(code: "usage" | "unsafe", message: string): CommandOutcome {
   return { ok: false, code, message, hint: "ask the test", plan: ["what would be lost"] };
+}
+
+function handOver(
+  group: FakeGroup,
+  { to, dryRun }: { readonly to: string; readonly dryRun: boolean },
+  site: string,
+): CommandOutcome {
+  if (to === site || !group.states.has(to)) return refusal("unsafe", `${to} cannot take over`);
+  if (!dryRun) group.role = "secondary";
+  return { ok: true, plan: [`${to} becomes primary`] };
 }
 
 function groupStatus({ config, role, states }: FakeGroup, site: string): GroupStatus {

@@ -37,6 +37,17 @@ export const sampleDocuments = {
     lsn: 4_503_599_627_370_496,
   },
   lane: { purpose: "lane", group: "bank", generation: 3, epoch: 9, lane: 1 },
+  handover: {
+    purpose: "handover",
+    group: "bank",
+    isOffer: true,
+    generation: 3,
+    incarnation: 2,
+    epoch: 9,
+    lsn: 12,
+    lsnReserved: 1_048_577,
+    stableLsn: 10,
+  },
   opened: {
     replicaId: "00112233445566778899aabbccddeeff",
     history,

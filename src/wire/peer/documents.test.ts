@@ -15,6 +15,7 @@ const parsers: Readonly<Record<string, Parser>> = {
   proof: { parse: parseProof, sample: sampleDocuments.proof },
   open: { parse: parseOpen, sample: sampleDocuments.open },
   lane: { parse: parseOpen, sample: sampleDocuments.lane },
+  handover: { parse: parseOpen, sample: sampleDocuments.handover },
   opened: { parse: parseOpened, sample: sampleDocuments.opened },
   refusal: { parse: parseRefusal, sample: sampleDocuments.refused },
   begin: { parse: parseBegin, sample: sampleDocuments.begin },

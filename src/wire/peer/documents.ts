@@ -160,7 +160,12 @@ function parseLane(value: Record<string, unknown>): Result<LaneOpen> {
 
 function parseHandover(value: Record<string, unknown>): Result<HandoverOpen> {
   const { group, isOffer, generation, incarnation, epoch, lsn, lsnReserved, stableLsn } = value;
-  if (!isText(group) || typeof isOffer !== "boolean" || !isCount(generation) || !isCount(incarnation))
+  if (
+    !isText(group) ||
+    typeof isOffer !== "boolean" ||
+    !isCount(generation) ||
+    !isCount(incarnation)
+  )
     return wrong("OPEN of a handover is incomplete");
   if (!isCount(epoch) || !isCount(lsn) || !isCount(lsnReserved) || !isCount(stableLsn))
     return wrong("OPEN of a handover is incomplete");
