@@ -47,6 +47,37 @@ for (const mode of ["sync", "async"] as const) {
   });
 }
 
+test("B12, I29, I16: mirrors and a copy that follows in one group: the role goes to the one that follows, and fails back", async (t) => {
+  const cluster = await startCluster(t, {
+    sites: ["east", "west", "vault"],
+    groups: { bank: { data: "64MiB", log: "8MiB" } },
+    modes: { vault: "async" },
+  });
+  const [east, vault] = [cluster.site("east"), cluster.site("vault")];
+  const writer = await startAckedWriter({ socket: east.nbd, blocks: 500, flushEvery: 50 });
+  await writer.more(500);
+  const there = await cluster.cli("switchover", "bank", "--to", "vault");
+  assert.equal(there.code, 0, there.stderr);
+  assert.match(there.stdout, /west is a copy of vault from then on/);
+  await writer.ended;
+  await writer.check(imageReader(vault.image()));
+  await writer.reconnect(vault.nbd);
+  await writer.more(500);
+  const back = await cluster.cli("failback", "bank", "--to", "east");
+  assert.equal(back.code, 0, back.stderr);
+  await writer.ended;
+  await writer.reconnect(east.nbd);
+  await writer.more(500);
+  await writer.stop();
+  assert.deepEqual(writer.errors, []);
+  for (const copy of ["west", "vault"]) {
+    await isWell(east, copy);
+    for (const volume of ["data", "log"])
+      await assertEqualImages(east.image(volume), cluster.site(copy).image(volume));
+  }
+  await writer.check(imageReader(east.image()));
+});
+
 async function isWell(primary: TestSite, copy: string): Promise<void> {
   await primary.until(`${copy} has everything`, ({ copies }) => {
     const seen = copies.find(({ site }) => site === copy);
