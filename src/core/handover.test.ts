@@ -31,7 +31,7 @@ function answers(bench: Bench, kind: "offerRefused" | "offerUnanswered"): void {
   submit(bench, { kind, ticket, why: "the test said so" });
 }
 
-test("B12, I33: the role is offered once every request under way has ended and is synced, and that is on record", () => {
+test("I33: the role is offered once every request under way has ended and is synced, and that is on record", () => {
   const bench = createServingBench();
   const under = ask(bench, "write", { region: 1 });
   run(bench, "turnEnd");
@@ -63,7 +63,7 @@ test("B12, I33: the role is offered once every request under way has ended and i
   bench.judge.allAnswered(bench);
 });
 
-test("B12, I31: a refused offer goes off the record, then what was held is served as if nothing had been", () => {
+test("I31: a refused offer goes off the record, then what was held is served as if nothing had been", () => {
   const bench = createServingBench();
   begin(bench);
   const held = ask(bench, "write");
@@ -79,7 +79,7 @@ test("B12, I31: a refused offer goes off the record, then what was held is serve
   bench.judge.allAnswered(bench);
 });
 
-test("B12: what has not come about by the deadline changes nothing, and neither does a successor that is lost before", () => {
+test("I31: what has not come about by the deadline changes nothing, and neither does a successor that is lost before", () => {
   for (const isLate of [true, false]) {
     const bench = createServingBench();
     ask(bench, "write");
@@ -150,7 +150,7 @@ test("I28: a start that finds an offer on record serves nobody before the succes
   assert.equal(bench.outcomes.get(held), "ok");
 });
 
-test("B12: a stop in the midst of a handover ends it; an offer stays on record for the next start", () => {
+test("I28: a stop in the midst of a handover ends it; an offer stays on record for the next start", () => {
   for (const isOffered of [false, true]) {
     const bench = createServingBench();
     const under = isOffered ? undefined : ask(bench, "write");
@@ -177,7 +177,7 @@ test("I28, row 36: a standstill takes back what is not offered yet, and asks the
   assert.equal(bench.primary.suspended, true);
 });
 
-test("N11: the plan says who has the role and who will, that nothing is lost, and refuses with the command that helps", () => {
+test("I33: the plan says who has the role and who will, that nothing is lost, and refuses with the command that helps", () => {
   const bench = createServingBench({ onLoss: ["continue", "continue"] });
   const { primary } = bench;
   const plan = planSwitchover(primary, west);

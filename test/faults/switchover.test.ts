@@ -86,7 +86,7 @@ async function isWell(primary: TestSite, copy: string): Promise<void> {
   });
 }
 
-test("B12, I31: a switchover that is not done in time changes nothing: hosts have waited, and see no error", async (t) => {
+test("I31: a switchover that is not done in time changes nothing: hosts have waited, and see no error", async (t) => {
   const { cluster, toWest } = await startFramedCluster(t, { groups: { bank: { data: "16MiB" } } });
   const [east, west] = [cluster.site("east"), cluster.site("west")];
   const writer = await startAckedWriter({ socket: east.nbd, blocks: 200 });
@@ -140,7 +140,7 @@ const moments: readonly Moment[] = [
 
 for (const { name, hold, heir } of moments) {
   for (const victim of ["east", "west"]) {
-    test(`B12, I28, I29, I33: a switchover, and ${victim} killed ${name}: ${heir} has the role, and every ack`, async (t) => {
+    test(`I28, I29, I33: a switchover, and ${victim} killed ${name}: ${heir} has the role, and every ack`, async (t) => {
       const { cluster, toWest } = await startFramedCluster(t, {
         groups: { bank: { data: "16MiB" } },
       });
@@ -184,7 +184,7 @@ for (const { name, hold, heir } of moments) {
   }
 }
 
-test("B12, I28: who has offered its role serves nobody until the successor speaks, or force takes it back", async (t) => {
+test("I28, row 58: who has offered its role serves nobody until the successor speaks, or force takes it back", async (t) => {
   const { cluster, toWest } = await startFramedCluster(t, { groups: { bank: { data: "16MiB" } } });
   const [east, west] = [cluster.site("east"), cluster.site("west")];
   const writer = await startAckedWriter({ socket: east.nbd, blocks: 200 });
@@ -252,7 +252,7 @@ test("B12, I29: failback after a takeover waits for the returned site, then hand
   await assertEqualImages(east.image(), west.image());
 });
 
-test("B12: --all hands over every group of a site with one plan, and status --all shows every site", async (t) => {
+test("I29, I33: --all hands over every group of a site with one plan, and status --all shows every site", async (t) => {
   const cluster = await startCluster(t, {
     groups: { bank: { data: "8MiB" }, shop: { data: "8MiB" } },
   });
