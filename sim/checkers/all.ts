@@ -1,6 +1,7 @@
 import type { CheckerFactory } from "../checker.ts";
 import { ackChecker } from "./acks.ts";
 import { boundsChecker } from "./bounds.ts";
+import { branchChecker } from "./branch.ts";
 import { detectorChecker } from "./detector.ts";
 import { honestyChecker } from "./honesty.ts";
 import { integrityChecker } from "./integrity.ts";
@@ -29,4 +30,5 @@ export const allCheckers: readonly CheckerFactory[] = [
   setChecker,
   stagingChecker,
   preserveChecker,
+  branchChecker,
 ];

@@ -141,8 +141,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "one-generation-for-two",
     file: "src/core/history.ts",
-    find: "  return [...history, { counter: generationCounter(history) + 1, id, site }];",
-    replace: "  return history.length === 0 ? [{ counter: 1, id, site }] : [...history];",
+    find: "  return [...history, { counter: generationCounter(history) + 1, id, site, ...began }];",
+    replace: "  return history.length === 0 ? [{ counter: 1, id, site, ...began }] : [...history];",
     ids: ["I28", "N4", "I3", "I29"],
     note: "a promotion begins no new generation: two sites ack in the same one",
   },

@@ -96,7 +96,8 @@ export async function demote(group: string, options: RoleOptions): Promise<numbe
   return tell(outcome, doneLine(options, `demoted ${group} at ${found.status.site}`), options);
 }
 
-function tell(outcome: CommandOutcome, done: string, options: GlobalOptions): number {
+/** Prints how a command ended, its plan first; gives the exit code. */
+export function tell(outcome: CommandOutcome, done: string, options: GlobalOptions): number {
   if (options.json === true) sayJson(outcome);
   else for (const sentence of outcome.plan) say(`- ${sentence}`);
   if (!outcome.ok) {
@@ -107,7 +108,8 @@ function tell(outcome: CommandOutcome, done: string, options: GlobalOptions): nu
   return exitCodes.done;
 }
 
-function doneLine(options: RoleOptions, done: string): string {
+/** What is said at the end of a command that may have been a dry run. */
+export function doneLine(options: RoleOptions, done: string): string {
   return options.dryRun === true ? "nothing was done (--dry-run)" : done;
 }
 
@@ -126,7 +128,8 @@ function chooseCopy({ group }: FoundGroup, named: string | undefined): string {
   });
 }
 
-function membersOf({ config }: Aim, name: string): readonly string[] {
+/** The sites that hold a group, by the cluster file. */
+export function membersOf({ config }: Aim, name: string): readonly string[] {
   const group = config.groups.get(name);
   return group === undefined ? [] : [group.primary, ...group.copies.keys()];
 }

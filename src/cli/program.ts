@@ -5,6 +5,8 @@ import type { Site, SiteOptions } from "#site/site.ts";
 import { check } from "./check.ts";
 import type { GlobalOptions } from "./context.ts";
 import { durationOption, optionsOf } from "./context.ts";
+import type { DiscardOptions } from "./discard.ts";
+import { discard } from "./discard.ts";
 import type { EventsOptions } from "./events.ts";
 import { events } from "./events.ts";
 import type { CopyOptions, RepairOptions, RoleOptions } from "./group-commands.ts";
@@ -38,10 +40,6 @@ const later: readonly (readonly [name: string, hint: string])[] = [
   [
     "failback",
     "let the returned site resync, then antipode demote GROUP and antipode promote GROUP --site S",
-  ],
-  [
-    "discard",
-    "keep the images of the site whose writes are given up, then start it with an empty data folder",
   ],
   ["verify", "antipode resync GROUP --copy S --full compares and repairs"],
 ];
@@ -202,6 +200,14 @@ function addGroupCommands(add: Add): void {
   add("demote <group>", "stop taking writes, drain, become secondary", (command) =>
     demote(String(command.args[0]), optionsOf<RoleOptions>(command)),
   )
+    .option("--dry-run", "print the plan and do nothing")
+    .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
+  add("discard <group>", "end a split brain: give up what --site wrote by itself", (command) =>
+    discard(String(command.args[0]), optionsOf<DiscardOptions>(command)),
+  )
+    .option("--undo", "bring back what was given up, as it was")
+    .option("--drop-branch", "let go what was kept of it, for good")
+    .option("--force", "also where hosts are served, or nothing can be kept")
     .option("--dry-run", "print the plan and do nothing")
     .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
 }

@@ -15,6 +15,11 @@ const bodies = {
     dryRun: z.boolean().default(false),
   }),
   demote: z.strictObject({ dryRun: z.boolean().default(false) }),
+  discard: z.strictObject({
+    what: z.enum(["give-up", "undo", "drop-branch"]).default("give-up"),
+    force: z.boolean().default(false),
+    dryRun: z.boolean().default(false),
+  }),
   reload: z.strictObject({ dryRun: z.boolean().default(false) }),
 } as const;
 
@@ -36,6 +41,8 @@ export function parseCommand(verb: Verb, group: string, body: unknown): SiteComm
     case "promote":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "demote":
+      return { kind: verb, group, ...checked(bodies[verb], body) };
+    case "discard":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "reload":
       return { kind: verb, group, ...checked(bodies[verb], body) };

@@ -23,7 +23,7 @@ function createRig(record: Partial<GroupRecord> = {}, isKept = true): Rig {
   const maps = whole.volumes.map(({ bytes }) => createRegionMap(bytes, MiB));
   const saved = whole.preservedPoint === undefined ? undefined : savedMaps(whole.volumes);
   return {
-    copy: createCopy(whole, maps, { isKept, stepBytes, saved }),
+    copy: createCopy(whole, maps, { isKept, stepBytes, saved, branchSaved: undefined }),
     pending: [],
     session: 0,
   };
@@ -86,7 +86,7 @@ function give(rig: Rig, kind: CopyWorkKind, fields: Partial<CopyWork> = {}): Cop
 
 function makePoint(rig: Rig, id = 7): void {
   const { work } = take(rig, "makePoint");
-  step(rig, { kind: "pointMade", work, made: { id, keptSinceMs: 5_000 } });
+  step(rig, { kind: "pointMade", work, made: { id, keptSinceMs: 5_000, as: "point" } });
 }
 
 function record(rig: Rig): void {
@@ -125,7 +125,7 @@ test("decision 11, I30: the point is made of a quiet image, and goes on record w
   const { work } = take(rig, "makePoint");
   assert.equal(rig.copy.record.image, "consistent");
   assert.ok(!has(rig, "record"), "nothing is on record before there is a log");
-  step(rig, { kind: "pointMade", work, made: { id: 7, keptSinceMs: 5_000 } });
+  step(rig, { kind: "pointMade", work, made: { id: 7, keptSinceMs: 5_000, as: "point" } });
   assert.ok(has(rig, "record"));
   const { image, preservedPoint } = rig.copy.record;
   assert.equal(image, "synchronizing");
@@ -195,7 +195,7 @@ test("a log that was made for a session that is gone is dropped, and the next BE
   const { work } = take(rig, "makePoint");
   open(rig);
   give(rig, "begin");
-  step(rig, { kind: "pointMade", work, made: { id: 7, keptSinceMs: 1 } });
+  step(rig, { kind: "pointMade", work, made: { id: 7, keptSinceMs: 1, as: "point" } });
   assert.deepEqual(
     rig.pending.map(({ kind }) => kind),
     ["dropPoint", "makePoint"],

@@ -30,6 +30,7 @@ import {
   flushed,
   loseMember,
   markDiffering,
+  memberGivenUp,
   memberOpenMap,
   memberOpenMapEnd,
   sessionOpened,
@@ -282,6 +283,8 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
         return foundBlank(primary, member, out);
       stopMember(primary, member, { why: event.why, splitBrain: true }, out);
       return maybeServe(primary, out);
+    case "givenUp":
+      return memberGivenUp(member, out);
     case "pause":
       return pauseMember(primary, member, out);
     case "resume":

@@ -7,6 +7,7 @@ import type { PromotionFacts, PromotionPlan } from "#core/promotion.ts";
 import type { GroupView } from "#wire/peer/documents.ts";
 import type { ErrorCode } from "#base/errors.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
+import { runDiscard } from "./discard.ts";
 import { emit } from "./group-context.ts";
 import { runReload } from "./reload.ts";
 import type { ReloadSite } from "./reload.ts";
@@ -38,6 +39,8 @@ export function runCommand(
       return runReload(site, group, command.dryRun, done);
     case "repair":
       return runRepair(group, command.volume, done);
+    case "discard":
+      return runDiscard(group, command, { askAll, done });
     default:
       return runMemberCommand(group, command, done);
   }

@@ -4,6 +4,7 @@ import {
   describeGeneration,
   generationCounter,
 } from "#core/history.ts";
+import { isFavoured } from "#core/branch.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import type { GroupView, LaneOpen, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
@@ -14,6 +15,8 @@ import { knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
 import { sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
+import type { PrimaryRun } from "./primary-run.ts";
+import { splitFrom } from "./split.ts";
 
 // What other sites ask of a group here, and tell of it: sessions of a primary elsewhere, more connections for them, views.
 
@@ -33,6 +36,11 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
     return refuseSession(group, peer, "busy", "a change of role is under way");
   }
   const relation = compareHistories(open.history, record.history);
+  const { discarding } = record;
+  if (discarding !== undefined && !isFavoured(discarding.favours, open.history)) {
+    const why = `what ${group.context.site} wrote by itself is given up in favour of another history than that of ${peer.site}`;
+    return refuseSession(group, peer, "busy", why);
+  }
   if (relation === "behind") {
     return refuseSession(
       group,
@@ -41,7 +49,7 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
       `${group.context.site} holds ${describeGeneration(record.history)}`,
     );
   }
-  if (relation === "diverged") {
+  if (relation === "diverged" && discarding === undefined) {
     return refuseSession(
       group,
       peer,
@@ -118,6 +126,7 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
         kind: "outranked",
         by: `${site} holds generation ${generationCounter(view.history)}`,
       });
+    noteGivenUp(group.run, site, view);
     return hearConfiguration(group, site, view);
   }
   if (group.copy === undefined) return false;
@@ -129,9 +138,18 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
   return hearConfiguration(group, site, view);
 }
 
+function noteGivenUp(run: PrimaryRun, site: string, { discards = [] }: GroupView): void {
+  const { record, members } = run.primary;
+  const member = members.find((candidate) => candidate.site === site);
+  if (member?.record.splitBrain === true && isFavoured(discards, record.history))
+    run.submit({ kind: "givenUp", member: member.index });
+}
+
 /** What this site says of the group to another. */
 export function viewOf(group: Group, site: string): GroupView {
   const record = knownRecord(group);
+  const { discarding } = record;
+  const wrote = splitFrom(group, site)?.wrote;
   const own = group.run?.view();
   const configuration = configurationView(group, site);
   return {
@@ -146,6 +164,8 @@ export function viewOf(group: Group, site: string): GroupView {
     fractured: own?.fractured ?? fracturedBefore(record),
     wallMs: group.context.ports.clock.wallMs(),
     ...(configuration === undefined ? {} : { configuration }),
+    ...(wrote === undefined ? {} : { wrote }),
+    ...(discarding === undefined ? {} : { discards: discarding.favours }),
   };
 }
 

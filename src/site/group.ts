@@ -20,7 +20,8 @@ import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { closeJournal, openJournal, removeLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
-import { closePreserve, openPreserve, revert } from "./preserve-run.ts";
+import { openKept } from "./branch-run.ts";
+import { closePreserve, dropPoint, revert } from "./preserve-run.ts";
 import type { PreserveRun } from "./preserve-run.ts";
 import { openStaging } from "./staging-run.ts";
 import type { StagingFailure, StagingRun } from "./staging-run.ts";
@@ -155,7 +156,7 @@ function freshRecord(options: GroupOptions): Omit<GroupRecord, "replicaId" | "op
     group: config.name,
     site,
     role: isPrimary ? "primary" : "secondary",
-    history: isPrimary ? withTenure([], site, id) : [],
+    history: isPrimary ? withTenure([], site, id, ports.clock.wallMs()) : [],
     incarnation: 0,
     lsnReserved: 1,
     bootId: ports.bootId,
@@ -247,11 +248,11 @@ function describe(context: GroupContext): string {
   return `${describeGeneration(record.history)}, incarnation ${record.incarnation}`;
 }
 
-/** Takes up the preserved point, opens the staging log where sets may come, or have come; then the copy can be fed. */
+/** Takes up what is kept of older images, opens the staging log where sets may come, or have come; then the copy can be fed. */
 export function becomeCopy(group: Group, done: () => void, unit: FeedUnit = "write"): void {
-  openPreserve(group.context, (kept) => {
+  openKept(group.context, (kept) => {
     if (!kept.ok) {
-      fail(group, `the preserved point cannot be taken up: ${kept.error}`);
+      fail(group, `what is kept of older images cannot be taken up: ${kept.error}`);
       return done();
     }
     const preserve = kept.value;
@@ -378,7 +379,7 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
   const { record } = context.store;
   const id = hex(context.ports.crypto.randomBytes(8));
   group.recordBefore = { ...record };
-  record.history = withTenure(record.history, context.site, id);
+  record.history = withTenure(record.history, context.site, id, context.ports.clock.wallMs());
   record.role = "primary";
   record.image = "synchronized";
   record.toldOfFracture = undefined;
@@ -387,6 +388,8 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
   delete record.stagingId;
   delete record.applied;
   delete record.reverted;
+  delete record.discarding;
+  delete record.branch;
   const failure = markMembers(group);
   if (failure !== undefined) {
     group.failedWhy = unrecorded(failure);
@@ -400,6 +403,7 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
     }
     group.isChangingRole = false;
     group.recordBefore = undefined;
+    if (group.copy !== undefined) dropPoint(group.copy.preserve, "branch");
     group.copy?.dispose();
     group.copy = undefined;
     endTrouble(group);

@@ -268,13 +268,22 @@ function opened(
     sessions.submit({ kind: "sessionLost", member, epoch, why });
   };
   const { replicaId, history, isBlank, mustRewrite, aloneTowards } = hello.value;
-  const { completeSet, completeLsn, unpacks } = hello.value;
+  const { completeSet, completeLsn, unpacks, discards = [] } = hello.value;
   slot.unpacks = unpacks ?? [];
   sessions.submit({
     kind: "sessionOpened",
     member,
     epoch,
-    hello: { replicaId, history, isBlank, mustRewrite, aloneTowards, completeSet, completeLsn },
+    hello: {
+      replicaId,
+      history,
+      isBlank,
+      mustRewrite,
+      aloneTowards,
+      completeSet,
+      completeLsn,
+      discards,
+    },
   });
 }
 

@@ -56,6 +56,8 @@ export function createFakeSite(options: SiteOptions): Site {
         return setCopy(group, command.copy, "synchronized");
       case "repair":
         return { ok: true, plan: [] };
+      case "discard":
+        return obeyDiscard(command);
       case "demote":
         if (!command.dryRun) group.role = "secondary";
         return { ok: true, plan: ["drain", "demote"] };
@@ -91,6 +93,11 @@ export function createFakeSite(options: SiteOptions): Site {
     command: (command, done) => done(obey(command)),
     stop: (done) => done(),
   };
+}
+
+function obeyDiscard({ what, force }: Extract<SiteCommand, { kind: "discard" }>): CommandOutcome {
+  if (what === "give-up" && !force) return refusal("unsafe", "hosts are served here");
+  return { ok: true, plan: [what] };
 }
 
 function refusal(code: "usage" | "unsafe", message: string): CommandOutcome {
