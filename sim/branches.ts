@@ -16,6 +16,8 @@ export type GivenUp = {
   readonly tenure: string | undefined;
   /** Its disk when the other side's primary began to feed it: its images are the branch. */
   disk: DiskState | undefined;
+  /** The branch was on record, and nobody has let it go since, brought it back, or promoted its site. */
+  isKept: boolean;
 };
 
 /** The operator's word, given or taken back, and the moment at which the branch is made. */
@@ -27,12 +29,14 @@ export function noteBranch(world: World, machine: Machine, event: EventRecord): 
   if (event.kind === "discard" && event.why.startsWith("gives up ")) {
     const hadDiverged = line.diverged.delete(machine.name);
     if (hadDiverged) world.count("situations:acked writes given up");
-    world.givenUp.set(key, { hadDiverged, tenure: record?.history.at(-1)?.id, disk: undefined });
+    const tenure = record?.history.at(-1)?.id;
+    world.givenUp.set(key, { hadDiverged, tenure, disk: undefined, isKept: false });
   }
   const given = world.givenUp.get(key);
   if (given === undefined) return;
-  if (event.kind === "discard" && event.why.includes("are not given up"))
-    takeBack(line, machine, given);
+  if (event.kind === "discard" && event.why.includes("are not given up") && given.hadDiverged)
+    line.diverged.add(machine.name);
+  if (event.kind === "branch" || event.kind === "promote") given.isKept = false;
   if (event.kind !== "image") return;
   if (
     event.to === "synchronizing" &&
@@ -40,11 +44,10 @@ export function noteBranch(world: World, machine: Machine, event: EventRecord): 
     record?.discarding !== undefined
   )
     given.disk = cloneDiskState(machine.disk.state);
-  if (event.why.startsWith("the branch is back")) takeBack(line, machine, given);
-}
-
-function takeBack(line: Line, machine: Machine, { hadDiverged }: GivenUp): void {
-  if (hadDiverged) line.diverged.add(machine.name);
+  if (!event.why.startsWith("the branch is back")) return;
+  // Whatever it had acked: its image is of no state of the line's, and nobody may overwrite it again without a word.
+  given.isKept = false;
+  line.diverged.add(machine.name);
 }
 
 /** A site that has gone down may have forgotten a word that was not on record, or the taking back of one. */

@@ -39,6 +39,11 @@ export function branchChecker(world: World): Checker {
     }
   }
 
+  function judgeAllKept(): void {
+    for (const line of world.lines.values())
+      for (const site of line.sites) judgeKept(world, line, site);
+  }
+
   return {
     ids: ["I29", "I30"],
     onImageWrite(write) {
@@ -66,9 +71,23 @@ export function branchChecker(world: World): Checker {
       const disk = world.givenUp.get(keyOf(line, machine.name))?.disk;
       if (disk !== undefined) judgeBack(line, machine.name, disk);
     },
+    onSample: judgeAllKept,
+    onRest: judgeAllKept,
     onDown(machine) {
       for (const line of world.lines.values())
         if (line.sites.includes(machine.name)) noteDown(world, line, machine);
     },
   };
+}
+
+/** Once it is on record, a branch stays there until an operator says otherwise. */
+function judgeKept(world: World, line: Line, site: string): void {
+  const given = world.givenUp.get(keyOf(line, site));
+  // A disk that fails may take the log with it.
+  if (given === undefined || world.hadDiskErrors) return;
+  const isOnRecord = recordOf(world, line, site, "durable")?.branch !== undefined;
+  if (given.isKept && !isOnRecord)
+    world.report("I30", `${site} has lost the branch of what it gave up`);
+  const isBeingTold = [...world.commands].some((pending) => pending.site === site);
+  given.isKept = isOnRecord && !isBeingTold;
 }

@@ -1,4 +1,5 @@
 import type { Mutant } from "./mutant.ts";
+import { branchMutants } from "./branch.ts";
 import { preserveMutants } from "./preserve.ts";
 import { setMutants } from "./sets.ts";
 
@@ -270,4 +271,5 @@ export const mutants: readonly Mutant[] = [
   },
   ...setMutants,
   ...preserveMutants,
+  ...branchMutants,
 ];
