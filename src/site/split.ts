@@ -17,9 +17,14 @@ export type Split = {
   readonly theirs: Divergence | undefined;
 };
 
-/** Every site whose branch of the history differs from the one here, and that no operator has settled. */
+/**
+ * Every site whose branch of the history differs from the one here, and that no operator has settled. Copies that only follow
+ * one of them are left out where their primary is known.
+ */
 export function splitsOf(group: Group): Split[] {
-  return [...group.views.keys()].flatMap((site) => splitFrom(group, site) ?? []);
+  const splits = [...group.views.keys()].flatMap((site) => splitFrom(group, site) ?? []);
+  const leaders = splits.filter(({ site, view }) => view.history.at(-1)?.site === site);
+  return leaders.length > 0 ? leaders : splits;
 }
 
 export function splitFrom(group: Group, site: string): Split | undefined {
