@@ -10,6 +10,7 @@ import type { World } from "./world.ts";
 /** How often a world has this phase. */
 const share = 0.2;
 const stepUs = 20e3;
+const settledUs = 1.5e6;
 
 /**
  * A split brain made on purpose, once the faults are over: the primary is cut off and goes on, a copy is promoted all the same,
@@ -20,6 +21,8 @@ export function splitPhase(world: World, settler: Settler): void {
   const rng = world.rng.fork("split phase");
   if (!rng.chance(share)) return;
   world.runFor(8e6, () => allWell(world));
+  // Inquiries come back a little after sessions do.
+  world.runFor(settledUs);
   const line = rng.pick([...world.lines.values()]);
   const primary = primaryOf(world, line);
   if (!allWell(world) || primary === undefined || primary.name !== line.oracle.reign.site) return;
