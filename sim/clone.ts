@@ -1,4 +1,5 @@
 import type { EventRecord } from "#ports/events.ts";
+import { recordOf } from "./branches.ts";
 import { cloneDiskState, keeps, losePower } from "./disk-state.ts";
 import type { DiskState, Keep } from "./disk-state.ts";
 import type { StepWatcher } from "./disk.ts";
@@ -272,7 +273,7 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   if (promoted !== true) {
     // Refused for good reason where somebody holds a later generation, though it may never have served in it.
     const outdated = line.sites.some((other) => hasOtherHistory(clone, line, other));
-    if (copy.participant && !outdated)
+    if (copy.participant && !outdated && !keepsBranch(clone, line, site))
       clone.report("I30", `${site} took part in every ack and cannot be promoted without force`);
     else clone.count("clones:takeover refused");
     return;
@@ -283,6 +284,11 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
     claim: withEnds(crashedClaim(copy.claim, crash, promises.tick), ends),
     lostId: copy.claim.sets !== undefined ? "I6" : crash === "kill" ? "I3" : "N1",
   });
+}
+
+/** A promotion would give a branch up, and needs the operator's word for that. */
+function keepsBranch(clone: World, line: Line, site: string): boolean {
+  return recordOf(clone, line, site, "current")?.branch !== undefined;
 }
 
 /** The disk says that the site has begun to go back to its point. */

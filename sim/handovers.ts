@@ -8,7 +8,10 @@ import type { Prng } from "./prng.ts";
 import { eventKind } from "./scheduler.ts";
 import type { World } from "./world.ts";
 
-/** An operator who moves the role as planned, again and again, and now and then loses a site, or the link, in the midst of it. */
+/**
+ * An operator who moves the role as planned, again and again, and now and then loses a site, or the link, in the midst
+ * of it.
+ */
 export class Handovers {
   readonly #world: World;
   readonly #rng: Prng;

@@ -3,6 +3,7 @@ import { hasSets } from "./checkers/sets.ts";
 import { isWellState } from "./line.ts";
 import type { Line } from "./line.ts";
 import { primaryOf, promote } from "./operator.ts";
+import { dropBranch, giveUp } from "./settler.ts";
 import { withPreserve } from "./swarm-preserve.ts";
 import { differences } from "./image-view.ts";
 import type { World } from "./world.ts";
@@ -89,8 +90,10 @@ function blockersOf(world: World, line: Line): string[] {
       found.push(`volume ${volume.name} is ${volume.state} at ${primary.name}`);
   }
   for (const copy of status.copies) {
-    if (copy.state === "split-brain" && haveDiverged(world, line, primary.name, copy.site))
+    if (copy.state === "split-brain" && haveDiverged(world, line, primary.name, copy.site)) {
+      if (isSettled(world, line, primary.name)) found.push(`copy ${copy.site} is in split brain`);
       continue;
+    }
     if (!isWellState(copy.state)) found.push(`copy ${copy.site} is ${copy.state} (${copy.why})`);
     else if (copy.dirtyBytes > 0)
       found.push(`copy ${copy.site} is ${copy.state} with ${copy.dirtyBytes} dirty bytes`);
@@ -101,6 +104,12 @@ function blockersOf(world: World, line: Line): string[] {
       );
   }
   return found;
+}
+
+/** In half of the worlds the operator ends split brains; in the others they stand at the end, and nothing is copied. */
+function isSettled(world: World, line: Line, primary: string): boolean {
+  const isDrawn = world.rng.fork(`settles ${line.group.name}`).chance(0.5);
+  return isDrawn && primary === line.oracle.reign.site;
 }
 
 /** Whether a copy has been primary, or has acked alone, in a way that the primary's history does not continue (U57). */
@@ -161,7 +170,10 @@ function help(world: World, line: Line): void {
     });
   }
   for (const copy of status?.copies ?? []) {
-    if (/of preserve\.bytesMax/.test(copy.why)) giveRoom(world, group, primary.name);
+    if (copy.state === "split-brain" && isSettled(world, line, primary.name))
+      giveUp(world, line, copy.site);
+    if (/keeps its branch fills/.test(copy.why)) dropBranch(world, line, copy.site);
+    else if (/of preserve\.bytesMax/.test(copy.why)) giveRoom(world, group, primary.name);
     else if (isDistrusted(world, copy.why)) restart(world, copy.site);
     if (isWellState(copy.state) || copy.state === "resync" || copy.state === "split-brain")
       continue;

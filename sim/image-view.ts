@@ -3,7 +3,7 @@ import { imagesPath } from "./disk-image.ts";
 import { inodeAt, sectorBytes } from "./disk-state.ts";
 import type { DiskState, Inode, View } from "./disk-state.ts";
 import { imageName } from "./machine.ts";
-import { pageAt, pageBytes } from "./pages.ts";
+import { pageAt, pageBytes, readPages } from "./pages.ts";
 import { readStamp } from "./stamp.ts";
 import type { Held } from "./stamp.ts";
 
@@ -84,6 +84,19 @@ export function differences(
     }
   });
   return found;
+}
+
+/** A range of an image as a disk has it now. */
+export function unitOfImage(
+  disk: DiskState,
+  group: GroupConfig,
+  { volume, offset, length }: { volume: number; offset: number; length: number },
+): Uint8Array {
+  const unit = new Uint8Array(length);
+  const name = imageName(group.name, group.volumes[volume]?.name ?? "");
+  const inode = inodeAt(disk, imagesPath, name, "current");
+  if (inode !== undefined) readPages(inode.current, offset, unit);
+  return unit;
 }
 
 const emptyPage = new Uint8Array(pageBytes);

@@ -313,8 +313,9 @@ export class Oracle {
   }
 
   /**
-   * A process begins to serve with this image: what it holds is from now on the state of the line, and what it does not hold
-   * of earlier writes is gone for good. Answers when the first of the acked writes was acked that were lost and are not any more.
+   * A process begins to serve with this image: what it holds is from now on the state of the line, and what it does not
+   * hold of earlier writes is gone for good. Answers when the first of the acked writes was acked that were lost and
+   * are not any more.
    */
   beginReign(image: ImageView, life: number, generation: number): number {
     const tick = this.next();

@@ -86,10 +86,14 @@ export type SavedUnits = ReadonlyMap<string, Uint8Array | undefined>;
 
 const parsed = new WeakMap<Inode, { readonly version: number; readonly units: SavedUnits }>();
 
-/** What the preserve logs of a group at a site hold on the platter. */
-export function savedOnDisk(disk: DiskState, group: string, unitBytes: number): SavedUnits[] {
+/** What the preserve logs, or those of branches, of a group at a site hold on the platter. */
+export function savedOnDisk(
+  disk: DiskState,
+  group: string,
+  { prefix, unitBytes }: { readonly prefix: "preserve-" | "branch-"; readonly unitBytes: number },
+): SavedUnits[] {
   const names = [...(disk.folders.get(group)?.names.keys() ?? [])].filter((name) =>
-    name.startsWith("preserve-"),
+    name.startsWith(prefix),
   );
   return names.flatMap((name) => {
     const inode = inodeAt(disk, group, name, "durable");

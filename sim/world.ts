@@ -1,6 +1,8 @@
 import type { EventRecord, TraceLine } from "#ports/events.ts";
 import type { GroupStatus, SiteCommand, CommandOutcome } from "#site/api.ts";
 import type { Site, SiteOptions } from "#site/site.ts";
+import { noteBranch } from "./branches.ts";
+import type { GivenUp } from "./branches.ts";
 import type { Checker, CheckerFactory } from "./checker.ts";
 import { count } from "./counters.ts";
 import type { Counters } from "./counters.ts";
@@ -77,6 +79,8 @@ export class World {
   readonly points = new Map<string, KeptPoint>();
   /** Groups and sites whose promotion was announced as one of the preserved point. */
   readonly claimedPoint = new Set<string>();
+  /** What operators gave up, by group and site. */
+  readonly givenUp = new Map<string, GivenUp>();
   /** Sites that were told to keep no point any more. */
   readonly withoutPoints = new Set<string>();
   /** Site starts that failed while their disk was misbehaving may fail; all others are findings. */
@@ -346,6 +350,7 @@ export class World {
     if (event.kind === "serving") this.look(machine);
     this.#noteClaims(machine, event);
     notePoint(this, machine, event);
+    noteBranch(this, machine, event);
     for (const checker of this.checkers) checker.onEvent?.(machine, event);
     for (const watch of this.eventWatchers) watch(event, machine);
     // A change of state opens short windows in which much can go wrong: samples by the clock alone would miss them.

@@ -1,6 +1,7 @@
 import type { CheckerFactory } from "../checker.ts";
 import { ackChecker } from "./acks.ts";
 import { boundsChecker } from "./bounds.ts";
+import { branchChecker } from "./branch.ts";
 import { detectorChecker } from "./detector.ts";
 import { handoverChecker } from "./handovers.ts";
 import { honestyChecker } from "./honesty.ts";
@@ -31,4 +32,5 @@ export const allCheckers: readonly CheckerFactory[] = [
   stagingChecker,
   preserveChecker,
   handoverChecker,
+  branchChecker,
 ];

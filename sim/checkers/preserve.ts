@@ -1,9 +1,6 @@
 import { limits } from "#base/limits.ts";
 import type { Checker, ImageWrite } from "../checker.ts";
-import { inodeAt } from "../disk-state.ts";
-import { imagesPath } from "../disk-image.ts";
-import { imageName } from "../machine.ts";
-import { readPages } from "../pages.ts";
+import { unitOfImage } from "../image-view.ts";
 import { differsFromPoint, pointOnRecord, savedOnDisk } from "../points.ts";
 import type { KeptPoint } from "../points.ts";
 import type { Line } from "../line.ts";
@@ -19,21 +16,16 @@ export function preserveChecker(world: World): Checker {
   function judgeUnit(write: ImageWrite, point: KeptPoint, offset: number): string | undefined {
     const { machine, line, volume } = write;
     const key = `${volume}:${offset}`;
-    const logs = savedOnDisk(machine.disk.state, line.group.name, unitBytes);
+    const logs = savedOnDisk(machine.disk.state, line.group.name, {
+      prefix: "preserve-",
+      unitBytes,
+    });
     const log = logs.find((units) => units.has(key));
     if (log === undefined) return "before what it held is on its disk";
-    const was = unitAt(point, write, offset);
+    const was = unitOfImage(point.disk, line.group, { volume, offset, length: unitBytes });
     const saved = log.get(key) ?? new Uint8Array(unitBytes);
     const isSame = saved.every((byte, i) => byte === was[i]);
     return isSame ? undefined : "and what is saved of it is not what it held";
-  }
-
-  function unitAt(point: KeptPoint, { line, volume }: ImageWrite, offset: number): Uint8Array {
-    const unit = new Uint8Array(unitBytes);
-    const name = imageName(line.group.name, line.group.volumes[volume]?.name ?? "");
-    const inode = inodeAt(point.disk, imagesPath, name, "current");
-    if (inode !== undefined) readPages(inode.current, offset, unit);
-    return unit;
   }
 
   return {
@@ -83,10 +75,11 @@ function judgeKept(world: World, line: Line, site: string): void {
   if (!keeps || world.hadDiskErrors || world.withoutPoints.has(site)) return;
   const found = world.inspector(site, line).record("durable");
   if (found.kind !== "found") return;
-  const { role, image, syncedAt, preservedPoint } = found.record;
+  const { role, image, syncedAt, preservedPoint, branch } = found.record;
   if (role === "primary" || image !== "synchronizing" || syncedAt === undefined) return;
   world.count("checks:I30");
-  if (preservedPoint === undefined)
+  // Of what was given up, the branch is kept instead.
+  if (preservedPoint === undefined && branch === undefined)
     world.report("I30", `${site} is ${image} and keeps no point to go back to`);
 }
 

@@ -24,7 +24,9 @@ export function roleChecker(world: World): Checker {
   /** The operator has chosen an older state of this very site, by force: whatever was given up since may be in it. */
   function goesBack(write: ImageWrite): boolean {
     const found = world.inspector(write.machine.name, write.line).record("current");
-    return found.kind === "found" && found.record.preservedPoint?.phase === "undoing";
+    if (found.kind !== "found") return false;
+    const { preservedPoint, branch } = found.record;
+    return preservedPoint?.phase === "undoing" || branch?.phase === "undoing";
   }
 
   /** What is about to be written, judged by the first sector that carries a stamp. */
@@ -74,6 +76,10 @@ export function roleChecker(world: World): Checker {
         "I28",
         `${describe(write)} was acked at ${ack.machine.name} in generation ${ack.status.generation}, in which ${other} acks too`,
       );
+    },
+    onEvent(machine, event) {
+      // Whose own writes are given up follows a generation that may have a lower number.
+      if (event.kind === "discard") generations.delete(`${event.group} ${machine.name}`);
     },
     onStatus(machine, line, status) {
       const key = `${line.group.name} ${machine.name}`;

@@ -1,5 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 import { handoverMutants } from "./handovers.ts";
+import { branchMutants } from "./branch.ts";
 import { preserveMutants } from "./preserve.ts";
 import { setMutants } from "./sets.ts";
 
@@ -142,8 +143,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "one-generation-for-two",
     file: "src/core/history.ts",
-    find: "  return [...history, { counter: generationCounter(history) + 1, id, site }];",
-    replace: "  return history.length === 0 ? [{ counter: 1, id, site }] : [...history];",
+    find: "  return [...history, { counter: generationCounter(history) + 1, id, site, ...began }];",
+    replace: "  return history.length === 0 ? [{ counter: 1, id, site, ...began }] : [...history];",
     ids: ["I28", "N4", "I3", "I29"],
     note: "a promotion begins no new generation: two sites ack in the same one",
   },
@@ -248,8 +249,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "timers-left-behind",
     file: "src/site/inquiry.ts",
-    find: "        link.timer?.cancel();\n        link.isStopped = true;",
-    replace: "        link.isStopped = true;",
+    find: "  link.timer?.cancel();\n  // Whoever",
+    replace: "  // Whoever",
     ids: ["N7"],
     note: "a stopped site's timers run on",
   },
@@ -272,4 +273,5 @@ export const mutants: readonly Mutant[] = [
   ...setMutants,
   ...preserveMutants,
   ...handoverMutants,
+  ...branchMutants,
 ];

@@ -1,4 +1,5 @@
 import { formatSize } from "#config/units.ts";
+import { describeWrote } from "#core/discard.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 
 /** Something that keeps a group from its best state: what, what it waits for, and the command that helps. */
@@ -85,17 +86,29 @@ function copyBlocker(group: GroupStatus, copy: CopyStatus, site: string): Blocke
         help: `antipode resume ${command}`,
       };
     case "split-brain":
-      return {
-        what: `${subject}: split brain, both sites took writes that the other lacks`,
-        waitsFor: waits("an operator to choose whose writes are given up", copy.why),
-        help: "stop the hosts of one site and keep its images aside; antipode discard comes in a later version",
-      };
+      return splitBrain(group, copy, site);
     case "fractured":
     case "tripped":
     case "buffering":
     case "stopped":
       return lostCopy(group, copy, site);
   }
+}
+
+function splitBrain(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
+  // At a copy, the one element is the site itself.
+  const split = group.splits?.find((one) => copy.site === site || one.site === copy.site);
+  const other = split?.site ?? (copy.site === site ? group.primary : copy.site);
+  const theirs =
+    split?.wroteThere === undefined
+      ? `${other} does not say what it wrote`
+      : describeWrote(split.wroteThere, other);
+  const wrote = split === undefined ? "" : `: ${describeWrote(split.wroteHere, site)}; ${theirs}`;
+  return {
+    what: `copy ${copy.site} of ${group.name}: split brain, both sites took writes that the other lacks${wrote}`,
+    waitsFor: waits("an operator to choose whose writes are given up", copy.why),
+    help: `antipode discard ${group.name} --site ${other} --dry-run, or --site ${site}: the plan says what each gives up`,
+  };
 }
 
 /** What is dirty, or, of a copy that takes sets, still in the journal for it. */

@@ -3,7 +3,7 @@ import type { CommandOutcome, SiteCommand } from "#site/api.ts";
 import { commandGroup } from "./client.ts";
 import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
-import type { FoundGroup } from "./find-site.ts";
+import type { Aim, FoundGroup } from "./find-site.ts";
 import { findGroup, findPrimary } from "./find-site.ts";
 import { exitCodeOf, exitCodes, say, sayError, sayJson } from "./output.ts";
 import { waitFor } from "./wait.ts";
@@ -79,6 +79,11 @@ export function tell(outcome: CommandOutcome, done: string, options: GlobalOptio
   return exitCodes.done;
 }
 
+/** What is said at the end of a command that may have been a dry run. */
+export function doneLine(options: { readonly dryRun?: boolean }, done: string): string {
+  return options.dryRun === true ? "nothing was done (--dry-run)" : done;
+}
+
 /** The copy that was named, or the only one that there is. */
 function chooseCopy({ group }: FoundGroup, named: string | undefined): string {
   const sites = group.copies.map(({ site }) => site);
@@ -92,4 +97,10 @@ function chooseCopy({ group }: FoundGroup, named: string | undefined): string {
   throw new AppError("usage", what, {
     hint: `copies of ${group.name}: ${sites.join(", ") || "none"}`,
   });
+}
+
+/** The sites that hold a group, by the cluster file. */
+export function membersOf({ config }: Aim, name: string): readonly string[] {
+  const group = config.groups.get(name);
+  return group === undefined ? [] : [group.primary, ...group.copies.keys()];
 }

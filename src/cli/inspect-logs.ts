@@ -86,7 +86,7 @@ export function inspectWithLogs(folder: Folder): InspectedGroup {
   return { ...report, logs, journal, sets: sets.toSorted((a, b) => a.set - b.set), isDamaged };
 }
 
-// The old content in a preserve log is counted by its records; what the point is, the group's record says.
+// The old content in the log of a point, or of a branch, is counted by its records; what it is of, the group's record says.
 function visitorOf(
   name: string,
   into: {
@@ -111,7 +111,12 @@ type Staged = Map<
 type Visit = (kind: number, table: Uint8Array, payload: Uint8Array) => void;
 
 function countsIn(record: GroupRecord | undefined, name: string): boolean {
-  const ids = [record?.journalId, record?.stagingId, record?.preservedPoint?.id];
+  const ids = [
+    record?.journalId,
+    record?.stagingId,
+    record?.preservedPoint?.id,
+    record?.branch?.id,
+  ];
   return ids.some(
     (id) => id !== undefined && name.includes(`-${id.toString(16).padStart(8, "0")}-`),
   );

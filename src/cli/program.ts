@@ -5,6 +5,8 @@ import type { Site, SiteOptions } from "#site/site.ts";
 import { check } from "./check.ts";
 import type { GlobalOptions } from "./context.ts";
 import { durationOption, optionsOf } from "./context.ts";
+import type { DiscardOptions } from "./discard.ts";
+import { discard } from "./discard.ts";
 import type { EventsOptions } from "./events.ts";
 import { events } from "./events.ts";
 import type { CopyOptions, RepairOptions } from "./group-commands.ts";
@@ -36,10 +38,6 @@ export type World = {
 const later: readonly (readonly [name: string, hint: string])[] = [
   ["resize", "a volume's size is fixed in this version"],
   ["replay", "it comes with the bunker"],
-  [
-    "discard",
-    "keep the images of the site whose writes are given up, then start it with an empty data folder",
-  ],
   ["verify", "antipode resync GROUP --copy S --full compares and repairs"],
 ];
 
@@ -190,6 +188,14 @@ function addGroupCommands(add: Add): void {
   add("reload [group]", "take the changes of the cluster file, with a plan", (command) =>
     reload(command.args[0], optionsOf<ReloadOptions>(command)),
   )
+    .option("--dryRun, --dry-run", "print the plan and do nothing")
+    .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
+  add("discard <group>", "end a split brain: give up what --site wrote by itself", (command) =>
+    discard(String(command.args[0]), optionsOf<DiscardOptions>(command)),
+  )
+    .option("--undo", "bring back what was given up, as it was")
+    .option("--drop-branch", "let go what was kept of it, for good")
+    .option("--force", "also where hosts are served, or nothing can be kept")
     .option("--dryRun, --dry-run", "print the plan and do nothing")
     .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
 }

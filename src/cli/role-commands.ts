@@ -7,7 +7,7 @@ import { aimOf } from "./context.ts";
 import { copyToFailBackTo, waitUntilWell } from "./failback.ts";
 import type { Aim, FoundGroup } from "./find-site.ts";
 import { askSite, checkGroupName, findPrimary } from "./find-site.ts";
-import { tell } from "./group-commands.ts";
+import { doneLine, membersOf, tell } from "./group-commands.ts";
 import { exitCodeOf, exitCodes, say, sayError, sayJson } from "./output.ts";
 import { waitUntilServed } from "./served.ts";
 
@@ -63,7 +63,7 @@ export async function changeRole(
   const change = await changeOf(verb, aim, name, options);
   const isPlan = options.dryRun === true;
   const outcome = await (isPlan ? change.plan() : change.carryOut());
-  return tell(outcome, isPlan ? "nothing was done (--dry-run)" : change.done, options);
+  return tell(outcome, doneLine(options, change.done), options);
 }
 
 async function changeOf(
@@ -169,11 +169,6 @@ function target({ to }: RoleOptions): string {
   if (to === undefined)
     throw new AppError("usage", "--to names the site that shall be the primary");
   return to;
-}
-
-function membersOf({ config }: Aim, name: string): readonly string[] {
-  const group = config.groups.get(name);
-  return group === undefined ? [] : [group.primary, ...group.copies.keys()];
 }
 
 // --------------------------------------------------------------------------------------- every group

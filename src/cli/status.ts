@@ -2,8 +2,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "#base/errors.ts";
 import { formatSize } from "#config/units.ts";
 import { missedObjectives, objectivesOf } from "#control/objectives.ts";
+import { describeWrote } from "#core/discard.ts";
 import { describePoint } from "#core/point.ts";
-import type { CopyStatus, GroupStatus, PreservedStatus, SiteStatus } from "#site/api.ts";
+import type { BranchStatus, CopyStatus, GroupStatus } from "#site/api.ts";
+import type { PreservedStatus, SiteStatus, SplitStatus } from "#site/api.ts";
 import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
 import type { Aim } from "./find-site.ts";
@@ -129,6 +131,7 @@ export function describeGroup(group: GroupStatus, site: string): readonly string
     `${highlight("bold", group.name)}: ${group.role}${serving}, generation ${group.generation}, lsn ${group.lsn}`,
   ];
   if (group.why !== "") lines.push(`  why: ${group.why}`);
+  for (const split of group.splits ?? []) lines.push(...splitLines(group, site, split));
   const { revision, differing } = group.configuration;
   if (differing.length > 0)
     lines.push(
@@ -152,6 +155,8 @@ export function describeGroup(group: GroupStatus, site: string): readonly string
     lines.push(...formatTable([copyHead, ...group.copies.map(copyRow)], "  "));
   for (const { site: copy, preserved } of group.copies)
     if (preserved !== undefined) lines.push(`  ${describePreserved(copy, preserved)}`);
+  for (const { site: copy, branch } of group.copies)
+    if (branch !== undefined) lines.push(`  ${describeBranch(group.name, copy, branch)}`);
   lines.push(`  ${describeLoss(group, site)}`);
   return lines;
 }
@@ -162,6 +167,29 @@ function describePreserved(copy: string, preserved: PreservedStatus): string {
   const at = new Date(stampMs > 0 ? stampMs : keptSinceMs).toISOString();
   const how = phase === "kept" ? "keeps" : "goes back to";
   return `${copy} ${how} a preserved point: ${describePoint(preserved)}, of ${at}; its log takes ${formatSize(bytesUsed)} of ${formatSize(bytesMax)}`;
+}
+
+function splitLines({ name }: GroupStatus, site: string, split: SplitStatus): string[] {
+  const { site: other, wroteHere, wroteThere } = split;
+  const theirs =
+    wroteThere === undefined
+      ? `what ${other} wrote by itself is unknown`
+      : describeWrote(wroteThere, other);
+  return [
+    `  ${highlight("red", "split brain")} with ${other}: ${describeWrote(wroteHere, site)}; ${theirs}`,
+    `  one side must be given up: antipode discard ${name} --site ${site} --dry-run, or --site ${other}`,
+  ];
+}
+
+/** What a site can bring back of what it gave up. */
+function describeBranch(group: string, copy: string, branch: BranchStatus): string {
+  const { phase, keptSinceMs, bytesUsed, bytesMax, wrote } = branch;
+  const how = phase === "kept" ? "keeps" : "goes back to";
+  return (
+    `${copy} ${how} a branch: ${describePoint(branch)}, with ${describeWrote(wrote, copy)}, given up ` +
+    `${new Date(keptSinceMs).toISOString()}; its log takes ${formatSize(bytesUsed)} of ${formatSize(bytesMax)}; ` +
+    `antipode discard ${group} --site ${copy} --undo brings it back, --drop-branch lets it go`
+  );
 }
 
 const copyHead = ["COPY", "MODE", "STATE", "IMAGE", "LAG", "DIRTY", "LINK", "WHY"];

@@ -67,7 +67,7 @@ test("each state but the best has a blocker that names the command that helps", 
     ["resync", /^antipode wait bank --copy west$/],
     ["paused", /^antipode resume bank --copy west$/],
     ["fractured", /^antipode resume bank --copy west$/],
-    ["split-brain", /keep its images aside/],
+    ["split-brain", /antipode discard bank/],
   ]);
   for (const [state, help] of helps) {
     const [blocker, ...more] = findBlockers(group([copyStatus("west", state)]), "east");
@@ -205,4 +205,31 @@ test("an inspection's report prints values by line, records as tables, and what 
     "  slot: 1",
     "empty: 0",
   ]);
+});
+
+test("a split brain is told with what each side wrote, at most, and since when; so is the branch that is kept of one", () => {
+  const split = {
+    site: "west",
+    wroteHere: { regions: 3, bytes: 3 * 65_536, sinceMs: 1_000 },
+    wroteThere: { regions: 40, bytes: 40 * 2 ** 20, sinceMs: 2_000 },
+  };
+  const seen = group([copyStatus("west", "split-brain")], { splits: [split] });
+  assert.match(
+    describeGroup(seen, "east").join("\n"),
+    /split brain with west: up to 3 regions, 0\.2 MiB, that east wrote by itself since 1970-01-01T00:00:01\.000Z; up to 40 regions.* that west wrote by itself since 1970-01-01T00:00:02/,
+  );
+  const [blocker] = findBlockers(seen, "east");
+  assert.match(blocker?.what ?? "", /both sites took writes.*that east wrote.*that west wrote/);
+  assert.match(blocker?.help ?? "", /discard bank --site west --dry-run, or --site east/);
+  const alone = findBlockers(group([copyStatus("west", "split-brain")]), "east")[0];
+  assert.match(alone?.help ?? "", /discard bank --site west --dry-run, or --site east/);
+
+  const figures = { set: 0, lsn: 77, generation: 2, stampMs: 0, keptSinceMs: 3_000 };
+  const room = { bytesUsed: 2 ** 20, bytesMax: 2 ** 26 };
+  const branch = { ...figures, ...room, phase: "kept" as const, wrote: split.wroteThere };
+  const west = copyStatus("west", "synchronized", { branch });
+  assert.match(
+    describeGroup(group([west], { role: "secondary" }), "west").join("\n"),
+    /west keeps a branch: LSN 77 of generation 2, with up to 40 regions.*, given up 1970-01-01T00:00:03\.000Z; its log takes 1MiB of 64MiB; antipode discard bank --site west --undo/,
+  );
 });

@@ -26,6 +26,11 @@ const bodies = {
       .default(limits.handoverMsDefault),
     dryRun: z.boolean().default(false),
   }),
+  discard: z.strictObject({
+    what: z.enum(["give-up", "undo", "drop-branch"]).default("give-up"),
+    force: z.boolean().default(false),
+    dryRun: z.boolean().default(false),
+  }),
   reload: z.strictObject({ dryRun: z.boolean().default(false) }),
 } as const;
 
@@ -49,6 +54,8 @@ export function parseCommand(verb: Verb, group: string, body: unknown): SiteComm
     case "demote":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "switchover":
+      return { kind: verb, group, ...checked(bodies[verb], body) };
+    case "discard":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "reload":
       return { kind: verb, group, ...checked(bodies[verb], body) };

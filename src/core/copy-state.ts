@@ -33,7 +33,9 @@ export type Copy = {
   pointsAreKept: boolean;
   /** While the record has a point: what of the image is saved. */
   preserve: Preserve | undefined;
-  /** The preserve log of a point that is about to be put on record. */
+  /** While the record has a branch: the same of that. */
+  branch: Preserve | undefined;
+  /** The log of a point, or of a branch, that is about to be put on record. */
   madePoint: MadePoint | undefined;
   /** Bytes of old content that one step saves, at most. */
   preserveStepBytes: number;
@@ -51,7 +53,10 @@ export type CopySession = {
   takesSets: boolean;
 };
 
-export type MadePoint = Pick<PreservedPoint, "id" | "keptSinceMs">;
+/** What an image was can be kept as a point, until the image is whole again, or as a branch, until the operator drops it. */
+export type KeptAs = "point" | "branch";
+
+export type MadePoint = Pick<PreservedPoint, "id" | "keptSinceMs"> & { readonly as: KeptAs };
 
 export type Blocked =
   /** The images are being synced and a preserve log is being made, for a BEGIN. */
@@ -168,12 +173,17 @@ export type CopyEffect =
   | { readonly kind: "setMarked"; readonly set: number }
   | { readonly kind: "syncOpenMaps"; readonly ticket: number }
   | { readonly kind: "writeOpenMaps" }
-  /** Sync the images and make a preserve log; then `pointMade` or `pointNotMade`. */
-  | { readonly kind: "makePoint"; readonly work: CopyWork }
-  /** Nobody needs the preserve log any more: its point is not on record, or never was. */
-  | { readonly kind: "dropPoint" }
-  /** Append what these ranges hold to the preserve log and sync it; then `saved`. */
-  | { readonly kind: "save"; readonly ticket: number; readonly ranges: readonly SaveRange[] }
+  /** Sync the images and make a preserve log, or the log of a branch; then `pointMade` or `pointNotMade`. */
+  | { readonly kind: "makePoint"; readonly work: CopyWork; readonly as: KeptAs }
+  /** Nobody needs that log any more: what it kept is not on record, or never was. */
+  | { readonly kind: "dropPoint"; readonly as: KeptAs }
+  /** Append what these ranges hold to the preserve log, and to that of the branch, and sync them; then `saved`. */
+  | {
+      readonly kind: "save";
+      readonly ticket: number;
+      readonly ranges: readonly SaveRange[];
+      readonly branchRanges: readonly SaveRange[];
+    }
   /** Sync the image of one volume, or of all; then `imagesSynced`. */
   | { readonly kind: "syncImages"; readonly work: CopyWork; readonly lsn: number }
   /** Read the range, hash its regions, send DIFFERS where they differ; then `compared`. */
@@ -186,14 +196,23 @@ export type CopyEffect =
   | { readonly kind: "failSession"; readonly why: string }
   | { readonly kind: "event"; readonly event: Omit<EventRecord, "group"> };
 
-/** What a copy is told of points: whether it keeps any, and what a restart found saved of the one on record. */
+/**
+ * What a copy is told of points: whether it keeps any, and what a restart found saved of the one, and of the branch, on
+ * record.
+ */
 export type PreserveTerms = {
   readonly isKept: boolean;
   readonly stepBytes: number;
   readonly saved: readonly RegionMap[] | undefined;
+  readonly branchSaved: readonly RegionMap[] | undefined;
 };
 
-const noPoints: PreserveTerms = { isKept: false, stepBytes: 0, saved: undefined };
+const noPoints: PreserveTerms = {
+  isKept: false,
+  stepBytes: 0,
+  saved: undefined,
+  branchSaved: undefined,
+};
 
 export function createCopy(
   record: GroupRecord,
@@ -217,15 +236,21 @@ export function createCopy(
     appliedLsn: record.syncedAt?.lsn ?? 0,
     syncedLsn: record.syncedAt?.lsn ?? 0,
     pointsAreKept: terms.isKept,
-    preserve:
-      terms.saved === undefined
-        ? undefined
-        : createPreserve(record.volumes, terms.stepBytes, terms.saved),
+    preserve: goOnSaving(record, terms, terms.saved),
+    branch: goOnSaving(record, terms, terms.branchSaved),
     madePoint: undefined,
     preserveStepBytes: terms.stepBytes,
     preserveFailure: "",
     recordBefore: undefined,
   };
+}
+
+function goOnSaving(
+  { volumes }: GroupRecord,
+  { stepBytes }: PreserveTerms,
+  saved: readonly RegionMap[] | undefined,
+): Preserve | undefined {
+  return saved === undefined ? undefined : createPreserve(volumes, stepBytes, saved);
 }
 
 function openOf(openMap: RegionMap): CopyVolume["open"] {

@@ -3,11 +3,12 @@ import { at, drain, peek, push, shift } from "#base/fifo.ts";
 import { joined } from "#base/bytes.ts";
 import type { Copy, CopyEffect, CopyEvent, CopyVolume, CopyWork } from "./copy-state.ts";
 import { firstGranule, lastGranule } from "./open-map.ts";
-import { isSaved, overwrites } from "./preserve.ts";
+import { overwrites } from "./preserve.ts";
 import {
   askPoint,
   dropPoint,
-  isPointDue,
+  dueBefore,
+  isAllSaved,
   keepPoint,
   pointAnswered,
   saveForQueue,
@@ -159,8 +160,8 @@ function beginWrite(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
     openForQueue(copy, out);
     return false;
   }
-  if (copy.preserve !== undefined && !isSaved(copy.preserve, work)) {
-    saveForQueue(copy, copy.preserve, out);
+  if (!isAllSaved(copy, work)) {
+    saveForQueue(copy, out);
     return false;
   }
   const volume = volumeOf(copy, work);
@@ -302,15 +303,17 @@ function imagesSynced(
 function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   const told = must(work.begin, "a BEGIN without its document passed the door");
   const { record } = copy;
-  if (told.resync && isPointDue(copy) && copy.madePoint === undefined) {
+  const due = told.resync ? dueBefore(copy) : undefined;
+  if (due !== undefined && copy.madePoint === undefined) {
     // Before anything of the resync is written, and after all that was before it.
-    if (imagesAreDone(copy)) askPoint(copy, work, out);
+    if (imagesAreDone(copy)) askPoint(copy, work, { as: due, out });
     return false;
   }
   const before = record.image;
   copy.recordBefore = { ...record };
   // It is of the generation whose state it is, not of the one that we are about to adopt.
   keepPoint(copy, told);
+  delete record.discarding;
   record.history = told.history;
   record.role = "secondary";
   record.incarnation = told.incarnation;

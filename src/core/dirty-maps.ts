@@ -24,7 +24,7 @@ export function fracture(
 ): void {
   if (isInJournal(member)) {
     if (!alone || member.record.alone) return;
-    member.record.alone = true;
+    noteAlone(primary, member);
     return awaitRecord(primary, member, out);
   }
   for (const volume of primary.volumes) {
@@ -32,7 +32,7 @@ export function fracture(
   }
   if (member.dirty === undefined && !alone) return;
   if (member.record.phase === "synchronized") member.record.phase = "dirty";
-  member.record.alone ||= alone;
+  if (alone) noteAlone(primary, member);
   awaitRecord(primary, member, out);
 }
 
@@ -89,7 +89,7 @@ export function recordAlone(
   const { record } = member;
   if (record.phase === "blank") return;
   if (!record.alone || record.phase === "synchronized") {
-    record.alone = true;
+    noteAlone(primary, member);
     record.phase = "dirty";
     awaitRecord(primary, member, out);
   }
@@ -107,12 +107,17 @@ export function recordBuffering(
   out: PrimaryEffect[],
 ): void {
   if (!member.record.alone) {
-    member.record.alone = true;
+    noteAlone(primary, member);
     awaitRecord(primary, member, out);
   }
   if (member.fracturing === undefined) return;
   request.legs += 1;
   member.fracturing.requests.push(request);
+}
+
+function noteAlone(primary: Primary, { record }: Member): void {
+  if (!record.alone) record.aloneSinceMs = primary.wallMs;
+  record.alone = true;
 }
 
 // Whoever waited for an earlier record of the loss waits for this one too.

@@ -56,6 +56,33 @@ export type GroupRecord = {
   reverted?: RevertedPoint;
   /** At a primary: the role was offered to this site, or is about to be, and it has not said yet whether it took it. */
   handover?: { readonly to: string };
+  /** The operator has given up what this site wrote by itself (U57); until a primary of the history that is kept feeds it. */
+  discarding?: Discard;
+  /** What the image was before that primary began to write to it, until the operator drops it (SPEC-branch.md). */
+  branch?: Branch;
+};
+
+/** What a site wrote by itself since histories forked: at most this, since maps mark whole regions. */
+export type Divergence = {
+  readonly regions: number;
+  readonly bytes: number;
+  /** When it began to, by the wall clock there; undefined where nobody has noted it. */
+  readonly sinceMs?: number;
+};
+
+export type Discard = {
+  /** Ids of generations: a primary whose history has one of them may feed this site. */
+  readonly favours: readonly string[];
+  readonly wrote: Divergence;
+};
+
+/** The image, history and all, of a site whose writes were given up; kept like a preserved point, in a log of its own. */
+export type Branch = PreservedPoint & {
+  readonly history: History;
+  readonly incarnation: number;
+  /** Sites without whom it had acked writes (decision 9). */
+  readonly aloneTowards: readonly string[];
+  readonly wrote: Divergence;
 };
 
 /** A state of the group's at one LSN: what the image held before a resync began to write to it. */
@@ -99,6 +126,8 @@ export type MemberRecord = {
   phase: MemberPhase;
   /** Since the member was lost, this primary has acked a write that the member lacks (decision 9). */
   alone: boolean;
+  /** Since when it is `alone`, by the wall clock of this primary, for people only; of no account while it is not. */
+  aloneSinceMs?: number;
   paused: boolean;
   /** The data the member had when we last spoke; undefined before the first time. */
   replicaId: string | undefined;

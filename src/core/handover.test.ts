@@ -128,6 +128,7 @@ test("I28: a session with a successor that holds our tenures and one more proves
     mustRewrite: false,
     completeSet: 0,
     completeLsn: 0,
+    discards: [],
   };
   submit(bench, { kind: "sessionOpened", member: 0, epoch: 99, hello });
   assert.equal(bench.primary.handover?.phase, "offered");

@@ -10,15 +10,15 @@ import { askRecord } from "./records.ts";
 
 // A planned change of role, driven by the primary: it loses nothing, or it changes nothing (INTERFACE, `switchover`).
 //
-// | phase    | hosts  | what happens                                             | a kill or a cut link now                       |
-// |----------|--------|----------------------------------------------------------|------------------------------------------------|
-// | approach | served | a copy that takes sets comes close                       | nothing has changed                            |
-// | requests | wait   | those admitted end, new ones are held                    | nothing has changed                            |
-// | sets     | wait   | the last set is sealed and complete at the successor     | nothing has changed                            |
-// | sync     | wait   | a flush round of every volume                            | nothing has changed                            |
-// | record   | wait   | the record says to whom the role is being handed         | as `offered`                                   |
-// | offered  | wait   | the offer goes out; the successor records its generation | nobody serves here before the successor speaks |
-// | back     | wait   | the record forgets the offer; then hosts are served      | as `offered`                                   |
+// | phase    | hosts  | what happens                                 | a kill or a cut link now                  |
+// |----------|--------|----------------------------------------------|-------------------------------------------|
+// | approach | served | a copy that takes sets comes close           | nothing has changed                       |
+// | requests | wait   | those admitted end, new ones are held        | nothing has changed                       |
+// | sets     | wait   | the last set is sealed, and complete there   | nothing has changed                       |
+// | sync     | wait   | a flush round of every volume                | nothing has changed                       |
+// | record   | wait   | it goes on record to whom the role goes      | as `offered`                              |
+// | offered  | wait   | the offer goes out; the successor takes it   | nobody serves before the successor speaks |
+// | back     | wait   | the record forgets it; then hosts are served | as `offered`                              |
 //
 // The one durable step that changes who is the primary is the successor's record of its generation. From `offered` on this
 // site serves nobody, also after a restart, until the successor has said which it was: it holds a higher generation (then this

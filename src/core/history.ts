@@ -2,7 +2,13 @@
  * One tenure of a primary: who it was, and a random id so that two blind promotions never look equal (U56).
  * `counter` grows by one with each tenure and rides in every frame.
  */
-export type Generation = { readonly counter: number; readonly id: string; readonly site: string };
+export type Generation = {
+  readonly counter: number;
+  readonly id: string;
+  readonly site: string;
+  /** When it began, by the wall clock of its site, for people only; records of old builds do not say. */
+  readonly atMs?: number;
+};
 
 /** All tenures that a site's data has been through, oldest first; empty for a disk that never held any. */
 export type History = readonly Generation[];
@@ -34,13 +40,21 @@ export function compareHistories(first: History, second: History): Relation {
   return first.length > second.length ? "ahead" : "behind";
 }
 
+/** How many tenures two histories have in common: both went on from there. */
+export function forkOf(first: History, second: History): number {
+  let shared = 0;
+  while (shared < first.length && first[shared]?.id === second[shared]?.id) shared += 1;
+  return shared;
+}
+
 /** The tenure that followed the end of `older` in `newer`, which must be ahead of it: who took over from it. */
 export function successorOf(older: History, newer: History): Generation | undefined {
   return newer[older.length];
 }
 
-export function withTenure(history: History, site: string, id: string): History {
-  return [...history, { counter: generationCounter(history) + 1, id, site }];
+export function withTenure(history: History, site: string, id: string, atMs?: number): History {
+  const began = atMs === undefined ? {} : { atMs };
+  return [...history, { counter: generationCounter(history) + 1, id, site, ...began }];
 }
 
 export function describeGeneration(history: History): string {

@@ -4,6 +4,7 @@ import { at, drain, shift } from "#base/fifo.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import { fracture } from "./dirty-maps.ts";
 import { closeLegDone, roundLegDone } from "./flush.ts";
+import { isFavoured } from "./branch.ts";
 import { compareHistories, successorOf } from "./history.ts";
 import { legDone } from "./legs.ts";
 import { dirtyOf, mapOf, markAll, unmarkRange } from "./member-maps.ts";
@@ -79,13 +80,14 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
   const { record } = member;
   if (record.paused) return { why: "paused by an operator", splitBrain: false };
   const relation = compareHistories(primary.record.history, hello.history);
-  if (relation === "diverged" || relation === "behind") {
+  const isGivenUp = relation === "diverged" && isFavoured(hello.discards, primary.record.history);
+  if (!isGivenUp && (relation === "diverged" || relation === "behind")) {
     return {
       why: `${member.site} has been primary in a generation that does not continue into ours`,
       splitBrain: true,
     };
   }
-  const successor = successorOf(hello.history, primary.record.history);
+  const successor = isGivenUp ? undefined : successorOf(hello.history, primary.record.history);
   if (successor !== undefined && hello.aloneTowards.includes(successor.site)) {
     return {
       why: `${member.site} acked writes without ${successor.site} before ${successor.site} was promoted`,
@@ -100,6 +102,18 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
     };
   }
   return undefined;
+}
+
+/** The operator has given up what the member's site wrote by itself: it may be fed again, and is asked what it has. */
+export function memberGivenUp(member: Member, out: PrimaryEffect[]): void {
+  const { record } = member;
+  if (!record.splitBrain) return;
+  const before = shownState(member);
+  // On disk it stands until the member's session has begun; until then a restart hears of the operator's word again.
+  record.splitBrain = false;
+  record.stoppedWhy = "";
+  member.resumed = true;
+  noteState(member, before, "its operator has given up what it wrote by itself", out);
 }
 
 /** Does not feed the member, and says why, until an operator acts. */

@@ -6,6 +6,7 @@ import { sampleRecord } from "../../test/support/sample-record.ts";
 import { stepCopy } from "./copy.ts";
 import { createCopy } from "./copy-state.ts";
 import type { Copy, CopyEffect, CopyEvent, CopyWork, CopyWorkKind } from "./copy-state.ts";
+import { blankMember } from "./group-record.ts";
 import type { GroupRecord } from "./group-record.ts";
 import { savedBytes, savedMaps } from "./preserve.ts";
 import { createRegionMap } from "./region-map.ts";
@@ -23,7 +24,7 @@ function createRig(record: Partial<GroupRecord> = {}, isKept = true): Rig {
   const maps = whole.volumes.map(({ bytes }) => createRegionMap(bytes, MiB));
   const saved = whole.preservedPoint === undefined ? undefined : savedMaps(whole.volumes);
   return {
-    copy: createCopy(whole, maps, { isKept, stepBytes, saved }),
+    copy: createCopy(whole, maps, { isKept, stepBytes, saved, branchSaved: undefined }),
     pending: [],
     session: 0,
   };
@@ -86,7 +87,7 @@ function give(rig: Rig, kind: CopyWorkKind, fields: Partial<CopyWork> = {}): Cop
 
 function makePoint(rig: Rig, id = 7): void {
   const { work } = take(rig, "makePoint");
-  step(rig, { kind: "pointMade", work, made: { id, keptSinceMs: 5_000 } });
+  step(rig, { kind: "pointMade", work, made: { id, keptSinceMs: 5_000, as: "point" } });
 }
 
 function record(rig: Rig): void {
@@ -125,7 +126,7 @@ test("decision 11, I30: the point is made of a quiet image, and goes on record w
   const { work } = take(rig, "makePoint");
   assert.equal(rig.copy.record.image, "consistent");
   assert.ok(!has(rig, "record"), "nothing is on record before there is a log");
-  step(rig, { kind: "pointMade", work, made: { id: 7, keptSinceMs: 5_000 } });
+  step(rig, { kind: "pointMade", work, made: { id: 7, keptSinceMs: 5_000, as: "point" } });
   assert.ok(has(rig, "record"));
   const { image, preservedPoint } = rig.copy.record;
   assert.equal(image, "synchronizing");
@@ -195,13 +196,53 @@ test("a log that was made for a session that is gone is dropped, and the next BE
   const { work } = take(rig, "makePoint");
   open(rig);
   give(rig, "begin");
-  step(rig, { kind: "pointMade", work, made: { id: 7, keptSinceMs: 1 } });
+  step(rig, { kind: "pointMade", work, made: { id: 7, keptSinceMs: 1, as: "point" } });
   assert.deepEqual(
     rig.pending.map(({ kind }) => kind),
     ["dropPoint", "makePoint"],
   );
   makePoint(rig, 8);
   assert.equal(rig.copy.record.preservedPoint?.id, 8);
+});
+
+test("I29, I30: what was given up becomes a branch instead of a point, and is saved from also when the image is whole", () => {
+  const wrote = { regions: 2, bytes: 131_072 };
+  const rig = createRig({
+    syncedAt: { lsn: 40, generation: 1 },
+    history: told.history.slice(0, 1),
+    discarding: { favours: ["b2"], wrote },
+    members: { east: { ...blankMember(), phase: "dirty", alone: true } },
+  });
+  open(rig);
+  give(rig, "begin");
+  const { work, as } = take(rig, "makePoint");
+  assert.equal(as, "branch");
+  step(rig, { kind: "pointMade", work, made: { id: 9, keptSinceMs: 5_000, as } });
+  const { branch, discarding, history, preservedPoint } = rig.copy.record;
+  assert.deepEqual([discarding, preservedPoint, history], [undefined, undefined, told.history]);
+  assert.deepEqual(branch?.history, told.history.slice(0, 1), "its own, and not the other side's");
+  assert.deepEqual([branch.id, branch.aloneTowards, branch.wrote], [9, ["east"], wrote]);
+  record(rig);
+  give(rig, "region");
+  openMaps(rig);
+  const first = take(rig, "save");
+  assert.deepEqual([first.ranges.length, first.branchRanges.length], [0, 1]);
+  step(rig, { kind: "saved", ticket: first.ticket, why: "" });
+  step(rig, { kind: "imageDone", work: take(rig, "image").work, failure: undefined });
+  give(rig, "synchronized", { lsn: 99 });
+  record(rig);
+  assert.ok(!has(rig, "dropPoint"), "it stays until the operator drops it");
+  assert.equal(rig.copy.record.branch?.id, 9);
+  // Behind the resync a mirrored write overwrites something for the first time; and a later resync has a point of its own.
+  give(rig, "write", { offset: 2 * MiB, lsn: 100 });
+  openMaps(rig);
+  const second = take(rig, "save");
+  assert.deepEqual([second.ranges.length, second.branchRanges.length], [0, 1]);
+  step(rig, { kind: "saved", ticket: second.ticket, why: "" });
+  step(rig, { kind: "imageDone", work: take(rig, "image").work, failure: undefined });
+  open(rig);
+  give(rig, "begin");
+  assert.equal(take(rig, "makePoint").as, "point");
 });
 
 test("decision 11: when nothing more can be saved, nothing more is overwritten, the session ends, and the point stays", () => {

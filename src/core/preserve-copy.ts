@@ -1,29 +1,32 @@
-import type { Copy, CopyBegin, CopyEffect, CopyEvent, CopyWork } from "./copy-state.ts";
-import { createPreserve, gatherUnsaved } from "./preserve.ts";
-import type { Preserve } from "./preserve.ts";
+import { aloneTowards } from "./branch.ts";
+import type { Copy, CopyBegin, CopyEffect, CopyEvent, CopyWork, KeptAs } from "./copy-state.ts";
+import { createPreserve, gatherUnsaved, isSaved } from "./preserve.ts";
+import type { SaveRange } from "./preserve.ts";
 
 // How a copy comes by its preserved point, keeps it and lets it go (SPEC-preserve.md). The point is put on record with the
 // image's becoming `synchronizing`, and leaves the record with its becoming whole: in between, it is always there.
 
 /**
- * A resync is about to begin and the image is a state of the host's: that state becomes the point. A point that is there
- * already stays as it is; and an image that a failed sync has put in doubt is no state that could be claimed.
+ * What must be kept of the image before a resync begins to write to it. Where it is a state of the host's, that state
+ * becomes the point; where the operator has given up what was written here by itself, it becomes a branch. A point that
+ * is there already stays as it is; and an image that a failed sync has put in doubt is no state that could be claimed.
  */
-export function isPointDue({ record, pointsAreKept }: Copy): boolean {
+export function dueBefore({ record, pointsAreKept }: Copy): KeptAs | undefined {
   const isWhole = record.image === "synchronized" || record.image === "consistent";
-  return (
-    pointsAreKept &&
-    record.preservedPoint === undefined &&
-    isWhole &&
-    record.syncedAt !== undefined &&
-    record.failedVolumes.length === 0
-  );
+  const isState = isWhole && record.syncedAt !== undefined && record.failedVolumes.length === 0;
+  if (!pointsAreKept || !isState || record.preservedPoint !== undefined) return undefined;
+  // The branch is the same state, and is there as long.
+  return record.discarding !== undefined && record.branch === undefined ? "branch" : "point";
 }
 
-/** No image write is under way: sync what was written, and have a preserve log, before BEGIN is begun again. */
-export function askPoint(copy: Copy, work: CopyWork, out: CopyEffect[]): void {
+/** No image write is under way: sync what was written, and have a log, before BEGIN is begun again. */
+export function askPoint(
+  copy: Copy,
+  work: CopyWork,
+  { as, out }: { readonly as: KeptAs; readonly out: CopyEffect[] },
+): void {
   copy.blocked = { on: "point", work };
-  out.push({ kind: "makePoint", work });
+  out.push({ kind: "makePoint", work, as });
 }
 
 export function pointAnswered(
@@ -37,7 +40,7 @@ export function pointAnswered(
   if (answer.kind === "pointMade") {
     // Until another BEGIN comes the image may move on: that one has a point of its own made.
     if (isCurrent) copy.madePoint = answer.made;
-    else out.push({ kind: "dropPoint" });
+    else out.push({ kind: "dropPoint", as: answer.made.as });
   } else if (answer.isFinal) failPreserve(copy, answer.why, out);
   else if (isCurrent) out.push({ kind: "failSession", why: answer.why });
 }
@@ -47,29 +50,47 @@ export function keepPoint(copy: Copy, begin: CopyBegin): void {
   const { record, madePoint, appliedLsn } = copy;
   if (madePoint === undefined) return;
   copy.madePoint = undefined;
-  const { applied } = record;
+  const { applied, discarding } = record;
   const position =
     begin.firstSet > 0 && applied !== undefined
       ? { set: applied.set, lsn: applied.lsn, stampMs: applied.stampMs }
       : { set: 0, lsn: appliedLsn, stampMs: 0 };
   const generation = record.history.at(-1)?.counter ?? 0;
-  record.preservedPoint = { ...madePoint, ...position, generation, phase: "kept" };
-  copy.preserve = createPreserve(record.volumes, copy.preserveStepBytes);
+  const { as, ...made } = madePoint;
+  const point = { ...made, ...position, generation, phase: "kept" } as const;
+  const nothingSaved = createPreserve(record.volumes, copy.preserveStepBytes);
+  if (as === "branch" && discarding !== undefined) {
+    const { history, incarnation } = record;
+    const tenure = { history, incarnation, aloneTowards: aloneTowards(record) };
+    record.branch = { ...point, ...tenure, wrote: discarding.wrote };
+    copy.branch = nothingSaved;
+    return;
+  }
+  record.preservedPoint = point;
+  copy.preserve = nothingSaved;
 }
 
 /** It is on record that the image is whole: what it was before is of no use any more. */
 export function dropPoint(copy: Copy, out: CopyEffect[]): void {
   if (copy.preserve === undefined || copy.record.preservedPoint !== undefined) return;
   copy.preserve = undefined;
-  out.push({ kind: "dropPoint" });
+  out.push({ kind: "dropPoint", as: "point" });
+}
+
+/** Nothing of what this work overwrites is lost to the point, or to the branch. */
+export function isAllSaved({ preserve, branch }: Copy, work: SaveRange): boolean {
+  if (preserve !== undefined && !isSaved(preserve, work)) return false;
+  return branch === undefined || isSaved(branch, work);
 }
 
 /** What waits behind the first write into a unit is saved with it, as far as one step goes: one sync serves them all. */
-export function saveForQueue(copy: Copy, preserve: Preserve, out: CopyEffect[]): void {
+export function saveForQueue(copy: Copy, out: CopyEffect[]): void {
+  const { preserve, branch, queue } = copy;
   copy.ticket += 1;
   copy.blocked = { on: "save", ticket: copy.ticket };
-  const ranges = gatherUnsaved(preserve, copy.queue);
-  out.push({ kind: "save", ticket: copy.ticket, ranges });
+  const ranges = preserve === undefined ? [] : gatherUnsaved(preserve, queue);
+  const branchRanges = branch === undefined ? [] : gatherUnsaved(branch, queue);
+  out.push({ kind: "save", ticket: copy.ticket, ranges, branchRanges });
 }
 
 export function saved(
@@ -82,7 +103,8 @@ export function saved(
   if (why !== "") failPreserve(copy, why, out);
 }
 
-// While the point is claimed nothing is overwritten that is not saved: whatever waits, waits until this process has ended.
+// While a point or a branch is claimed nothing is overwritten that is not saved: whatever waits, waits until this
+// process has ended.
 function failPreserve(copy: Copy, why: string, out: CopyEffect[]): void {
   copy.blocked = { on: "end" };
   copy.preserveFailure = why;

@@ -23,6 +23,8 @@ export type MemberHello = {
   /** The last set that is complete there, and its last LSN; 0 where there is none. */
   readonly completeSet: number;
   readonly completeLsn: number;
+  /** Generations in whose favour its operator has given up what it wrote by itself. */
+  readonly discards: readonly string[];
 };
 
 /** What a copy that takes sets has told of them. */
@@ -118,6 +120,7 @@ export type PrimaryEvent =
   | { readonly kind: "probeAnswered"; readonly member: number; readonly roundTripMs: number }
   | { readonly kind: "suspend"; readonly why: string; readonly nowMs: number }
   | { readonly kind: "splitBrain"; readonly member: number; readonly why: string }
+  | { readonly kind: "givenUp"; readonly member: number }
   | { readonly kind: "pause"; readonly member: number }
   | { readonly kind: "resume"; readonly member: number }
   | { readonly kind: "resyncFull"; readonly member: number }

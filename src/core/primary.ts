@@ -40,6 +40,7 @@ import {
   flushed,
   loseMember,
   markDiffering,
+  memberGivenUp,
   memberOpenMap,
   memberOpenMapEnd,
   sessionOpened,
@@ -312,6 +313,8 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
         keepRole(primary, event.why, out);
       stopMember(primary, member, { why: event.why, splitBrain: true }, out);
       return maybeServe(primary, out);
+    case "givenUp":
+      return memberGivenUp(member, out);
     case "pause":
       return pauseMember(primary, member, out);
     case "resume":

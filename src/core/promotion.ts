@@ -1,5 +1,5 @@
 import { limits } from "#base/limits.ts";
-import type { GroupRecord, RevertedPoint } from "./group-record.ts";
+import type { Branch, GroupRecord, RevertedPoint } from "./group-record.ts";
 import { describePoint, inMiB } from "./point.ts";
 
 /** What a site knows when it is asked to become the primary. */
@@ -42,6 +42,38 @@ export type PromotionPlan = {
 
 /** Decision 7: when a copy may become the primary, and what that would lose. */
 export function planPromotion(facts: PromotionFacts): PromotionPlan {
+  const { branch, discarding, group, site } = facts.record;
+  const plan = planForImage(facts);
+  if (plan.verdict === "refuse") return plan;
+  if (branch !== undefined) return branchPlan(facts, branch, plan);
+  if (discarding === undefined) return plan;
+  const why = `what ${site} wrote by itself has been given up, in favour of another site's`;
+  return force(
+    [...plan.lines, "takes that word back: what was given up here is served again"],
+    why,
+    `leave it to its resync, or antipode discard ${group} --site ${site} --undo; --force serves it`,
+  );
+}
+
+/** Hosts that write here would overwrite what only the branch's log could tell from before. */
+function branchPlan(facts: PromotionFacts, branch: Branch, plan: PromotionPlan): PromotionPlan {
+  const { record } = facts;
+  const name = `the branch at ${describePoint(branch)}`;
+  const command = `antipode discard ${record.group} --site ${record.site}`;
+  if (record.image === "synchronizing" && record.preservedPoint === undefined)
+    return refuse(
+      `${name} is being overwritten: the image here is of different ages`,
+      `${command} --undo takes it back to the branch, which can then be promoted`,
+    );
+  return force(
+    [...plan.lines, `gives up ${name}, which is kept here`],
+    plan.refusal === "" ? `${name} is kept here, and a promotion would give it up` : plan.refusal,
+    `${command} --drop-branch lets it go, --undo brings it back; --force gives it up` +
+      (plan.hint === "" ? "" : `; ${plan.hint}`),
+  );
+}
+
+function planForImage(facts: PromotionFacts): PromotionPlan {
   const { record, primary } = facts;
   if (facts.primaryState === "serves") {
     return refuse(

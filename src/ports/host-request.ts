@@ -37,9 +37,9 @@ export type HostRequestKind = "read" | "write" | "zero" | "flush";
 
 /**
  * How a request ended. `io`: the device or a strict copy failed it. `full`: no space. `gone`: this site is not (or no
- * longer) the primary, or is stopping. `moved`: never begun, and the role was handed to another site meanwhile: no answer is the
- * best one, since hosts ask again after a lost connection, and give up after an error. Each front maps these to its own codes in
- * one function.
+ * longer) the primary, or is stopping. `moved`: never begun, and the role was handed to another site meanwhile: no
+ * answer is the best one, since hosts ask again after a lost connection, and give up after an error. Each front maps
+ * these to its own codes in one function.
  */
 export type HostOutcome = "ok" | "io" | "full" | "gone" | "moved";
 

@@ -36,6 +36,22 @@ export type GroupStatus = {
   /** Open-map granules and host requests under way, for the curious and for tests. */
   readonly openGranules: number;
   readonly requestsInFlight: number;
+  /** Sites with whom this one is in split brain: both have written what the other lacks. */
+  readonly splits?: readonly SplitStatus[];
+};
+
+export type SplitStatus = {
+  readonly site: string;
+  /** What was written by itself here, and there, as it says itself; `sinceMs`: ms since 1970, by the wall clock there. */
+  readonly wroteHere: WroteStatus;
+  readonly wroteThere?: WroteStatus;
+};
+
+/** At most: maps mark whole regions, and what was under way when the sites lost each other. */
+export type WroteStatus = {
+  readonly regions: number;
+  readonly bytes: number;
+  readonly sinceMs?: number;
 };
 
 export type VolumeStatus = {
@@ -69,6 +85,8 @@ export type CopyStatus = {
   readonly resyncComparedBytes: number;
   /** In a copy's own status: the state that it can be taken back to while a resync writes to its image. */
   readonly preserved?: PreservedStatus;
+  /** In a copy's own status: what it was before it gave up what it wrote by itself, until the operator drops that. */
+  readonly branch?: BranchStatus;
   readonly link: LinkState;
   readonly why: string;
 };
@@ -85,6 +103,8 @@ export type PreservedStatus = {
   readonly bytesUsed: number;
   readonly bytesMax: number;
 };
+
+export type BranchStatus = PreservedStatus & { readonly wrote: WroteStatus };
 
 /** A set on its way into a copy. `expected` is known once its SEAL has come. */
 export type SetStatus = {
@@ -118,6 +138,14 @@ export type SiteCommand =
       readonly group: string;
       readonly to: string;
       readonly timeoutMs: number;
+      readonly dryRun: boolean;
+    }
+  /** The way out of a split brain, at the site whose own writes are given up (U57). */
+  | {
+      readonly kind: "discard";
+      readonly group: string;
+      readonly what: "give-up" | "undo" | "drop-branch";
+      readonly force: boolean;
       readonly dryRun: boolean;
     }
   /** Takes the changes of this site's file. */

@@ -6,12 +6,14 @@ import type { Volume } from "#core/primary-state.ts";
 import type { PromotionFacts, PromotionPlan } from "#core/promotion.ts";
 import type { GroupView } from "#wire/peer/documents.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
+import { runDiscard } from "./discard.ts";
 import { emit } from "./group-context.ts";
 import { notPrimary, refused } from "./refusals.ts";
 import { runReload } from "./reload.ts";
 import type { ReloadSite } from "./reload.ts";
 import { troubleOf } from "./copy-anew.ts";
-import { policiesOf, primaryOf, promote } from "./group.ts";
+import { primaryOf, promote } from "./group.ts";
+import { policiesOf } from "./policies.ts";
 import { runSwitchover, takeBack } from "./switchover.ts";
 import type { Group } from "./group.ts";
 
@@ -41,6 +43,8 @@ export function runCommand(
       return runReload(site, group, command.dryRun, done);
     case "repair":
       return runRepair(group, command.volume, done);
+    case "discard":
+      return runDiscard(group, command, { askAll, done });
     default:
       return runMemberCommand(group, command, done);
   }

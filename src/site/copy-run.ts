@@ -1,6 +1,7 @@
 import { unreachable } from "#base/assert.ts";
 import { joined } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
+import { aloneTowards } from "#core/branch.ts";
 import { stepCopy } from "#core/copy.ts";
 import { createCopy } from "#core/copy-state.ts";
 import type { Copy, CopyEffect, CopyEvent, CopyVolume, CopyWork } from "#core/copy-state.ts";
@@ -240,9 +241,9 @@ function openedDocument(run: Run): SessionOpened {
     image: record.image,
     isBlank: record.syncedAt === undefined,
     mustRewrite: record.failedVolumes.length > 0,
-    aloneTowards: Object.keys(record.members).filter(
-      (site) => record.members[site]?.alone === true,
-    ),
+    // Given up, it stands in nobody's way (the door lets in only those in whose favour).
+    aloneTowards: record.discarding === undefined ? aloneTowards(record) : [],
+    ...(record.discarding === undefined ? {} : { discards: record.discarding.favours }),
     receivedLsn: run.copy.receivedLsn,
     appliedLsn: run.copy.appliedLsn,
     completeSet: run.options.staging?.staging.complete.set ?? 0,
@@ -311,11 +312,11 @@ function perform(run: Run, effect: CopyEffect): void {
         else run.options.onFailed(`the group's record cannot be written: ${failure.message}`);
       });
     case "makePoint":
-      return makePoint(run.options.preserve, effect.work, (event) => submit(run, event));
+      return makePoint(run.options.preserve, effect, (event) => submit(run, event));
     case "dropPoint":
-      return dropPoint(run.options.preserve);
+      return dropPoint(run.options.preserve, effect.as);
     case "save":
-      return saveRanges(run.options.preserve, effect.ranges, (why) =>
+      return saveRanges(run.options.preserve, effect, (why) =>
         submit(run, { kind: "saved", ticket: effect.ticket, why }),
       );
     case "syncImages":

@@ -53,23 +53,35 @@ export function followTerms(group: Group): void {
   const { copy, context } = group;
   if (copy === undefined || group.isChangingRole) return;
   const bytesMax = preserveBytesMax(context);
-  if (copy.preserve.bytesMax !== bytesMax && copy.preserve.log !== undefined)
-    return followPreserve(group, copy);
+  const { preserve } = copy;
+  const isKeeping = preserve.log !== undefined || preserve.branchLog !== undefined;
+  if (preserve.bytesMax !== bytesMax && isKeeping) return followPreserve(group, copy);
   copy.changePreserve(bytesMax);
   followStaging(group, copy);
 }
 
 // A resync that stands still for want of room goes on, or the point is given up: the copy begins anew with what is on record.
 function followPreserve(group: Group, copy: CopyRun): void {
+  putAside(group, copy, "what the preserved point may take has changed", () => {
+    copy.dispose();
+    reopen(group, unitOf(copy));
+  });
+}
+
+/** Nothing more comes into this copy, not even what is complete: calls back once it is quiet, to change what is on record. */
+export function putAside(group: Group, copy: CopyRun, why: string, done: () => void): void {
   group.isChangingRole = true;
-  copy.close("what the preserved point may take has changed");
+  copy.close(why);
   copy.abandon(() => {
     whenIdle(copy.preserve, () => {
-      if (group.isStopping) return;
-      copy.dispose();
-      reopen(group, copy.staging === undefined ? "write" : "set");
+      if (!group.isStopping) done();
     });
   });
+}
+
+/** What it was fed with. */
+export function unitOf(copy: CopyRun): FeedUnit {
+  return copy.staging === undefined ? "write" : "set";
 }
 
 /** Sets are staged in another way from now on: the copy begins anew behind the sets that are complete here. */

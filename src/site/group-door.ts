@@ -1,11 +1,5 @@
-import {
-  compareHistories,
-  currentGeneration,
-  describeGeneration,
-  generationCounter,
-  successorOf,
-} from "#core/history.ts";
-import type { History } from "#core/history.ts";
+import { compareHistories, currentGeneration, describeGeneration } from "#core/history.ts";
+import { isFavoured } from "#core/branch.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import type { GroupView, LaneOpen, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
@@ -14,8 +8,11 @@ import { troubleOf } from "./copy-anew.ts";
 import { changeUnit, mustChangeUnit } from "./copy-unit.ts";
 import { knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
+import { outrankedBy } from "./outranked.ts";
 import { sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
+import type { PrimaryRun } from "./primary-run.ts";
+import { splitFrom } from "./split.ts";
 
 // What other sites ask of a group here, and tell of it: sessions of a primary elsewhere, more connections for them, views.
 
@@ -35,6 +32,11 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
     return refuseSession(group, peer, "busy", "a change of role is under way");
   }
   const relation = compareHistories(open.history, record.history);
+  const { discarding } = record;
+  if (discarding !== undefined && !isFavoured(discarding.favours, open.history)) {
+    const why = `what ${group.context.site} wrote by itself is given up in favour of another history than that of ${peer.site}`;
+    return refuseSession(group, peer, "busy", why);
+  }
   if (relation === "behind") {
     return refuseSession(
       group,
@@ -43,7 +45,7 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
       `${group.context.site} holds ${describeGeneration(record.history)}`,
     );
   }
-  if (relation === "diverged") {
+  if (relation === "diverged" && discarding === undefined) {
     return refuseSession(
       group,
       peer,
@@ -67,11 +69,7 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
   }
   if (group.run !== undefined) {
     if (relation === "ahead")
-      group.run.submit({
-        kind: "outranked",
-        by: `${peer.site} holds generation ${generationCounter(open.history)}`,
-        ...successorIn(open.history, record.history),
-      });
+      group.run.submit(outrankedBy(peer.site, open.history, record.history));
     return refuseSession(group, peer, "busy", "this site is giving up its own role first");
   }
   // Fed at once it would fail at once: it begins anew by itself. A mirror needs no staging.
@@ -106,12 +104,6 @@ function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why:
   peer.connection.end(why);
 }
 
-/** Who followed our generation. */
-export function successorIn(newer: History, ours: History): { readonly successor?: string } {
-  const successor = successorOf(ours, newer);
-  return successor === undefined ? {} : { successor: successor.site };
-}
-
 /** What another site has said of the group. Gives whether the group goes by another configuration here from now on. */
 export function viewHeard(group: Group, site: string, view: GroupView): boolean {
   const { context } = group;
@@ -122,12 +114,8 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
     group.heard = { site, view, atMs: context.ports.clock.nowMs() };
   }
   if (group.run !== undefined) {
-    if (relation === "ahead")
-      group.run.submit({
-        kind: "outranked",
-        by: `${site} holds generation ${generationCounter(view.history)}`,
-        ...successorIn(view.history, record.history),
-      });
+    if (relation === "ahead") group.run.submit(outrankedBy(site, view.history, record.history));
+    noteGivenUp(group.run, site, view);
     return hearConfiguration(group, site, view);
   }
   if (group.copy === undefined) return false;
@@ -139,9 +127,18 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
   return hearConfiguration(group, site, view);
 }
 
+function noteGivenUp(run: PrimaryRun, site: string, { discards = [] }: GroupView): void {
+  const { record, members } = run.primary;
+  const member = members.find((candidate) => candidate.site === site);
+  if (member?.record.splitBrain === true && isFavoured(discards, record.history))
+    run.submit({ kind: "givenUp", member: member.index });
+}
+
 /** What this site says of the group to another. */
 export function viewOf(group: Group, site: string): GroupView {
   const record = knownRecord(group);
+  const { discarding } = record;
+  const wrote = splitFrom(group, site)?.wrote;
   const own = group.run?.view();
   const configuration = configurationView(group, site);
   return {
@@ -156,6 +153,8 @@ export function viewOf(group: Group, site: string): GroupView {
     fractured: own?.fractured ?? fracturedBefore(record),
     wallMs: group.context.ports.clock.wallMs(),
     ...(configuration === undefined ? {} : { configuration }),
+    ...(wrote === undefined ? {} : { wrote }),
+    ...(discarding === undefined ? {} : { discards: discarding.favours }),
   };
 }
 

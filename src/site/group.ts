@@ -5,8 +5,7 @@ import { blankMember } from "#core/group-record.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import { currentGeneration, describeGeneration, withTenure } from "#core/history.ts";
 import type { HandoverEnd } from "#core/primary-events.ts";
-import { lossTable, policyTable } from "#core/policy.ts";
-import type { MemberPolicy } from "#core/policy.ts";
+import { policyTable } from "#core/policy.ts";
 import { createRegionMap, mark, orInto } from "#core/region-map.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import type { Timer } from "#ports/clock.ts";
@@ -21,13 +20,15 @@ import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { closeJournal, openJournal, removeLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
-import { closePreserve, openPreserve, revert } from "./preserve-run.ts";
+import { openKept } from "./branch-run.ts";
+import { closePreserve, dropPoint, revert } from "./preserve-run.ts";
 import type { PreserveRun } from "./preserve-run.ts";
 import { openStaging } from "./staging-run.ts";
 import type { StagingFailure, StagingRun } from "./staging-run.ts";
 import type { Inquiries } from "./inquiry.ts";
 import type { PeerIdentity } from "./peer-connection.ts";
 import type { SitePorts } from "./ports.ts";
+import { policiesOf } from "./policies.ts";
 import { startPrimaryRun } from "./primary-run.ts";
 import { recordLater } from "./record-later.ts";
 import type { PrimaryRun } from "./primary-run.ts";
@@ -161,7 +162,7 @@ function freshRecord(options: GroupOptions): Omit<GroupRecord, "replicaId" | "op
     group: config.name,
     site,
     role: isPrimary ? "primary" : "secondary",
-    history: isPrimary ? withTenure([], site, id) : [],
+    history: isPrimary ? withTenure([], site, id, ports.clock.wallMs()) : [],
     incarnation: 0,
     lsnReserved: 1,
     bootId: ports.bootId,
@@ -256,11 +257,11 @@ function describe(context: GroupContext): string {
   return `${describeGeneration(record.history)}, incarnation ${record.incarnation}`;
 }
 
-/** Takes up the preserved point, opens the staging log where sets may come, or have come; then the copy can be fed. */
+/** Takes up what is kept of older images, opens the staging log where sets may come, or have come; then the copy can be fed. */
 export function becomeCopy(group: Group, done: () => void, unit: FeedUnit = "write"): void {
-  openPreserve(group.context, (kept) => {
+  openKept(group.context, (kept) => {
     if (!kept.ok) {
-      fail(group, `the preserved point cannot be taken up: ${kept.error}`);
+      fail(group, `what is kept of older images cannot be taken up: ${kept.error}`);
       return done();
     }
     const preserve = kept.value;
@@ -319,30 +320,6 @@ function tellStopped(group: Group): void {
   for (const waiter of group.stopWaiters.splice(0)) waiter();
 }
 
-/** Every other site that holds the group's volumes is a member for a primary here. */
-export function policiesOf(config: GroupConfig, site: string): MemberPolicy[] {
-  const policies: MemberPolicy[] = [];
-  const sites = new Set([config.primary, ...config.copies.keys()]);
-  sites.delete(site);
-  for (const member of sites) {
-    // After a role change the first primary is a copy like the others, on the terms of the copy that replaced it.
-    const copy = config.copies.get(member) ?? config.copies.get(site);
-    if (copy === undefined) continue;
-    policies.push({
-      site: member,
-      mode: policyTable[copy.mode],
-      loss: lossTable[copy.onLoss],
-      ackTimeoutMs: copy.ackTimeoutMs,
-      autoResume: copy.resume === "auto",
-      timeoutMs: copy.timeoutMs,
-      rateBytesPerSecond: copy.rateBytesPerSecond,
-      connections: policyTable[copy.mode].ordered ? 1 : copy.connections,
-      compress: copy.compress,
-    });
-  }
-  return policies;
-}
-
 /**
  * Makes this site the primary of a new generation. What every other member may lack is durable together with the
  * generation, before the first write (row 20, decision 4).
@@ -387,7 +364,7 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
   const { record } = context.store;
   const id = hex(context.ports.crypto.randomBytes(8));
   group.recordBefore = { ...record };
-  record.history = withTenure(record.history, context.site, id);
+  record.history = withTenure(record.history, context.site, id, context.ports.clock.wallMs());
   record.role = "primary";
   record.image = "synchronized";
   record.toldOfFracture = undefined;
@@ -397,6 +374,8 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
   delete record.applied;
   delete record.reverted;
   delete record.handover;
+  delete record.discarding;
+  delete record.branch;
   const failure = markMembers(group);
   if (failure !== undefined) {
     group.failedWhy = unrecorded(failure);
@@ -410,6 +389,7 @@ function recordPromotion(group: Group, done: (failure: string | undefined) => vo
     }
     group.isChangingRole = false;
     group.recordBefore = undefined;
+    if (group.copy !== undefined) dropPoint(group.copy.preserve, "branch");
     group.copy?.dispose();
     group.copy = undefined;
     endTrouble(group);

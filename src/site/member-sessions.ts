@@ -1,7 +1,7 @@
 import { must } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import { joined } from "#base/bytes.ts";
-import { compareHistories, generationCounter, successorOf } from "#core/history.ts";
+import { compareHistories, generationCounter } from "#core/history.ts";
 import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
 import { isFed, takesSets } from "#core/member-state.ts";
@@ -14,6 +14,7 @@ import { frameType } from "#wire/peer/messages.ts";
 import type { Frame } from "#wire/peer/messages.ts";
 import type { GroupContext } from "./group-context.ts";
 import { offerRole } from "./offer-role.ts";
+import { outrankedBy } from "./outranked.ts";
 import { dialPeer } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 import {
@@ -226,17 +227,9 @@ function refused(sessions: Sessions, slot: Slot, document: unknown): void {
   const refusal = parseRefusal(document);
   const why = refusal.ok ? refusal.value.why : refusal.error;
   if (refusal.ok && refusal.value.code === "higher-generation") {
-    const relation = compareHistories(refusal.value.history, sessions.primary.record.history);
-    if (relation === "ahead") {
-      const by = `${slot.member.site} holds generation ${generationCounter(refusal.value.history)}`;
-      const ours = sessions.primary.record.history;
-      const successor = successorOf(ours, refusal.value.history)?.site;
-      return sessions.submit({
-        kind: "outranked",
-        by,
-        ...(successor === undefined ? {} : { successor }),
-      });
-    }
+    const ours = sessions.primary.record.history;
+    if (compareHistories(refusal.value.history, ours) === "ahead")
+      return sessions.submit(outrankedBy(slot.member.site, refusal.value.history, ours));
   }
   if (refusal.ok && refusal.value.code === "stale") {
     return sessions.submit({ kind: "outranked", by: refusal.value.why });
@@ -276,13 +269,22 @@ function opened(
     sessions.submit({ kind: "sessionLost", member, epoch, why });
   };
   const { replicaId, history, isBlank, mustRewrite, aloneTowards } = hello.value;
-  const { completeSet, completeLsn, unpacks } = hello.value;
+  const { completeSet, completeLsn, unpacks, discards = [] } = hello.value;
   slot.unpacks = unpacks ?? [];
   sessions.submit({
     kind: "sessionOpened",
     member,
     epoch,
-    hello: { replicaId, history, isBlank, mustRewrite, aloneTowards, completeSet, completeLsn },
+    hello: {
+      replicaId,
+      history,
+      isBlank,
+      mustRewrite,
+      aloneTowards,
+      completeSet,
+      completeLsn,
+      discards,
+    },
   });
 }
 

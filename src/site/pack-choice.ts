@@ -1,8 +1,9 @@
 import { limits } from "#base/limits.ts";
 
-// Whether the next batch for a copy is packed. `on` packs whatever is long enough. `auto` packs where it pays: for a copy that is
-// behind, over a link that carries little, what lately shrank. A copy that keeps up has nothing to gain, and the processor may be
-// wanted elsewhere. What a slow disk at the copy holds up looks like a slow link, and is packed too.
+// Whether the next batch for a copy is packed. `on` packs whatever is long enough. `auto` packs where it pays: for a
+// copy that is behind, over a link that carries little, what lately shrank. A copy that keeps up has nothing to gain,
+// and the processor may be wanted elsewhere. What a slow disk at the copy holds up looks like a slow link, and is
+// packed too.
 
 export type PackChoice = {
   readonly compress: "on" | "auto" | undefined;

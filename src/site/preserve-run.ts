@@ -1,12 +1,11 @@
 import { must } from "#base/assert.ts";
-import type { IoFailure, Result } from "#base/errors.ts";
+import type { Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
-import type { CopyEvent, CopyWork, PreserveTerms } from "#core/copy-state.ts";
+import type { CopyEvent, CopyWork, KeptAs, PreserveTerms } from "#core/copy-state.ts";
 import type { PreservedPoint } from "#core/group-record.ts";
 import { describePoint, inMiB } from "#core/point.ts";
 import { savedMaps } from "#core/preserve.ts";
 import type { SaveRange } from "#core/preserve.ts";
-import { markBytes } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { saveRecord } from "#store/group-store.ts";
 import { closeLog } from "#store/log.ts";
@@ -16,14 +15,12 @@ import {
   encodeStep,
   makePreserveLog,
   openPreserveLog,
-  readSaved,
   removeOtherPreserveLogs,
   saveStep,
 } from "#store/preserve-log.ts";
-import type { SavedRange } from "#store/preserve-log.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
-import { readRegion } from "./read-region.ts";
+import { markUndone, readRanges, writeBackAll } from "./saved-content.ts";
 import { syncImages } from "./sync-images.ts";
 
 // Keeps a copy's preserved point: reads what is about to be overwritten, appends it to the preserve log, syncs; and writes it
@@ -37,12 +34,17 @@ export type PreserveRun = {
   log: Log | undefined;
   /** What a restart found saved; the copy's machine goes on with these maps. */
   readonly found: readonly RegionMap[] | undefined;
+  /** Open while a branch is kept; and what a restart found saved of it (site/branch-run.ts). */
+  branchLog: Log | undefined;
+  branchFound: readonly RegionMap[] | undefined;
   /** A step is being read, appended or synced. */
   isSaving: boolean;
   readonly idleWaiters: (() => void)[];
 };
 
 type Done = (failure: string | undefined) => void;
+
+const kindOf = { point: "preserve", branch: "branch" } as const;
 
 /** What keeping a point may take of this site's disk. */
 export function preserveBytesMax({ config, site }: GroupContext): number {
@@ -68,11 +70,20 @@ export function openPreserve(
   const { record, folder } = context.store;
   const point = record.preservedPoint;
   const bytesMax = preserveBytesMax(context);
-  removeOtherPreserveLogs(folder, point?.id);
+  removeOtherPreserveLogs(folder, "preserve", point?.id);
   const end = (log: Log | undefined, found: readonly RegionMap[] | undefined): void =>
     done({
       ok: true,
-      value: { context, bytesMax, log, found, isSaving: false, idleWaiters: [] },
+      value: {
+        context,
+        bytesMax,
+        log,
+        found,
+        branchLog: undefined,
+        branchFound: undefined,
+        isSaving: false,
+        idleWaiters: [],
+      },
     });
   const endWithout: Done = (failure) => {
     if (failure === undefined) end(undefined, undefined);
@@ -82,7 +93,7 @@ export function openPreserve(
   if (point.phase === "kept" && bytesMax === 0)
     return forget(context, "preserve.bytesMax is 0", endWithout);
   const found = savedMaps(record.volumes);
-  openPreserveLog({ ...logOptions(context, bytesMax), id: point.id }, found, (opened) => {
+  openPreserveLog({ ...logOptions(context, "point", bytesMax), id: point.id }, found, (opened) => {
     if (!opened.ok) return forget(context, `its log cannot be used: ${opened.error}`, endWithout);
     const log = opened.value;
     for (const why of log.damage) emit(context, { kind: "damage", why });
@@ -106,12 +117,14 @@ export function preserveTerms(run: PreserveRun): PreserveTerms {
     isKept: run.bytesMax > 0,
     stepBytes: Math.max(preserveUnitBytes, stepBytes),
     saved: run.found,
+    branchSaved: run.branchFound,
   };
 }
 
-function logOptions(context: GroupContext, bytesMax: number) {
+/** Of the log of a point, or of a branch. */
+export function logOptions(context: GroupContext, as: KeptAs, bytesMax: number) {
   const { folder, record } = context.store;
-  return { folder, bytesMax, volumes: record.volumes };
+  return { folder, kind: kindOf[as], bytesMax, volumes: record.volumes };
 }
 
 // The point cannot be kept, or is not to be: from here on the image is what it is, until the resync has ended.
@@ -123,7 +136,7 @@ function forget(context: GroupContext, why: string, done: Done): void {
   store.record.preservedPoint = undefined;
   saveRecord(store, (failure) => {
     if (failure !== undefined) return done(failure.message);
-    removeOtherPreserveLogs(store.folder, undefined);
+    removeOtherPreserveLogs(store.folder, "preserve", undefined);
     emit(context, { kind: "preserve", why: `${describePoint(point)} is given up: ${why}` });
     done(undefined);
   });
@@ -134,7 +147,7 @@ function forget(context: GroupContext, why: string, done: Done): void {
 /** For a BEGIN: syncs the images, makes a log; answers by an event of the copy's machine. */
 export function makePoint(
   run: PreserveRun,
-  work: CopyWork,
+  { work, as }: { readonly work: CopyWork; readonly as: KeptAs },
   submit: (event: CopyEvent) => void,
 ): void {
   const { context } = run;
@@ -146,13 +159,15 @@ export function makePoint(
       return submit({ kind: "pointNotMade", work, why, isFinal: false });
     }
     const id = context.store.randomId();
-    makePreserveLog({ ...logOptions(context, run.bytesMax), id }, (made) => {
+    makePreserveLog({ ...logOptions(context, as, run.bytesMax), id }, (made) => {
       if (!made.ok) {
-        const why = `the preserved point cannot be kept, so no resync begins: ${made.error}`;
+        const name = as === "point" ? "the preserved point" : "the branch";
+        const why = `${name} cannot be kept, so no resync begins: ${made.error}`;
         return submit({ kind: "pointNotMade", work, why, isFinal: true });
       }
-      run.log = made.value;
-      submit({ kind: "pointMade", work, made: { id, keptSinceMs: clock.wallMs() } });
+      if (as === "point") run.log = made.value;
+      else run.branchLog = made.value;
+      submit({ kind: "pointMade", work, made: { id, keptSinceMs: clock.wallMs(), as } });
     });
   });
 }
@@ -164,20 +179,37 @@ export function whenIdle(run: PreserveRun, done: () => void): void {
 }
 
 /** Nobody needs the log any more. */
-export function dropPoint(run: PreserveRun): void {
-  closePreserve(run);
-  removeOtherPreserveLogs(run.context.store.folder, undefined);
+export function dropPoint(run: PreserveRun, as: KeptAs): void {
+  if (as === "point") closePoint(run);
+  else closeBranch(run);
+  removeOtherPreserveLogs(run.context.store.folder, kindOf[as], undefined);
 }
 
 export function closePreserve(run: PreserveRun): void {
+  closePoint(run);
+  closeBranch(run);
+}
+
+function closePoint(run: PreserveRun): void {
   if (run.log !== undefined) closeLog(run.log);
   run.log = undefined;
 }
 
+function closeBranch(run: PreserveRun): void {
+  if (run.branchLog !== undefined) closeLog(run.branchLog);
+  run.branchLog = undefined;
+}
+
+/** Ranges of which the point, or the branch, has nothing yet. */
+export type Unsaved = {
+  readonly ranges: readonly SaveRange[];
+  readonly branchRanges: readonly SaveRange[];
+};
+
 /** Makes durable what these ranges hold; `done` gets why that cannot be had any more, or "". */
 export function saveRanges(
   run: PreserveRun,
-  ranges: readonly SaveRange[],
+  { ranges, branchRanges }: Unsaved,
   done: (why: string) => void,
 ): void {
   run.isSaving = true;
@@ -186,15 +218,27 @@ export function saveRanges(
     for (const waiter of run.idleWaiters.splice(0)) waiter();
     done(why);
   };
-  readRanges(run, ranges, (read) => {
-    if ("code" in read) return end(notKept(`the image here cannot be read: ${read.message}`));
+  saveTo(run, "branch", branchRanges, (why) => {
+    if (why === "") saveTo(run, "point", ranges, end);
+    else end(why);
+  });
+}
+
+function saveTo(
+  run: PreserveRun,
+  as: KeptAs,
+  ranges: readonly SaveRange[],
+  done: (why: string) => void,
+): void {
+  if (ranges.length === 0) return done("");
+  readRanges(run.context, ranges, (read) => {
+    if ("code" in read) return done(notKept(`the image here cannot be read: ${read.message}`));
+    const log = as === "point" ? run.log : run.branchLog;
     // Closed while the image was read: the site is stopping, or the group has failed here.
-    if (run.log === undefined) return end(notKept("the preserve log was closed"));
+    if (log === undefined) return done(notKept(`the ${kindOf[as]} log was closed`));
     const step = encodeStep(read);
-    if (bytesWith(run.log, step) > run.bytesMax) return end(fullWords(run));
-    saveStep(run.log, step, (failure) =>
-      end(failure === undefined ? "" : notKept(failure.message)),
-    );
+    if (bytesWith(log, step) > run.bytesMax) return done(fullWords(run, as));
+    saveStep(log, step, (failure) => done(failure === undefined ? "" : notKept(failure.message)));
   });
 }
 
@@ -202,33 +246,21 @@ function notKept(why: string): string {
   return `the resync stands still here, since what it overwrites cannot be kept: ${why}; restart this site to try again`;
 }
 
-function fullWords({ context, bytesMax }: PreserveRun): string {
+function fullWords({ context, bytesMax }: PreserveRun, as: KeptAs): string {
   const { site, store } = context;
+  const full = `${inMiB(bytesMax)} of preserve.bytesMax at ${site}`;
+  const { group } = store.record;
+  if (as === "branch")
+    return (
+      `this copy stands still, since the old content that keeps its branch fills the ${full}: raise it and antipode reload ` +
+      `${group}, or let the branch go: antipode discard ${group} --site ${site} --drop-branch`
+    );
   const point = store.record.preservedPoint;
   const name = point === undefined ? "the preserved point" : describePoint(point);
   return (
-    `the resync stands still, since the old content that keeps ${name} promotable fills the ${inMiB(bytesMax)} ` +
-    `of preserve.bytesMax at ${site}: raise it, or set it to 0 to give the point up, and antipode reload ${store.record.group}`
+    `the resync stands still, since the old content that keeps ${name} promotable fills the ${full}: ` +
+    `raise it, or set it to 0 to give the point up, and antipode reload ${group}`
   );
-}
-
-function readRanges(
-  run: PreserveRun,
-  ranges: readonly SaveRange[],
-  done: (read: readonly SavedRange[] | IoFailure) => void,
-): void {
-  const read: SavedRange[] = [];
-  let missing = ranges.length;
-  let failed: IoFailure | undefined;
-  ranges.forEach((range, i) => {
-    const image = must(run.context.images[range.volume], "each volume has an image");
-    readRegion(image, range, undefined, (_, failure, bytes) => {
-      failed ??= failure;
-      read[i] = { ...range, bytes };
-      missing -= 1;
-      if (missing === 0) done(failed ?? read);
-    });
-  });
 }
 
 // -------------------------------------------------------------------------------------- going back
@@ -257,58 +289,16 @@ export function revert(run: PreserveRun, done: Done): void {
   whenIdle(run, begin);
 }
 
-// Trap 13: primaries may have forgotten that they differ from us there. It is durable before the first unit is written back.
-function markUndone(context: GroupContext, log: Log, done: Done): void {
-  readSaved(
-    log,
-    (ranges, next) => {
-      if (ranges.length === 0) return done(undefined);
-      for (const { volume, offset, length } of ranges) {
-        const { map } = must(context.store.openMaps[volume], "each volume has an open map");
-        markBytes(map, offset, length);
-      }
-      next();
-    },
-    (failure) => done(failure.message),
-  );
-}
-
-// Again from the start after a crash: what is written back twice is the same.
 function undo(
   context: GroupContext,
   log: Log,
   { done, logLost }: { readonly done: Done; readonly logLost: (why: string) => void },
 ): void {
-  readSaved(
-    log,
-    (ranges, next) => {
-      if (ranges.length === 0) return endUndo(context, log, done);
-      writeBack(context, ranges, (failure) => {
-        if (failure === undefined) next();
-        else done(`going back to the preserved point: ${failure.message}`);
-      });
-    },
-    (failure) => logLost(`its log cannot be read: ${failure.message}`),
-  );
-}
-
-function writeBack(
-  context: GroupContext,
-  ranges: readonly SavedRange[],
-  done: (failure: IoFailure | undefined) => void,
-): void {
-  let missing = ranges.length;
-  let failed: IoFailure | undefined;
-  const written = (_: undefined, failure: IoFailure | undefined): void => {
-    failed ??= failure;
-    missing -= 1;
-    if (missing === 0) done(failed);
+  const written: Done = (failure) => {
+    if (failure === undefined) endUndo(context, log, done);
+    else done(`going back to the preserved point: ${failure}`);
   };
-  for (const { volume, offset, length, bytes } of ranges) {
-    const image = must(context.images[volume], "each volume has an image");
-    if (bytes === undefined) image.zero(offset, length, true, undefined, written);
-    else image.write(offset, [bytes], undefined, written);
-  }
+  writeBackAll(context, log, { done: written, logLost });
 }
 
 function endUndo(context: GroupContext, log: Log, done: Done): void {
@@ -323,7 +313,7 @@ function endUndo(context: GroupContext, log: Log, done: Done): void {
     saveRecord(store, (failure) => {
       if (failure !== undefined) return done(failure.message);
       closeLog(log);
-      removeOtherPreserveLogs(store.folder, undefined);
+      removeOtherPreserveLogs(store.folder, "preserve", undefined);
       const why = `back at the preserved point, ${describePoint(point)}`;
       emit(context, { kind: "image", from: "synchronizing", to: "consistent", why });
       done(undefined);
@@ -331,8 +321,8 @@ function endUndo(context: GroupContext, log: Log, done: Done): void {
   });
 }
 
-// Where the image is by its record, and that no primary knows it. What was staged behind the point is void.
-function markReverted({ store }: GroupContext, point: PreservedPoint): void {
+/** Where the image is by its record, and that no primary knows it. What was staged behind the point is void. */
+export function markReverted({ store }: GroupContext, point: PreservedPoint): void {
   const { record } = store;
   const { lsn, set, generation, stampMs, keptSinceMs } = point;
   record.reverted = { lsn, set, generation, stampMs, keptSinceMs };

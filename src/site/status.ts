@@ -5,13 +5,15 @@ import { figuresOf } from "#store/log.ts";
 import { markedBytes } from "#core/region-map.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
 import type { CopyState, LinkState } from "#core/states.ts";
-import type { CopyStatus, GroupStatus, VolumeStatus } from "./api.ts";
+import type { CopyStatus, GroupStatus, SplitStatus, VolumeStatus } from "./api.ts";
 import { configurationStatus } from "./configuration.ts";
 import { troubleOf } from "./copy-anew.ts";
 import { knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { InquiryStatus } from "./inquiry.ts";
 import { memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
+import { splitsOf } from "./split.ts";
+import type { Split } from "./split.ts";
 
 // What `status` says. Never better than what is known: a copy without contact to its primary is `consistent` at best
 // (I33).
@@ -19,6 +21,7 @@ import { memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
 export function groupStatus(group: Group): GroupStatus {
   const record = knownRecord(group);
   const primary = group.run?.primary;
+  const splits = splitsOf(group);
   return {
     name: group.name,
     role: record.role,
@@ -45,7 +48,12 @@ export function groupStatus(group: Group): GroupStatus {
     configuration: configurationStatus(group),
     openGranules: primary?.openGranules ?? openGranulesOf(group),
     requestsInFlight: primary?.inFlight ?? 0,
+    ...(splits.length === 0 ? {} : { splits: splits.map(splitStatus) }),
   };
+}
+
+function splitStatus({ site, wrote, theirs }: Split): SplitStatus {
+  return { site, wroteHere: wrote, ...(theirs === undefined ? {} : { wroteThere: theirs }) };
 }
 
 function openGranulesOf(group: Group): number {
@@ -186,6 +194,7 @@ function ownStatus(group: Group): CopyStatus {
     resyncSentBytes: 0,
     resyncComparedBytes: 0,
     ...preservedStatus(group),
+    ...branchStatus(group),
     link: isFed ? "up" : "wan-down",
     why: ownWhy(group, isFed, nowMs),
   };
@@ -202,9 +211,20 @@ function preservedStatus(group: Group): Pick<CopyStatus, "preserved"> {
   return { preserved: { ...figures, bytesUsed, bytesMax } };
 }
 
+function branchStatus(group: Group): Pick<CopyStatus, "branch"> {
+  const { branch } = knownRecord(group);
+  const preserve = group.copy?.preserve;
+  if (branch === undefined || preserve === undefined) return {};
+  const { set, lsn, generation, stampMs, keptSinceMs, phase, wrote } = branch;
+  const bytesUsed = preserve.branchLog === undefined ? 0 : figuresOf(preserve.branchLog).bytesUsed;
+  const figures = { set, lsn, generation, stampMs, keptSinceMs, phase, wrote };
+  return { branch: { ...figures, bytesUsed, bytesMax: preserve.bytesMax } };
+}
+
 function ownState(group: Group, isFed: boolean): CopyState {
   const { image } = knownRecord(group);
   if (image === "out-of-sync") return "init-sync";
+  if (!isFed && splitsOf(group).length > 0) return "split-brain";
   const isAsync = group.copy?.copy.session?.takesSets === true;
   if (image === "synchronizing") return isFed ? "resync" : "fractured";
   if (isFed && isAsync && image === "consistent") return "streaming";
@@ -224,6 +244,11 @@ function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
   if (isFed && group.copy?.copy.session?.takesSets === true && record.image === "consistent")
     return "";
   if (isFed) return "a resync is running";
+  const [split] = splitsOf(group);
+  if (split !== undefined)
+    return `${split.site} and this site have both written what the other lacks`;
+  if (record.discarding !== undefined)
+    return "what was written here by itself is given up; waits for the other side's primary to bring its own";
   if (record.toldOfFracture !== undefined) {
     return `the primary went on without this copy: ${record.toldOfFracture.why}`;
   }

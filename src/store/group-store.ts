@@ -4,6 +4,7 @@
 //    open-<volume>.map            granules not known synced at every member            store/map-file.ts
 //    dirty-<site>-<volume>.map    regions that <site> lacks; there only while it does
 //    preserve-<id>-<n>.log        what a resync overwrote here                           store/preserve-log.ts
+//    branch-<id>-<n>.log          what was overwritten of a side that was given up       store/preserve-log.ts
 //    <volume>.img                 the image, unless the configuration places it elsewhere
 //
 // A dirty map counts only under the id that the record names. What the record names and the folder lacks counts as

@@ -51,13 +51,25 @@ function must<T>(result: Result<T>): T {
 }
 
 function make(world: LogWorld): Log {
-  const options = { folder: world.folder(), id, bytesMax: 64 * KiB, volumes };
+  const options = {
+    folder: world.folder(),
+    kind: "preserve" as const,
+    id,
+    bytesMax: 64 * KiB,
+    volumes,
+  };
   return must(world.run<Result<Log>>((done) => makePreserveLog(options, done)));
 }
 
 function open(world: LogWorld) {
   const saved = savedMaps(volumes);
-  const options = { folder: world.folder(), id, bytesMax: 64 * KiB, volumes };
+  const options = {
+    folder: world.folder(),
+    kind: "preserve" as const,
+    id,
+    bytesMax: 64 * KiB,
+    volumes,
+  };
   const opened = world.run<Result<Log>>((done) => openPreserveLog(options, saved, done));
   return { opened, saved };
 }
@@ -198,7 +210,13 @@ test("a log that is gone, of other volumes, or with a unit again is refused: its
   };
   save(world, log, [unit]);
   closeLog(log);
-  const others = { folder: world.folder(), id, bytesMax: 64 * KiB, volumes: volumes.slice(0, 1) };
+  const others = {
+    folder: world.folder(),
+    kind: "preserve" as const,
+    id,
+    bytesMax: 64 * KiB,
+    volumes: volumes.slice(0, 1),
+  };
   const wrong = world.run<Result<Log>>((done) => openPreserveLog(others, savedMaps(volumes), done));
   assert.match(wrong.ok ? "" : wrong.error, /of other volumes/);
   const reopened = must(open(world).opened);
@@ -213,12 +231,15 @@ test("files of other preserve logs are removed, and nothing else", () => {
   closeLog(make(world));
   const folder = world.folder();
   folder.open("staging-0000abcd-00000001.log");
-  folder.open(`${preserveLogName(5)}-00000001.log`);
-  removeOtherPreserveLogs(folder, id);
+  folder.open(`${preserveLogName("branch", 5)}-00000001.log`);
+  folder.open(`${preserveLogName("preserve", 5)}-00000001.log`);
+  removeOtherPreserveLogs(folder, "preserve", id);
   assert.deepEqual(folder.list().toSorted(), [
-    `${preserveLogName(id)}-00000001.log`,
+    `${preserveLogName("branch", 5)}-00000001.log`,
+    `${preserveLogName("preserve", id)}-00000001.log`,
     "staging-0000abcd-00000001.log",
   ]);
-  removeOtherPreserveLogs(folder, undefined);
+  removeOtherPreserveLogs(folder, "preserve", undefined);
+  removeOtherPreserveLogs(folder, "branch", undefined);
   assert.deepEqual(folder.list(), ["staging-0000abcd-00000001.log"]);
 });

@@ -1,6 +1,6 @@
 // The preserve log of a copy, version 1: what units of its images held before a resync overwrote them (decision 11). It lies
 // in a log of records, `preserve-<id, 8 hex digits>-<segment>.log` (store/log-format.ts draws those), which the group's record
-// names by the id of its preserved point.
+// names by the id of its preserved point. The log of a branch (core/SPEC-branch.md) is the same under the name `branch-...`.
 //
 // Record 1, kind 1: the table is JSON {"version":1,"units":<bytes of a unit>,"volumes":[<bytes>, ...]}; no payload. It is
 // synced before the group's record names the log: a log that lacks it is not the one that was promised.
@@ -48,13 +48,17 @@ export type SavedRange = {
 
 export type PreserveLogOptions = {
   readonly folder: Folder;
+  readonly kind: PreserveKind;
   readonly id: number;
   readonly bytesMax: number;
   readonly volumes: readonly { readonly bytes: number }[];
 };
 
-export function preserveLogName(id: number): string {
-  return `preserve-${id.toString(16).padStart(8, "0")}`;
+/** What its files are called after. */
+export type PreserveKind = "preserve" | "branch";
+
+export function preserveLogName(kind: PreserveKind, id: number): string {
+  return `${kind}-${id.toString(16).padStart(8, "0")}`;
 }
 
 /** Makes the log of a new point; `done` gets it when it is durable. */
@@ -98,13 +102,13 @@ export function openPreserveLog(
   });
 }
 
-function logOptions({ folder, id, bytesMax }: PreserveLogOptions) {
+function logOptions({ folder, kind, id, bytesMax }: PreserveLogOptions) {
   // Half of a segment may stay empty, since a step lies in one; the bound that counts is that of `bytesWith`.
   const half = limits.logSegmentsMax / 2;
   const segmentBytes = Math.max(limits.preserveSegmentBytesMin, Math.ceil(bytesMax / half));
   return {
     folder,
-    name: preserveLogName(id),
+    name: preserveLogName(kind, id),
     logId: id,
     segmentBytes,
     bytesMax: segmentBytes * limits.logSegmentsMax,
@@ -272,11 +276,15 @@ function verifyPayload(table: Uint8Array, payload: Uint8Array): boolean {
   return at === payload.length;
 }
 
-/** Files of preserve logs that the record does not name: of a point that was dropped, or never put on record. */
-export function removeOtherPreserveLogs(folder: Folder, id: number | undefined): void {
-  const kept = id === undefined ? undefined : `${preserveLogName(id)}-`;
+/** Files of such logs that the record does not name: of a point or a branch that was dropped, or never put on record. */
+export function removeOtherPreserveLogs(
+  folder: Folder,
+  kind: PreserveKind,
+  id: number | undefined,
+): void {
+  const kept = id === undefined ? undefined : `${preserveLogName(kind, id)}-`;
   for (const name of folder.list()) {
-    if (!name.startsWith("preserve-") || !name.endsWith(".log")) continue;
+    if (!name.startsWith(`${kind}-`) || !name.endsWith(".log")) continue;
     // One that stays behind costs space, and is removed by the next start.
     if (kept === undefined || !name.startsWith(kept)) folder.remove(name);
   }

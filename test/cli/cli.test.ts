@@ -186,6 +186,30 @@ test("switchover, failback and --all plan first, pass over groups without the si
   assert.match(seen.stdout, /^site east[\s\S]*^site west/m);
 });
 
+test("discard never guesses a side, prints the plan of a refusal, and ends in 3 when it is unsafe", async () => {
+  const nowhere = await runCli(folder, "discard", "bank");
+  assert.equal(nowhere.code, 2);
+  assert.match(
+    nowhere.stderr,
+    /hint: antipode discard bank --site NAME --dry-run, with one of: east, west/,
+  );
+  const at = ["discard", "bank", "--site", "west"];
+  const refused = await runCli(folder, ...at);
+  assert.equal(refused.code, 3);
+  assert.match(refused.stdout, /^- what would be lost/);
+  assert.match(refused.stderr, /^error: hosts are served here\nhint: ask the test\n$/);
+  const dry = await runCli(folder, ...at, "--force", "--dry-run");
+  assert.match(dry.stdout, /^- give-up\nnothing was done/);
+  assert.match((await runCli(folder, ...at, "--undo")).stdout, /^- undo\nbank at west is what it/);
+  assert.match(
+    (await runCli(folder, ...at, "--drop-branch")).stdout,
+    /^- drop-branch\nwest keeps no/,
+  );
+  const both = await runCli(folder, ...at, "--undo", "--drop-branch");
+  assert.equal(both.code, 2);
+  assert.match(both.stderr, /--undo and --drop-branch exclude each other/);
+});
+
 test("events lists what happened, a line of JSON each with --json, and --follow goes on over a site's end", async () => {
   const { stdout } = await runCli(folder, "events", "bank");
   assert.match(

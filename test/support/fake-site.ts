@@ -21,19 +21,8 @@ type FakeGroup = {
 
 /** A site that believes its file: the file's primary is primary, and every copy is synchronized. */
 export function createFakeSite(options: SiteOptions): Site {
-  const { config, name, version, ports } = options;
-  const groups = new Map<string, FakeGroup>(
-    [...config.groups.values()]
-      .filter((group) => group.primary === name || group.copies.has(name))
-      .map((group) => [
-        group.name,
-        {
-          config: group,
-          role: group.primary === name ? "primary" : "secondary",
-          states: new Map([...group.copies.keys()].map((site) => [site, "synchronized"])),
-        },
-      ]),
-  );
+  const { name, version, ports } = options;
+  const groups = groupsOf(options);
 
   const emit = (group: string, kind: string, from: string, to: string): void =>
     ports.events.emit({ kind, group, from, to, why: "the test said so" });
@@ -58,6 +47,8 @@ export function createFakeSite(options: SiteOptions): Site {
         return { ok: true, plan: [] };
       case "switchover":
         return handOver(group, command, name);
+      case "discard":
+        return obeyDiscard(command);
       case "demote":
         if (!command.dryRun) group.role = "secondary";
         return { ok: true, plan: ["drain", "demote"] };
@@ -93,6 +84,27 @@ export function createFakeSite(options: SiteOptions): Site {
     command: (command, done) => done(obey(command)),
     stop: (done) => done(),
   };
+}
+
+function groupsOf({ config, name }: SiteOptions): Map<string, FakeGroup> {
+  const ours = [...config.groups.values()].filter(
+    (group) => group.primary === name || group.copies.has(name),
+  );
+  return new Map(
+    ours.map((group) => [
+      group.name,
+      {
+        config: group,
+        role: group.primary === name ? "primary" : "secondary",
+        states: new Map([...group.copies.keys()].map((site) => [site, "synchronized"])),
+      },
+    ]),
+  );
+}
+
+function obeyDiscard({ what, force }: Extract<SiteCommand, { kind: "discard" }>): CommandOutcome {
+  if (what === "give-up" && !force) return refusal("unsafe", "hosts are served here");
+  return { ok: true, plan: [what] };
 }
 
 function refusal(code: "usage" | "unsafe", message: string): CommandOutcome {

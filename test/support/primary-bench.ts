@@ -220,6 +220,7 @@ export function connect(bench: Bench, member: BenchMember): boolean {
     mustRewrite: false,
     completeSet: 0,
     completeLsn: 0,
+    discards: [],
   };
   submit(bench, { kind: "sessionOpened", member: member.index, epoch: bench.epoch, hello });
   return true;

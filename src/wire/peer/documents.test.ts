@@ -157,6 +157,32 @@ test("a proof signs role, cluster, both sites and both nonces, each in its own p
   assert.equal(texts[0], "antipode peer proof\ndialer\nacme\neast\nwest\nn1\nn2");
 });
 
+test("row 33: what a site gave up, what it wrote by itself, and when a tenure began are told to who understands it", () => {
+  const opened = (discards: unknown) => parseOpened({ ...sampleDocuments.opened, discards });
+  const offered = opened(["b2"]);
+  assert.deepEqual(offered.ok && offered.value.discards, ["b2"]);
+  assert.ok(!opened("b2").ok && !opened([2]).ok);
+  const [view] = sampleDocuments.probe.views;
+  const probe = (more: object) => parseProbe({ id: 1, views: [{ ...view, ...more }] });
+  const wrote = { regions: 3, bytes: 196_608, sinceMs: 7 };
+  const told = probe({ wrote, discards: ["b2"] });
+  assert.deepEqual(told.ok && [told.value.views[0]?.wrote, told.value.views[0]?.discards], [
+    wrote,
+    ["b2"],
+  ]);
+  for (const wrong of [
+    { wrote: 3 },
+    { wrote: { ...wrote, bytes: -1 } },
+    { wrote: { ...wrote, sinceMs: "now" } },
+    { discards: {} },
+    { history: [{ counter: 1, id: "a1", site: "east", atMs: "now" }] },
+  ])
+    assert.ok(!probe(wrong).ok, JSON.stringify(wrong));
+  const history = [{ counter: 1, id: "a1", site: "east", atMs: 9 }];
+  const dated = probe({ history });
+  assert.deepEqual(dated.ok && dated.value.views[0]?.history, history);
+});
+
 test("row 33: a copy says in OPENED what it unpacks, or nothing, as copies of before do", () => {
   const said = (unpacks: unknown) => parseOpened({ ...sampleDocuments.opened, unpacks });
   const offered = said(["zstd", "later"]);

@@ -9,6 +9,8 @@ export type WireGeneration = {
   readonly counter: number;
   readonly id: string;
   readonly site: string;
+  /** When it began, by the wall clock of its site. */
+  readonly atMs?: number;
 };
 
 /** OPEN of a session: a primary asks a copy to take its writes. */
@@ -78,6 +80,8 @@ export type SessionOpened = {
   readonly preservedPoint: null;
   /** Packings of batches that it understands. */
   readonly unpacks?: readonly string[];
+  /** Ids of generations in whose favour its operator has given up what it wrote by itself (U57). */
+  readonly discards?: readonly string[];
 };
 
 /** REFUSED, also in the handshake. `code` is for the machine, `why` for people. */
@@ -116,6 +120,16 @@ export type GroupView = {
   readonly wallMs: number;
   /** The configuration that it goes by, and what its own file says. */
   readonly configuration?: ConfigurationView;
+  /** To a site with another branch of the history: what the sender wrote by itself, at most. */
+  readonly wrote?: WroteView;
+  /** See `SessionOpened`. */
+  readonly discards?: readonly string[];
+};
+
+export type WroteView = {
+  readonly regions: number;
+  readonly bytes: number;
+  readonly sinceMs?: number;
 };
 
 export type ConfigurationView = {
@@ -191,8 +205,10 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
   if (!Array.isArray(aloneTowards) || !aloneTowards.every(isText)) {
     return wrong("OPENED is incomplete");
   }
-  const { unpacks } = value;
-  if (unpacks !== undefined && !(Array.isArray(unpacks) && unpacks.every(isText)))
+  const { unpacks, discards } = value;
+  if (discards !== undefined && !isTexts(discards))
+    return wrong("OPENED says in no way of ours what is given up");
+  if (unpacks !== undefined && !isTexts(unpacks))
     return wrong("OPENED says in no way of ours what the copy unpacks");
   const preservedPoint = null;
   return {
@@ -211,6 +227,7 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
       completeLsn,
       preservedPoint,
       ...(unpacks === undefined ? {} : { unpacks }),
+      ...(discards === undefined ? {} : { discards }),
     },
   };
 }
@@ -274,9 +291,26 @@ function parseView(value: unknown): GroupView | undefined {
   const reasons = fractured as Record<string, string>;
   const position = { lsn, lsnReserved, set, stableLsn };
   const told = { group, role, history, image, ...position, fractured: reasons, wallMs };
-  const { configuration } = value;
-  if (configuration === undefined) return told;
-  return isConfiguration(configuration) ? { ...told, configuration } : undefined;
+  const { configuration, wrote, discards } = value;
+  if (configuration !== undefined && !isConfiguration(configuration)) return undefined;
+  if (wrote !== undefined && !isWrote(wrote)) return undefined;
+  if (discards !== undefined && !isTexts(discards)) return undefined;
+  return {
+    ...told,
+    ...(configuration === undefined ? {} : { configuration }),
+    ...(wrote === undefined ? {} : { wrote }),
+    ...(discards === undefined ? {} : { discards }),
+  };
+}
+
+function isWrote(value: unknown): value is WroteView {
+  if (!isObject(value)) return false;
+  const { regions, bytes, sinceMs } = value;
+  return isCount(regions) && isCount(bytes) && (sinceMs === undefined || isCount(sinceMs));
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(isText);
 }
 
 function isConfiguration(value: unknown): value is ConfigurationView {
@@ -294,7 +328,11 @@ function isHistory(value: unknown): value is WireGeneration[] {
   if (!Array.isArray(value) || value.length > limits.generationsMax) return false;
   return value.every(
     (entry) =>
-      isObject(entry) && isCount(entry["counter"]) && isName(entry["id"]) && isName(entry["site"]),
+      isObject(entry) &&
+      isCount(entry["counter"]) &&
+      isName(entry["id"]) &&
+      isName(entry["site"]) &&
+      (entry["atMs"] === undefined || isCount(entry["atMs"])),
   );
 }
 

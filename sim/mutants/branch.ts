@@ -1,0 +1,38 @@
+import type { Mutant } from "./mutant.ts";
+
+/** Planted bugs of the way out of a split brain: what is kept of the side that was given up, and how it comes back. */
+export const branchMutants: readonly Mutant[] = [
+  {
+    name: "branch-overwritten",
+    file: "src/core/preserve-copy.ts",
+    find: "  return branch === undefined || isSaved(branch, work);",
+    replace: "  return branch === undefined || branch.stepBytes > 0;",
+    ids: ["I30"],
+    note: "what was given up is overwritten, and the branch has nothing of it",
+  },
+  {
+    name: "branch-gone-when-whole",
+    file: "src/core/copy.ts",
+    find: "  record.preservedPoint = undefined;\n  delete record.reverted;",
+    replace:
+      "  record.preservedPoint = undefined;\n  delete record.branch;\n  delete record.reverted;",
+    ids: ["I30"],
+    note: "the branch goes when the resync ends, like a preserved point, and not when the operator drops it",
+  },
+  {
+    name: "branch-back-not-synced",
+    file: "src/site/branch-run.ts",
+    find: "    syncImages(context.images, (notSynced) => {",
+    replace: "    ((images, then) => then(undefined))(context.images, (notSynced) => {",
+    ids: ["I30"],
+    note: "the record says that the image is the branch again before that is synced",
+  },
+  {
+    name: "branch-back-as-a-copy",
+    file: "src/site/branch-run.ts",
+    find: "  record.members = membersOf(branch);",
+    replace: "  record.members = {};",
+    ids: ["I29"],
+    note: "a branch that was brought back does not say that it acked alone, and is overwritten again without a word",
+  },
+];

@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { MiB } from "#base/limits.ts";
+import { sampleRecord } from "../../test/support/sample-record.ts";
+import { isFavoured, isSplit, knowsItsWrites } from "./branch.ts";
+import { planDiscard, planDrop, planUndo } from "./discard.ts";
+import type { DiscardFacts } from "./discard.ts";
+import { blankMember } from "./group-record.ts";
+import type { GroupRecord } from "./group-record.ts";
+import { forkOf, withTenure } from "./history.ts";
+import { planPromotion } from "./promotion.ts";
+
+const common = withTenure([], "east", "a1");
+const atWest = withTenure(common, "west", "b2", 7_000);
+const atEast = withTenure(common, "east", "c2", 9_000);
+
+/** East, which was primary and acked without west. */
+function loser(changes: Partial<GroupRecord> = {}): GroupRecord {
+  const west = { ...blankMember(), phase: "dirty" as const, alone: true, aloneSinceMs: 5_000 };
+  return sampleRecord({ role: "demoted", image: "consistent", members: { west }, ...changes });
+}
+
+function facts(changes: Partial<DiscardFacts> = {}): DiscardFacts {
+  const wrote = { regions: 3, bytes: 3 * 65_536, sinceMs: 5_000 };
+  return {
+    record: loser(),
+    wrote,
+    opponents: [
+      { site: "west", isPrimary: true, answers: true, wrote: { regions: 40, bytes: 40 * MiB } },
+    ],
+    isPrimary: false,
+    knowsItsWrites: true,
+    bytesMax: 64 * MiB,
+    ...changes,
+  };
+}
+
+test("I29: who acked alone before the other was promoted, or has a tenure that the other lacks, is in split brain (U57)", () => {
+  assert.equal(isSplit(loser(), atWest), true);
+  assert.equal(isSplit(loser({ history: atEast }), atWest), true);
+  assert.equal(isSplit(loser({ history: atEast, members: {} }), atWest), true);
+  const orderly = loser({ members: { west: blankMember() } });
+  assert.equal(isSplit(orderly, atWest), false, "an ordinary return");
+  assert.equal(isSplit(loser(), common), false, "the same tenure");
+  assert.equal(isSplit(loser({ history: atEast }), common), false, "the other one is behind");
+  assert.equal(forkOf(atEast, atWest), 1);
+  assert.equal(isFavoured(["b2"], withTenure(atWest, "north", "d3")), true);
+  assert.equal(isFavoured(["b2"], atEast), false);
+});
+
+test("I16: a site knows its own writes only as the last primary of its branch that nobody fed since", () => {
+  assert.equal(knowsItsWrites(loser()), true);
+  for (const changes of [
+    { members: {} },
+    { members: { west: { ...blankMember(), alone: true } } },
+    { history: atWest },
+    { image: "synchronizing" },
+    { reverted: { lsn: 1, set: 0, generation: 1, stampMs: 0, keptSinceMs: 1 } },
+  ] as const)
+    assert.equal(knowsItsWrites(loser(changes)), false, JSON.stringify(changes));
+});
+
+test("I29: a discard says what either side wrote, and is refused where it would lose more than it says", () => {
+  const plan = planDiscard(facts());
+  assert.equal(plan.verdict, "go");
+  assert.match(
+    plan.lines.join("\n"),
+    /gives up up to 3 regions, 0\.2 MiB, that east wrote by itself since 1970-01-01T00:00:05\.000Z/,
+  );
+  assert.match(
+    plan.lines.join("\n"),
+    /keeps up to 40 regions, 40\.0 MiB, that west wrote by itself/,
+  );
+  const west = facts().opponents[0] ?? assert.fail();
+  for (const [changes, verdict, words] of [
+    [{ opponents: [] }, "refuse", /no part in a split brain/],
+    [{ opponents: [{ ...west, isPrimary: false }] }, "refuse", /west is not primary/],
+    [{ opponents: [{ ...west, isPrimary: false, answers: false }] }, "refuse", /does not answer/],
+    [{ isPrimary: true }, "force", /east is primary, and serves hosts/],
+    [{ bytesMax: 0 }, "force", /preserve\.bytesMax is 0/],
+    [{ record: loser({ image: "synchronizing" }) }, "force", /no state of its hosts'/],
+    [
+      { record: loser({ failedVolumes: ["data"] }) },
+      "force",
+      /a sync of the image here has failed/,
+    ],
+    [{ record: loser({ branch }) }, "refuse", /keeps a branch already/],
+  ] as const) {
+    const other = planDiscard(facts(changes));
+    assert.equal(other.verdict, verdict, String(words));
+    assert.match(other.refusal, words);
+  }
+  assert.match(planDiscard(facts({ knowsItsWrites: false })).lines.join(), /compares everything/);
+});
+
+const branch = {
+  id: 5,
+  phase: "kept",
+  lsn: 12,
+  set: 0,
+  generation: 1,
+  stampMs: 0,
+  keptSinceMs: 8_000,
+  history: common,
+  incarnation: 1,
+  aloneTowards: ["west"],
+  wrote: { regions: 3, bytes: 3 * 65_536 },
+} as const;
+
+test("a branch is brought back or let go with a plan; without one there is nothing to take back", () => {
+  const kept = loser({ branch });
+  assert.match(
+    planUndo(kept, MiB).lines.join("\n"),
+    /back to the branch: LSN 12.*\nundoes .*: 1\.0 MiB/,
+  );
+  assert.match(planDrop(kept, MiB).lines.join("\n"), /cannot be brought back then\nfrees 1\.0 MiB/);
+  for (const plan of [planUndo(loser(), 0), planDrop(loser(), 0)]) {
+    assert.equal(plan.verdict, "refuse");
+    assert.match(plan.refusal, /keeps no branch/);
+  }
+  const told = loser({ discarding: { favours: ["b2"], wrote: branch.wrote } });
+  assert.match(planUndo(told, 0).lines.join(), /are not given up: the split brain stands/);
+});
+
+test("I30: a promotion gives a branch up by force only, and not at all while its image is of different ages", () => {
+  const asked = (record: GroupRecord) =>
+    planPromotion({
+      record,
+      primary: "west",
+      primaryState: "demoted",
+      successor: undefined,
+      silentSites: [],
+      primaryLsn: 0,
+      heardMsAgo: 1,
+      appliedLsn: 0,
+      sets: undefined,
+      wallMs: 9_000,
+      undoneBytes: 0,
+      mayAckAlone: true,
+    });
+  const whole = loser({ role: "secondary", image: "synchronized", members: {} });
+  assert.equal(asked(whole).verdict, "go");
+  const keeping = asked({ ...whole, branch });
+  assert.equal(keeping.verdict, "force");
+  assert.match(keeping.refusal, /is kept here, and a promotion would give it up/);
+  const mixed = asked({ ...whole, branch, image: "synchronizing" });
+  assert.equal(mixed.verdict, "refuse");
+  assert.match(mixed.hint, /--undo takes it back to the branch/);
+  const word = asked({ ...whole, discarding: { favours: ["b2"], wrote: branch.wrote } });
+  assert.equal(word.verdict, "force");
+});

@@ -1,0 +1,198 @@
+import { knowsItsWrites } from "#core/branch.ts";
+import { planDiscard, planDrop, planUndo } from "#core/discard.ts";
+import type { DiscardPlan, Opponent } from "#core/discard.ts";
+import type { GroupRecord } from "#core/group-record.ts";
+import { savedBytes } from "#core/preserve.ts";
+import { saveRecord } from "#store/group-store.ts";
+import { figuresOf } from "#store/log.ts";
+import type { CommandOutcome, SiteCommand } from "./api.ts";
+import { dropBranch, undoDiscard } from "./branch-run.ts";
+import type { CopyRun } from "./copy-run.ts";
+import { putAside, reopen, unitOf } from "./copy-unit.ts";
+import { fail, knownRecord } from "./group.ts";
+import type { Group } from "./group.ts";
+import { emit } from "./group-context.ts";
+import { preserveBytesMax } from "./preserve-run.ts";
+import { markOwnWrites, splitsOf } from "./split.ts";
+import type { Split } from "./split.ts";
+
+// `discard`: the operator's word on a split brain, at the site whose own writes are given up. Each step is on record before
+// the next: a demotion, the word with all that may differ, and, with BEGIN of the other side's session, history and branch.
+
+type Done = (outcome: CommandOutcome) => void;
+export type DiscardCommand = Extract<SiteCommand, { kind: "discard" }>;
+/** Asks the other sites of the group; calls back with those that answer. */
+export type AskAll = (group: Group, done: (answering: ReadonlySet<string>) => void) => void;
+
+export function runDiscard(
+  group: Group,
+  command: DiscardCommand,
+  { askAll, done }: { readonly askAll: AskAll; readonly done: Done },
+): void {
+  const busy = whyNotNow(group);
+  if (busy !== "") return done(refused("failed", `${group.name} cannot be settled now: ${busy}`));
+  if (command.what !== "give-up") return decide(group, command, branchPlan(group, command), done);
+  group.isChangingRole = true;
+  askAll(group, (answering) => {
+    group.isChangingRole = false;
+    const again = whyNotNow(group);
+    if (again !== "")
+      return done(refused("failed", `${group.name} cannot be settled now: ${again}`));
+    decide(group, command, discardPlan(group, answering), done);
+  });
+}
+
+function whyNotNow({ copy, run, failedWhy, isChangingRole, isReloading }: Group): string {
+  if (failedWhy !== "") return failedWhy;
+  if (isChangingRole || isReloading || run?.primary.drain !== undefined)
+    return "a change of role is under way";
+  return copy === undefined && run === undefined ? "the copy here is not open" : "";
+}
+
+function refused(
+  code: "failed" | "unsafe",
+  message: string,
+  hint?: string,
+  plan: readonly string[] = [],
+): CommandOutcome {
+  return { ok: false, code, message, hint, plan };
+}
+
+function discardPlan(group: Group, answering: ReadonlySet<string>): DiscardPlan {
+  const { record } = group.context.store;
+  const splits = splitsOf(group);
+  const [split] = splits;
+  return planDiscard({
+    record,
+    wrote: split?.wrote ?? { regions: 0, bytes: 0 },
+    opponents: splits.map((other) => opponentOf(other, answering.has(other.site))),
+    isPrimary: group.run !== undefined,
+    knowsItsWrites: knowsItsWrites(record),
+    bytesMax: preserveBytesMax(group.context),
+  });
+}
+
+function opponentOf({ site, view, theirs }: Split, answers: boolean): Opponent {
+  return { site, answers, isPrimary: answers && view.role === "primary", wrote: theirs };
+}
+
+function branchPlan(group: Group, { what }: DiscardCommand): DiscardPlan {
+  const record = knownRecord(group);
+  const { copy } = group;
+  const { branch } = copy?.copy ?? {};
+  if (what === "undo") return planUndo(record, branch === undefined ? 0 : savedBytes(branch));
+  const log = copy?.preserve.branchLog;
+  return planDrop(record, log === undefined ? 0 : figuresOf(log).bytesUsed);
+}
+
+function decide(group: Group, command: DiscardCommand, plan: DiscardPlan, done: Done): void {
+  const { lines } = plan;
+  const isAllowed = plan.verdict === "go" || (plan.verdict === "force" && command.force);
+  if (!isAllowed) return done(refused("unsafe", plan.refusal, plan.hint, lines));
+  if (command.dryRun) return done({ ok: true, plan: lines });
+  emit(group.context, { kind: "discard", why: lines.join("; ") });
+  const end = (failure: string | undefined): void =>
+    done(
+      failure === undefined
+        ? { ok: true, plan: lines }
+        : refused("failed", failure, undefined, lines),
+    );
+  if (command.what === "give-up") giveUp(group, end);
+  else if (command.what === "undo") undo(group, end);
+  else drop(group, end);
+}
+
+type End = (failure: string | undefined) => void;
+
+// ------------------------------------------------------------------------------------------ giving up
+
+function giveUp(group: Group, done: End): void {
+  const { run } = group;
+  if (knownRecord(group).discarding !== undefined) return done(undefined);
+  const discarding = discardOf(group);
+  if (run === undefined || run.primary.stage === "ended")
+    return recordWord(group, discarding, done);
+  group.stopWaiters.push(() => {
+    if (group.isStopping) return done("the site is stopping");
+    if (group.failedWhy === "") recordWord(group, discarding, done);
+    else done(`${group.context.site} could not be demoted: ${group.failedWhy}`);
+  });
+  run.submit({ kind: "drain", next: "demote" });
+}
+
+/** Every branch but the one here is favoured: whoever feeds this site first is followed. */
+function discardOf(group: Group): NonNullable<GroupRecord["discarding"]> {
+  const splits = splitsOf(group);
+  const favours = splits.flatMap(({ view }) => view.history.at(-1)?.id ?? []);
+  return { favours, wrote: splits[0]?.wrote ?? { regions: 0, bytes: 0 } };
+}
+
+// All that may differ from the other side is marked open in the same record, and before it: whoever feeds this site, now or
+// after another promotion, hears of it from here (decision 4), and it closes only when this site is whole.
+function recordWord(group: Group, discarding: GroupRecord["discarding"], done: End): void {
+  const { copy, context } = group;
+  if (copy === undefined) return done("the copy here is not open");
+  putAside(group, copy, "what was written here is being given up", () => {
+    const { record } = context.store;
+    copy.dispose();
+    // Nobody hears of it before it is on record.
+    group.recordBefore = { ...record };
+    markOwnWrites(group);
+    if (discarding !== undefined) record.discarding = discarding;
+    save(group, copy, done);
+  });
+}
+
+function save(group: Group, copy: CopyRun, done: End): void {
+  saveRecord(group.context.store, (failure) => {
+    group.recordBefore = undefined;
+    goOn(group, copy, failure?.message, done);
+  });
+}
+
+function goOn(group: Group, copy: CopyRun, failure: string | undefined, done: End): void {
+  if (group.isStopping) return done("the site is stopping");
+  if (failure === undefined) {
+    reopen(group, unitOf(copy));
+    return done(undefined);
+  }
+  // What is on the disk cannot be known: this site says nothing until it is started again.
+  group.isChangingRole = false;
+  fail(
+    group,
+    `a word of the operator cannot be recorded: ${failure}; this site must be started again`,
+  );
+  done(failure);
+}
+
+// --------------------------------------------------------------------------------------------- undoing
+
+function undo(group: Group, done: End): void {
+  const { copy, context } = group;
+  if (copy === undefined) return done("the copy here is not open");
+  putAside(group, copy, "the branch is being brought back", () => {
+    const { record } = context.store;
+    if (record.discarding !== undefined) {
+      copy.dispose();
+      group.recordBefore = { ...record };
+      // Nothing was overwritten yet; what was marked open stays so.
+      delete record.discarding;
+      return save(group, copy, done);
+    }
+    group.recordBefore = { ...record };
+    undoDiscard(copy.preserve, (failure) => {
+      group.recordBefore = undefined;
+      copy.dispose();
+      goOn(group, copy, failure, done);
+    });
+  });
+}
+
+function drop(group: Group, done: End): void {
+  const { copy, context } = group;
+  if (copy === undefined) return done("the copy here is not open");
+  putAside(group, copy, "the branch here is let go", () => {
+    copy.dispose();
+    dropBranch(context, "let go by the operator", (failure) => goOn(group, copy, failure, done));
+  });
+}
