@@ -44,7 +44,7 @@ export class Handovers {
     const world = this.#world;
     const group = line.group.name;
     const primary = primaryOf(world, line);
-    if (primary === undefined) return;
+    if (primary === undefined || line.sites.length < 2) return;
     const to = this.#rng.pick(line.sites.filter((site) => site !== primary.name));
     const timeoutMs = Math.ceil(this.#rng.logUniform(20, 5_000));
     if (this.#rng.chance(0.4)) this.#armTrouble(line, primary, world.machine(to));
