@@ -257,6 +257,15 @@ export class Host {
     }
   }
 
+  /** What was acked while a copy that takes sets was fed is resynced away when that one has been promoted (decision 9). */
+  #isSurplus(machine: Machine): boolean {
+    const line = this.#line;
+    const successor = line.oracle.reign.site;
+    const found = this.#world.inspector(machine.name, line).record("durable");
+    const isAlone = found.kind !== "found" || found.record.members[successor]?.alone === true;
+    return !isAlone && line.takesSets(machine.name, successor);
+  }
+
   #noteAck(task: Task, machine: Machine, outcome: HostOutcome): void {
     const { oracle, group } = this.#line;
     const { record, process } = task;
@@ -277,7 +286,8 @@ export class Host {
       const lacks = (site: string): boolean =>
         oracle.lacks(this.#world.imagesOf(site, this.#line), record) !== undefined;
       if (onLine) this.#line.acked(machine.name, record, participants, lacks);
-      else if (oracle.isGivenUp(record)) this.#line.diverged.add(machine.name);
+      else if (oracle.isGivenUp(record) && !this.#isSurplus(machine))
+        this.#line.diverged.add(machine.name);
       for (const checker of this.#world.checkers) checker.onWriteAcked?.(record, ack);
     } else if (outcome === "ok" && onLine) {
       const flush = {
