@@ -13,6 +13,7 @@ import { fail, knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
 import { emit } from "./group-context.ts";
 import { preserveBytesMax } from "./preserve-run.ts";
+import { refused } from "./refusals.ts";
 import { markOwnWrites, splitsOf } from "./split.ts";
 import type { Split } from "./split.ts";
 
@@ -44,18 +45,9 @@ export function runDiscard(
 
 function whyNotNow({ copy, run, failedWhy, isChangingRole, isReloading }: Group): string {
   if (failedWhy !== "") return failedWhy;
-  if (isChangingRole || isReloading || run?.primary.drain !== undefined)
-    return "a change of role is under way";
+  const isGoing = run?.primary.drain !== undefined || run?.primary.handover !== undefined;
+  if (isChangingRole || isReloading || isGoing) return "a change of role is under way";
   return copy === undefined && run === undefined ? "the copy here is not open" : "";
-}
-
-function refused(
-  code: "failed" | "unsafe",
-  message: string,
-  hint?: string,
-  plan: readonly string[] = [],
-): CommandOutcome {
-  return { ok: false, code, message, hint, plan };
 }
 
 function discardPlan(group: Group, answering: ReadonlySet<string>): DiscardPlan {

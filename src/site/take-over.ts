@@ -48,6 +48,8 @@ function whyNot(group: Group, copy: CopyRun, peer: Peer, open: HandoverOpen): st
     return "the offer is of another session than the one that feeds this site";
   if (record.history.length >= limits.generationsMax)
     return `the group has been through ${record.history.length} generations, the most that can be told apart`;
+  if (record.branch !== undefined || record.discarding !== undefined)
+    return `${group.context.site} keeps a branch, which hosts would overwrite: antipode discard ${group.name} --site ${group.context.site} --drop-branch lets it go`;
   if (record.preservedPoint !== undefined || record.reverted !== undefined)
     return `the image here is ${record.image}, and a resync is not over`;
   return open.isOffer ? whyBehind(copy, open) : undefined;

@@ -146,6 +146,10 @@ test("I29, I31: what is given up is resynced by what may differ, kept as a branc
   assert.equal(none.code, 3, none.stdout);
   assert.match(none.stderr, /no part in a split brain/);
 
+  const handed = await cluster.cli("switchover", "bank", "--to", "east");
+  assert.equal(handed.code, 3, handed.stdout);
+  assert.match(handed.stderr, /east keeps a branch, .*--drop-branch lets it go/);
+
   // A branch outlives the process.
   await east.kill();
   await east.start();
