@@ -1,5 +1,5 @@
 import type { GroupStatus } from "#site/api.ts";
-import { hasSets } from "./checkers/sets.ts";
+import { hasSets, muchKept } from "./checkers/sets.ts";
 import { isWellState } from "./line.ts";
 import type { Line } from "./line.ts";
 import { primaryOf, promote } from "./operator.ts";
@@ -13,6 +13,7 @@ const convergeUsMax = 120e6;
 const stepUs = 200e3;
 /** Images are synced after a while without sets, and logs with heartbeats. */
 const logsUs = 8e6;
+const stalledUs = 40e6;
 /** How often, while it heals, an operator looks whether somebody must be told to go on. */
 const patienceUs = 3e6;
 
@@ -34,7 +35,10 @@ export function converge(world: World): void {
     if (atRest(world)) {
       // Logs are let go a little after what is in them was applied; what hosts still wait for may be on its way to a copy.
       const isUnderWay = world.hosts.some((host) => host.tasks.size > 0);
-      if (isUnderWay || [...world.lines.values()].some(hasSets)) world.runFor(logsUs);
+      const lines = [...world.lines.values()];
+      if (isUnderWay || lines.some(hasSets)) world.runFor(logsUs);
+      // What the kernel is still at, a stalled sync for one, holds that up.
+      world.runFor(stalledUs, () => lines.every((line) => muchKept(world, line) === undefined));
       world.count("phases:at rest");
       return;
     }

@@ -1,5 +1,5 @@
 import type { EventRecord } from "#ports/events.ts";
-import { recordOf } from "./branches.ts";
+import { keyOf, recordOf } from "./branches.ts";
 import type { StepWatcher } from "./disk.ts";
 import type { Line } from "./line.ts";
 import type { CrashKind, Machine } from "./machine.ts";
@@ -112,5 +112,8 @@ function discard(
     force: true,
     dryRun: false,
   } as const;
+  // Told to let it go, or to bring it back, the site may have done so when it is killed.
+  const given = world.givenUp.get(keyOf(line, site));
+  if (given !== undefined) given.isKept = false;
   world.command(site, command, () => undefined);
 }

@@ -85,9 +85,9 @@ function judgeKept(world: World, line: Line, site: string): void {
   const given = world.givenUp.get(keyOf(line, site));
   // A disk that fails may take the log with it.
   if (given === undefined || world.hadDiskErrors) return;
-  const isOnRecord = recordOf(world, line, site, "durable")?.branch !== undefined;
-  if (given.isKept && !isOnRecord)
+  const branch = recordOf(world, line, site, "durable")?.branch;
+  if (given.isKept && branch === undefined)
     world.report("I30", `${site} has lost the branch of what it gave up`);
   const isBeingTold = [...world.commands].some((pending) => pending.site === site);
-  given.isKept = isOnRecord && !isBeingTold;
+  given.isKept = branch?.phase === "kept" && !isBeingTold;
 }

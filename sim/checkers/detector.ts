@@ -50,8 +50,8 @@ export function detectorChecker(world: World): Checker {
     onEvent(machine, event) {
       const line = world.lines.get(event.group);
       if (line === undefined || event.copy === undefined || !isWellState(event.from ?? "")) return;
-      // That its journal was too small is no failure of a detector's.
-      if (event.to === "tripped") return;
+      // That its journal was too small, or what it keeps of an older image has no room, is no failure of a detector's.
+      if (event.to === "tripped" || /of preserve\.bytesMax/.test(event.why)) return;
       world.count("checks:I35");
       if (world.swarm.network.bytesPerSecond < fastLinkBytesPerSecond) return;
       const quietMs = (world.scheduler.nowUs - world.troubleUs) / 1000;

@@ -15,6 +15,9 @@ export function handoverChecker(world: World): Checker {
     onEvent(machine, event) {
       if (event.kind !== "promote") return;
       const { group, why } = event;
+      // What was begun with an earlier offer has not come about, or this promotion would not be.
+      for (const [key, { to }] of given)
+        if (to === machine.name && key.startsWith(`${group}@`)) given.delete(key);
       const [, from] = /^(\S+) hands over everything/.exec(why) ?? [];
       if (from === undefined) {
         given.delete(`${group}@${machine.name}`);

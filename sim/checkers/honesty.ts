@@ -20,6 +20,8 @@ export function honestyChecker(world: World): Checker {
     // Somebody else has been promoted, and feeds it already: the primary of the line is about to hear of it.
     const record = world.inspector(copy.site, line).record("current");
     if (record.kind === "found" && record.record.history.at(-1)?.id !== line.tenure) return;
+    // Its operator takes it back to what it was, and it is no copy any more.
+    if (record.kind === "found" && record.record.branch?.phase === "undoing") return;
     // It has lost what was not synced, and the primary may still be about to notice.
     const isDown = !world.machine(copy.site).isUp();
     if ((copy.state === "synchronized" || isDown) && line.of(copy.site).powerLostAt >= 0) return;

@@ -135,20 +135,13 @@ export function setChecker(world: World): Checker {
   }
 
   function judgeRest(line: Line): void {
-    const { site: primary } = line.oracle.reign;
-    for (const site of line.sites) {
-      if (site !== primary && !line.of(site).well) return;
-    }
-    for (const site of line.sites) {
-      const kind = site === primary ? "journal" : "staging";
-      if (site !== primary && !line.takesSets(primary, site)) continue;
-      const { segments, bytes } = logsOf(world, line)(site, kind, "current");
-      if (segments <= restSegmentsMax) continue;
-      world.report(
-        "I31",
-        `at rest, the ${kind} of ${site} keeps ${segments} segments, ${bytes} bytes`,
-      );
-    }
+    const kept = muchKept(world, line);
+    if (kept === undefined) return;
+    const { site, kind, segments, bytes } = kept;
+    world.report(
+      "I31",
+      `at rest, the ${kind} of ${site} keeps ${segments} segments, ${bytes} bytes`,
+    );
   }
 
   function judgeBounds(line: Line, status: GroupStatus, primary: string): void {
@@ -166,8 +159,8 @@ export function setChecker(world: World): Checker {
       const key = `${event.group} ${machine.process?.life ?? 0}`;
       if (event.kind === "staging" && event.to === "failed") anew.add(key);
       if (event.kind === "staging" && event.to === "ok") anew.delete(key);
-      // New terms may let a copy begin anew, too.
-      if (event.kind === "configuration") newest.delete(key);
+      // New terms may let a copy begin anew, and so does a branch that is let go.
+      if (event.kind === "configuration" || event.kind === "branch") newest.delete(key);
     },
     onWriteAcked(_write, ack) {
       const { journal } = ack.line.group;
@@ -219,4 +212,17 @@ function incompleteness(log: FoundLog, set: number): string {
   for (let index = 1; index < seal.index; index += 1)
     if (!indexes.has(index)) return `lacks index ${index} of ${seal.index - 1}`;
   return log.flagged.has(set) ? "" : "has no flag there";
+}
+
+/** A log of the group's that is longer than one at rest should be. */
+export function muchKept(world: World, line: Line) {
+  const { site: primary } = line.oracle.reign;
+  if (line.sites.some((site) => site !== primary && !line.of(site).well)) return undefined;
+  for (const site of line.sites) {
+    const kind = site === primary ? "journal" : "staging";
+    if (site !== primary && !line.takesSets(primary, site)) continue;
+    const { segments, bytes } = logsOf(world, line)(site, kind, "current");
+    if (segments > restSegmentsMax) return { site, kind, segments, bytes };
+  }
+  return undefined;
 }

@@ -289,7 +289,9 @@ export function foundBlank(primary: Primary, member: Member, out: PrimaryEffect[
 
 /** Our own metadata cannot be made durable: nothing may be acked any more (PROOF §2.5). */
 export function storeFailed(primary: Primary, what: string, out: PrimaryEffect[]): void {
-  if (primary.stage === "ended") return;
+  // The record of an end that is under way could not be made: that end does not come, and this one does.
+  if (primary.stage === "ended")
+    return tellEnd(primary, { kind: "ended", how: "failed", why: what }, out);
   endNow(primary, what, out);
   if (primary.journal !== undefined) {
     // The kernel may drop what it could not write, though it is up: the next start takes the journal as after a power cut.

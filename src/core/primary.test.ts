@@ -275,6 +275,14 @@ test("I28: who is outranked while his demotion is being recorded ends once", () 
   bench.judge.allAnswered(bench);
 });
 
+test("PROOF 2.5: where the record of a demotion cannot be made, the machine ends as failed, and does not wait for ever", () => {
+  const bench = createServingBench();
+  submit(bench, { kind: "outranked", by: "west holds generation 2" });
+  assert.deepEqual(bench.ended, [], "the record is under way");
+  submit(bench, { kind: "storeFailed", what: "group.record: EIO" });
+  assert.deepEqual(bench.ended, ["failed"]);
+});
+
 test("PROOF 2.5: a store that fails ends the machine; every request is answered, none with ok", () => {
   const bench = createServingBench();
   ask(bench, "write");

@@ -177,11 +177,11 @@ function createVolume(
 
 /** Moves the machine by one event. Effects are appended to `out`, to be performed in order. */
 export function step(primary: Primary, event: PrimaryEvent, out: PrimaryEffect[]): void {
-  // An ended machine refuses what hosts still ask, and hears of its last record and of the image writes that were under
-  // way; everything else came too late.
+  // An ended machine refuses what hosts still ask, and hears how its last record went and of the image writes that were
+  // under way; everything else came too late.
   if (primary.stage === "ended" && event.kind === "imageDone")
     return lateImageDone(primary, event.request, out);
-  if (primary.stage === "ended" && event.kind !== "request" && event.kind !== "recorded") return;
+  if (primary.stage === "ended" && !isHeardAtTheEnd(event)) return;
   if (event.kind === "request") {
     arrive(primary, event.request, out);
   } else if ("member" in event) {
@@ -196,6 +196,10 @@ export function step(primary: Primary, event: PrimaryEvent, out: PrimaryEffect[]
   if (primary.handover !== undefined) checkHandover(primary, primary.handover, out);
   if (primary.recheckHeld) readmitHeld(primary, out);
   if (primary.drain !== undefined) checkDrained(primary, out);
+}
+
+function isHeardAtTheEnd({ kind }: PrimaryEvent): boolean {
+  return kind === "request" || kind === "recorded" || kind === "storeFailed";
 }
 
 type MemberEvent = Extract<PrimaryEvent, { member: number }>;

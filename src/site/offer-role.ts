@@ -75,7 +75,14 @@ function ask(
     lsnReserved: record.lsnReserved,
     stableLsn: stableLsn(primary),
   };
-  const target = { site, address: context.addressOf(site), document };
+  // An offer that hangs longer than a silence may last would hide the silence of the session (I35).
+  const timeoutMs = primary.members.find((member) => member.site === site)?.policy.timeoutMs;
+  const target = {
+    site,
+    address: context.addressOf(site),
+    document,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  };
   dialPeer(context.identity, context.ports.transport, target, done);
 }
 

@@ -70,7 +70,7 @@ type Handshake = {
 
 const ignore = (): void => undefined;
 
-/** Whom to dial, and what for. `timeoutMs` where the dialer has less patience than any dial may take. */
+/** Whom to dial, and what for. `timeoutMs` where the dialer has less patience than a dial or a handshake may take. */
 export type DialTarget = {
   readonly site: string;
   readonly address: string;
@@ -93,6 +93,10 @@ export function dialPeer(
       handshake(identity, connection, {
         role: "dialer",
         expected: target.site,
+        timeoutMs: Math.min(
+          limits.peerHandshakeMsMax,
+          target.timeoutMs ?? limits.peerHandshakeMsMax,
+        ),
         onProven: (peer, timer) => askFor(peer, timer, target.document, done),
         onFailed: (why) => done({ kind: "failed", isAbsent: false, why }),
       }),
@@ -138,6 +142,7 @@ export function acceptPeer(
   return handshake(identity, connection, {
     role: "listener",
     expected: undefined,
+    timeoutMs: limits.peerHandshakeMsMax,
     onProven: (peer, timer) => {
       peer.onFrame = (frame) => {
         const document = decodeJson(frame);
@@ -167,7 +172,9 @@ export function sendDocument(
 function handshake(
   identity: PeerIdentity,
   connection: Connection,
-  side: Pick<Handshake, "role" | "expected" | "onProven" | "onFailed">,
+  side: Pick<Handshake, "role" | "expected" | "onProven" | "onFailed"> & {
+    readonly timeoutMs: number;
+  },
 ): ConnectionEvents {
   const state: Handshake = {
     ...side,
@@ -179,7 +186,7 @@ function handshake(
       (frame) => (state.peer === undefined ? receive(state, frame) : state.peer.onFrame(frame)),
       (rule) => connection.close(rule),
     ),
-    timer: identity.clock.after(limits.peerHandshakeMsMax, () =>
+    timer: identity.clock.after(side.timeoutMs, () =>
       connection.close("the handshake took too long"),
     ),
     greeting: undefined,
