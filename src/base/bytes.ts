@@ -36,9 +36,11 @@ export function textOf(bytes: Uint8Array): string | undefined {
   }
 }
 
+const hexOfByte = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 export function hex(bytes: Uint8Array): string {
   let text = "";
-  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
+  for (const byte of bytes) text += hexOfByte[byte] as string;
   return text;
 }
 
@@ -103,4 +105,15 @@ function eightOr(words: Int32Array, i: number): number {
 
 function word(words: Int32Array, i: number): number {
   return words[i] as number;
+}
+
+/** What lies behind the first so many bytes of the chunks, as views of them. */
+export function restOf(chunks: readonly Uint8Array[], from: number): Uint8Array[] {
+  const rest: Uint8Array[] = [];
+  let skip = from;
+  for (const chunk of chunks) {
+    if (skip < chunk.length) rest.push(skip === 0 ? chunk : chunk.subarray(skip));
+    skip = Math.max(0, skip - chunk.length);
+  }
+  return rest;
 }

@@ -42,10 +42,6 @@ export const limits = {
   nbdMetaContextsMax: 16,
   /** Data of an option that is too long is dropped up to here, beyond it the connection is. */
   nbdOptionSkipBytesMax: 1 * MiB,
-  /** A payload's first pieces stay as received; behind them, pieces below this size are gathered into blocks. */
-  nbdPiecesUngathered: 4,
-  nbdPieceBytesMin: 8 * KiB,
-  nbdGatherBytes: 64 * KiB,
   /**
    * Headers of replies share such blocks; a payload up to the second limit is copied in rather than written by itself.
    */
@@ -68,6 +64,8 @@ export const limits = {
   /** How long the loop stays awake for a host request under way, and for the next one of a host that hurries. */
   hostPollOpenMicrosMax: 200,
   hostPollRestMicrosMax: 100,
+  /** It stays awake for requests up to this length. */
+  hostPollRequestBytesMax: 128 * KiB,
 
   // Open map and dirty maps
   openGranuleBytes: 1 * MiB,
@@ -93,6 +91,8 @@ export const limits = {
 
   /** One of the two slots of a group record. */
   recordSlotBytes: 256 * KiB,
+  /** One of the two slots that say whose a log on a path is. */
+  ownerSlotBytes: 256 * KiB,
   /** Promotions that a group can go through; its history is kept whole, to compare it with others. */
   generationsMax: 1_000,
 
@@ -109,6 +109,29 @@ export const limits = {
   zeroChunkBytes: 1 * MiB,
   /** Runs of data and holes that one question answers; what lies behind counts as stored. */
   extentsPerAnswerMax: 1_024,
+
+  // Devices behind a link (NBD servers)
+  /** A read that needs a device which is away waits so long, then it fails. */
+  deviceTimeoutMs: 30_000,
+  /** A request that a device does not answer for so long ends the connection; an idle one is asked something so often. */
+  deviceSilenceMsMax: 10_000,
+  deviceProbeMs: 2_000,
+  deviceRedialMsMin: 100,
+  deviceRedialMsMax: 2_000,
+  /** Longer requests are made in pieces. */
+  devicePieceBytesMax: 1 * MiB,
+  /** What is under way at a device. */
+  deviceRequestsMax: 64,
+  deviceBytesMax: 16 * MiB,
+  /** What a device was sent is flushed so often, or when it is so much. */
+  deviceFlushMs: 1_000,
+  deviceFlushBytes: 64 * MiB,
+  /** What is read of the journal at first, for a host's read that the device cannot answer. */
+  deviceReadBackBytes: 64 * KiB,
+  /** Read back from the journal for a device, ahead of what is under way. */
+  deviceAheadBytesMax: 8 * MiB,
+  /** Ranges that a device does not have yet, each with its place in the journal; beyond it hosts' writes wait. */
+  overlayPiecesMax: 1_048_576,
 
   // Numbers reserved ahead, durably, before they are used
   lsnReserve: 1 << 20,
@@ -173,9 +196,29 @@ export const limits = {
   emptySealMs: 1_000,
   /** How long a primary that has failed waits before it tries again to put that on record. */
   recordRetryMs: 1_000,
+  /** Hosts slowed down by a journal that fills: the room that is left is given away over this time; how rates are averaged. */
+  paceHorizonMs: 10_000,
+  paceMemoryMs: 1_000,
+  paceMemoryNowMs: 200,
+  paceElapsedMsMax: 1_000,
+  paceMarksMax: 600,
+  /** Resyncs of a copy in a row that a full journal may end, before it is left alone. */
+  resyncOverflowsMax: 3,
+  /** Cycles: their length; how much of what a session may be sending is sent as one set after a loss, and of each of them. */
+  cycleMsMin: 5,
+  cycleMsMax: 60_000,
+  cycleEntriesMax: 32_768,
+  /** Cycles that are gathered ahead of what is sent. */
+  cyclesGatheredMax: 16,
   /** A set that is to end with a host's FLUSH alone ends after this without one. */
   bracketMsMax: 30_000,
   bracketBytesMax: 256 * MiB,
+
+  // Bunker
+  /** `onLoss: off`: what a bunker may lack; new writes wait beyond it. */
+  bunkerLagBytesMax: 64 * MiB,
+  /** A connection that has more to send is not given what was just appended: that is read back later. */
+  bunkerFreshBytesMax: 32 * MiB,
 
   // Peer protocol
   /** A host's longest request with the table of its batch. */
@@ -190,6 +233,22 @@ export const limits = {
   sendJoinBytesMax: 2 * KiB,
   /** Such copies are at most this long. */
   sendJoinedBytesMax: 64 * KiB,
+  /**
+   * Sockets receive into blocks of this size, one read behind the other, and take the next when less room than that is
+   * left.
+   */
+  receiveBlockBytes: 128 * KiB,
+  receiveRoomBytesMin: 32 * KiB,
+  /** The first block: a handshake needs no more, and a thousand idle connections have one each. */
+  receiveBlockBytesFirst: 8 * KiB,
+  /**
+   * From so many missing bytes on, the rest of a message is received into memory of its own, in blocks up to the second
+   * size.
+   */
+  landingBytesMin: 64 * KiB,
+  landingBlockBytesMax: 1 * MiB,
+  /** Such blocks are kept for the next message, up to so many bytes in a process. */
+  landingKeptBytesMax: 16 * MiB,
   /** Received chunks from this length on are given back at once; below, the garbage collector does it as well. */
   giveBackBytesMin: 16 * KiB,
   peerRedialMsMin: 100,
@@ -247,6 +306,14 @@ export const limits = {
   handoverAnswerMs: 5_000,
   /** Hosts begin to wait when a copy that takes sets lacks no more writes than this. */
   handoverWritesMax: 1_024,
+
+  // Verify
+  /** Chunks (`resyncChunkBytes`) that a walk reads, or has a copy compare, at a time. */
+  verifyChunksMax: 4,
+  /** A chunk that was written to before a copy of sets had compared it is read again; after so many times writes wait. */
+  verifyTriesMax: 3,
+  /** Ranges that `status` lists of what differs; how much there is it tells all the same. */
+  verifyRangesToldMax: 100,
 
   // The preserved point
   /** Old content is saved in units of this size: the pages of the cache that the image is read through. */

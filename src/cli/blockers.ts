@@ -1,6 +1,9 @@
+import { groupOfPathBunker } from "#base/path-bunker.ts";
 import { formatSize } from "#config/units.ts";
 import { describeWrote } from "#core/discard.ts";
-import type { CopyStatus, GroupStatus } from "#site/api.ts";
+import { isPrimaryRole } from "#site/api.ts";
+import type { CopyStatus, GroupStatus, VolumeStatus } from "#site/api.ts";
+import { helpWithoutPrimary } from "./lost-primary.ts";
 
 /** Something that keeps a group from its best state: what, what it waits for, and the command that helps. */
 export type Blocker = {
@@ -14,11 +17,45 @@ export type Blocker = {
 export function findBlockers(group: GroupStatus, site: string): readonly Blocker[] {
   return [
     ...roleBlockers(group, site),
+    ...fullJournal(group, site),
+    ...failedAtPrimary(group, site),
     ...group.volumes
       .filter(({ state }) => state === "failed")
       .map(({ name }) => failedVolume(group.name, name, site)),
+    ...group.volumes.flatMap((volume) => deviceBlocker(volume) ?? []),
     ...group.copies.flatMap((copy) => copyBlocker(group, copy, site) ?? []),
+    ...paceBlockers(group),
   ];
+}
+
+// Hosts feel it: whoever looks after them wants to know why, though no copy is lost.
+function paceBlockers({ name, journal, copies }: GroupStatus): readonly Blocker[] {
+  if (!journal.isPacing) return [];
+  const { bytesUsed, bytesMax } = journal;
+  const [slowest] = copies.toSorted((a, b) => b.lagBytes - a.lagBytes);
+  return [
+    {
+      what: `hosts of ${name} are slowed down: ${formatSize(bytesUsed)} of ${formatSize(bytesMax)} of journal are used`,
+      waitsFor: `copy ${slowest?.site ?? ""} to take what it lacks (${formatSize(slowest?.lagBytes ?? 0)})`,
+      help: "a faster link, or hosts that write less; journal.overflow: trip gives the copy up instead, and resyncs it later",
+    },
+  ];
+}
+
+function deviceBlocker({
+  name,
+  device,
+  link,
+  why,
+  deviceLagBytes,
+}: VolumeStatus): Blocker | undefined {
+  if (device === undefined || link === "up") return undefined;
+  const lag = formatSize(deviceLagBytes ?? 0);
+  return {
+    what: `the device of ${name} is away: up to ${lag} that hosts wrote are in the journal alone`,
+    waitsFor: waits(`${device} to answer`, why ?? ""),
+    help: "bring the device or the way to it back; what it lacks is written by itself",
+  };
 }
 
 function roleBlockers(group: GroupStatus, site: string): readonly Blocker[] {
@@ -32,7 +69,7 @@ function roleBlockers(group: GroupStatus, site: string): readonly Blocker[] {
       },
     ];
   }
-  if (group.role === "primary" && !group.serving) {
+  if (isPrimaryRole(group.role) && !group.serving) {
     const [, successor] = /the role was offered to (\S+),/.exec(group.why) ?? [];
     if (successor !== undefined) return [offered(group, successor, site)];
     return [
@@ -54,6 +91,46 @@ function offered({ name, why }: GroupStatus, successor: string, site: string): B
       `bring ${successor} or the link to it back, and both settle it; ` +
       `if ${successor} is lost for good: antipode promote ${name} --site ${site} --force`,
   };
+}
+
+// What to do about a copy that lacks it stands with the copy.
+function fullJournal({ name, serving, why, copies }: GroupStatus, site: string): Blocker[] {
+  if (!serving || !why.startsWith("the journal is full")) return [];
+  const [, volume] = /of what (\S+) lacks, which has failed/.exec(why) ?? [];
+  const copy = copies.find(({ image }) => image !== "none")?.site ?? "COPY";
+  const takeover = `antipode demote ${name} --site ${site}, then antipode promote ${name} --site ${copy}`;
+  return [
+    {
+      what: `hosts of ${name} cannot write at ${site}`,
+      waitsFor: waits("room in the journal", why),
+      help:
+        volume === undefined
+          ? `antipode wait ${name} --site ${site}; a copy that lacks what is kept is named here, too`
+          : `antipode repair ${name} --volume ${volume} --site ${site}; where that is refused, ${takeover}`,
+    },
+  ];
+}
+
+function failedAtPrimary(group: GroupStatus, at: string): readonly Blocker[] {
+  const { name, copies, primaryFailure } = group;
+  if (primaryFailure === undefined) return [];
+  const { site, node, volumes } = primaryFailure;
+  const failed = volumes.map((volume) => failedVolume(name, volume, site));
+  // A copy that has noticed the loss of its session tells of it, too, and for how long.
+  if (node === undefined || copies.some((copy) => copyBlocker(group, copy, at) !== undefined))
+    return failed;
+  const isBunker = copies.some(({ mode }) => mode === "bunker");
+  const takeover = isBunker
+    ? `antipode replay ${name} --from ${at} --site COPY --dry-run to see what it would bring to a copy`
+    : `antipode promote ${name} --site ${at} --dry-run to see what a takeover would cost`;
+  return [
+    {
+      what: `${site}, the primary of ${name}, does not answer`,
+      waitsFor: waits(`site ${site} to run and be reached`, node),
+      help: `antipode serve --site ${site} (on its machine), or ${takeover}`,
+    },
+    ...failed,
+  ];
 }
 
 function failedVolume(group: string, volume: string, site: string): Blocker {
@@ -120,6 +197,12 @@ function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
   const subject = `copy ${copy.site} of ${group.name}`;
   const lacks = `it may lack ${formatSize(lackedBytes(copy))}`;
   const what = `${subject} is ${copy.state}, ${lacks}`;
+  if (groupOfPathBunker(copy.site) !== undefined)
+    return {
+      what,
+      waitsFor: waits("the path of journal.mirror to be written again", copy.why),
+      help: `look after that path at ${site} (is it there, and is there room?); the log goes on by itself, and nothing needs to be restarted`,
+    };
   // At a copy, the one element is the site itself, and what it lacks is its primary.
   const far = copy.site === site ? group.primary : copy.site;
   const trouble = siteTroubles.find(({ said }) => said.test(copy.why));
@@ -131,7 +214,10 @@ function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
     return {
       what: `${what}; the link is ${copy.link}`,
       waitsFor: waits(`site ${far} to answer`, copy.why),
-      help: `antipode serve --site ${far} (on its machine), or mend the network between ${site} and ${far}`,
+      help:
+        copy.site === site
+          ? helpWithoutPrimary(group, site)
+          : `antipode serve --site ${far} (on its machine), or mend the network between ${site} and ${far}`,
     };
   }
   return {
@@ -143,6 +229,12 @@ function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
 
 /** What a copy's site says of its own disk: no link and no command of the primary's mends that. The first match counts. */
 const siteTroubles = [
+  {
+    said: /link slower than writes/,
+    waitsFor: () => "a faster link, a larger journal, or hosts that write less",
+    help: (at: string, { name }: GroupStatus) =>
+      `then antipode resume ${name} --copy ${at}; journal.overflow: stall slows hosts down instead`,
+  },
   {
     said: /staging log cannot be used/,
     waitsFor: (at: string) => `somebody to put the staging log at ${at} aside`,
@@ -157,10 +249,15 @@ const siteTroubles = [
       `look after that disk of ${at}; the copy begins anew by itself, and nothing needs to be restarted`,
   },
   {
-    said: /staging here cannot be written|staging log here cannot be opened/,
+    said: /fdatasync of the log failed/,
+    waitsFor: (at: string) => `the disk under the data folder of ${at}, and a restart of that site`,
+    help: (at: string) => `mend that disk; then stop site ${at} and start it again`,
+  },
+  {
+    said: /staging here cannot be written|staging log here cannot be opened|goes on once there is room/,
     waitsFor: (at: string) => `room in the data folder of ${at}`,
     help: (at: string) =>
-      `free some space or quota there (df at ${at}); the copy goes on by itself, and nothing needs to be restarted`,
+      `free some space or quota there (df at ${at}); it goes on by itself, and nothing needs to be restarted`,
   },
   {
     said: /image here .*must be started again|of the image here failed/,

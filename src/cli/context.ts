@@ -22,6 +22,13 @@ export function aimOf(options: GlobalOptions): Aim & { readonly config: Config }
   return { config: loadConfig(options.config), site: options.site };
 }
 
+/** A whole number of the command line, such as an LSN; commander turns the refusal into a usage error. */
+export function countOption(text: string): number {
+  const count = Number(text);
+  if (Number.isSafeInteger(count) && count >= 0 && text.trim() !== "") return count;
+  throw new InvalidArgumentError("it must be a whole number.");
+}
+
 /** A duration of the command line in milliseconds; commander turns the refusal into a usage error. */
 export function durationOption(text: string): number {
   const parsed = parseDuration(text);

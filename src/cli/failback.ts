@@ -1,5 +1,6 @@
 import { AppError } from "#base/errors.ts";
 import { formatSize } from "#config/units.ts";
+import { isPrimaryRole } from "#site/api.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 import { findBlockers } from "./blockers.ts";
 import type { Aim, FoundGroup } from "./find-site.ts";
@@ -12,7 +13,7 @@ export function copyToFailBackTo(
   { group, status }: FoundGroup,
   to: string,
 ): { readonly copy: CopyStatus | undefined; readonly lines: readonly string[] } {
-  if (status.site === to && group.role === "primary")
+  if (status.site === to && isPrimaryRole(group.role))
     return { copy: undefined, lines: [`${to} is the primary of ${group.name} already`] };
   const copy = group.copies.find(({ site }) => site === to);
   if (copy === undefined) {

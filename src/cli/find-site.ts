@@ -1,6 +1,7 @@
 import { AppError } from "#base/errors.ts";
 import { nearest } from "#config/nearest.ts";
 import type { Config } from "#config/types.ts";
+import { isPrimaryRole } from "#site/api.ts";
 import type { GroupStatus, SiteStatus } from "#site/api.ts";
 import { readStatus } from "./client.ts";
 
@@ -36,7 +37,7 @@ export async function findGroup(aim: Aim, name: string): Promise<FoundGroup> {
   checkGroupName(aim.config, name);
   if (aim.site !== undefined) return pick(await askSite(aim.config, aim.site), name);
   const first = await firstWithGroup(aim.config, name);
-  if (first.group.role === "primary") return first;
+  if (isPrimaryRole(first.group.role)) return first;
   const next = await tryPrimary(aim.config, first.group);
   return next ?? first;
 }
@@ -44,7 +45,7 @@ export async function findGroup(aim: Aim, name: string): Promise<FoundGroup> {
 /** A group at its primary, or at the site of `--site`. Rejects when the primary does not answer. */
 export async function findPrimary(aim: Aim, name: string): Promise<FoundGroup> {
   const found = await findGroup(aim, name);
-  if (aim.site !== undefined || found.group.role === "primary") return found;
+  if (aim.site !== undefined || isPrimaryRole(found.group.role)) return found;
   const told = `site ${found.status.site} holds ${found.group.primary} for it, which does not answer as primary`;
   throw new AppError("unreachable", `the primary of ${name} cannot be reached: ${told}`, {
     hint: `see antipode why ${name}; antipode status ${name} --site ${found.status.site} shows what that site has`,
@@ -125,7 +126,7 @@ async function tryPrimary(config: Config, group: GroupStatus): Promise<FoundGrou
   if (!config.sites.has(group.primary)) return undefined;
   try {
     const found = pick(await askSite(config, group.primary), group.name);
-    return found.group.role === "primary" ? found : undefined;
+    return isPrimaryRole(found.group.role) ? found : undefined;
   } catch {
     // Whether that is an error is for the caller: many commands make do with what another site knows.
     return undefined;

@@ -1,4 +1,5 @@
 import { AppError } from "#base/errors.ts";
+import { groupOfPathBunker } from "#base/path-bunker.ts";
 import type { CommandOutcome, SiteCommand } from "#site/api.ts";
 import { commandGroup } from "./client.ts";
 import type { GlobalOptions } from "./context.ts";
@@ -85,7 +86,7 @@ export function doneLine(options: { readonly dryRun?: boolean }, done: string): 
 }
 
 /** The copy that was named, or the only one that there is. */
-function chooseCopy({ group }: FoundGroup, named: string | undefined): string {
+export function chooseCopy({ group }: FoundGroup, named: string | undefined): string {
   const sites = group.copies.map(({ site }) => site);
   const [only] = sites;
   if (named === undefined && sites.length === 1 && only !== undefined) return only;
@@ -99,8 +100,10 @@ function chooseCopy({ group }: FoundGroup, named: string | undefined): string {
   });
 }
 
-/** The sites that hold a group, by the cluster file. */
+/** The sites that hold a group, by the cluster file. A second log on a path is a member, and no site that could be asked. */
 export function membersOf({ config }: Aim, name: string): readonly string[] {
   const group = config.groups.get(name);
-  return group === undefined ? [] : [group.primary, ...group.copies.keys()];
+  if (group === undefined) return [];
+  const copies = [...group.copies.keys()];
+  return [group.primary, ...copies.filter((site) => groupOfPathBunker(site) === undefined)];
 }

@@ -4,7 +4,7 @@ import { countOf } from "#core/entry.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import { isFailure } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
-import { parseFlags, recordKind } from "#site/staging-run.ts";
+import { parseFlags, parsePurge, recordKind } from "#site/staging-run.ts";
 import { inspectGroupFolder } from "#store/inspect.ts";
 import type { InspectReport } from "#store/inspect.ts";
 import {
@@ -96,7 +96,7 @@ function visitorOf(
   },
 ): Visit {
   const { journal, record, staged } = into;
-  if (name.startsWith("journal-"))
+  if (name.startsWith("journal-") || name.startsWith("bunker-"))
     return (_kind, table, payload) => listEntries(journal, record, table, payload);
   if (name.startsWith("staging-"))
     return (kind, table, payload) => noteStaged(staged, kind, table, payload.length);
@@ -116,6 +116,7 @@ function countsIn(record: GroupRecord | undefined, name: string): boolean {
     record?.stagingId,
     record?.preservedPoint?.id,
     record?.branch?.id,
+    record?.bunker?.logId,
   ];
   return ids.some(
     (id) => id !== undefined && name.includes(`-${id.toString(16).padStart(8, "0")}-`),
@@ -204,6 +205,11 @@ function noteStaged(staged: Staged, kind: number, table: Uint8Array, payloadByte
   };
   if (kind === recordKind.flags) {
     for (const { set } of parseFlags(table) ?? []) of(set).complete = true;
+    return;
+  }
+  if (kind === recordKind.purge) {
+    const completeSet = parsePurge(table);
+    for (const set of staged.keys()) if (set > completeSet) staged.delete(set);
     return;
   }
   const entries = decodeTable(table, payloadBytes);

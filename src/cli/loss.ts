@@ -1,5 +1,6 @@
 import { formatSize } from "#config/units.ts";
 import { describePoint } from "#core/point.ts";
+import { isPrimaryRole } from "#site/api.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 
 /**
@@ -7,9 +8,9 @@ import type { CopyStatus, GroupStatus } from "#site/api.ts";
  * which knows only itself, what promoting it would give.
  */
 export function describeLoss(group: GroupStatus, site: string): string {
-  const whatIf = group.role === "primary" ? `If ${site} died now` : `If ${group.primary} died now`;
+  const whatIf = isPrimaryRole(group.role) ? `If ${site} died now` : `If ${group.primary} died now`;
   if (group.copies.length === 0) {
-    return group.role === "primary" || group.role === "demoted"
+    return isPrimaryRole(group.role) || group.role === "demoted"
       ? `${whatIf}, everything would be lost: the group has no copy.`
       : `${whatIf}, this site could not help: it knows of no copy here.`;
   }
@@ -24,6 +25,9 @@ export function describeLoss(group: GroupStatus, site: string): string {
   if (best.state === "synchronized" || hasAll(best)) {
     return `${whatIf}, nothing that was acked would be lost: ${best.site} has it all.`;
   }
+  const log = group.copies.find((copy) => copy.mode === "bunker" && hasAll(copy));
+  if (log !== undefined && isPrimaryRole(group.role))
+    return `${whatIf}, nothing that was acked would be lost: ${best.site} lacks ${describeLag(best)}, and a replay from ${log.site} brings it.`;
   return `${whatIf}, ${best.site} would lack ${describeLag(best)}.`;
 }
 

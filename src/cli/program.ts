@@ -4,7 +4,7 @@ import { readVersion } from "#control/version.ts";
 import type { Site, SiteOptions } from "#site/site.ts";
 import { check } from "./check.ts";
 import type { GlobalOptions } from "./context.ts";
-import { durationOption, optionsOf } from "./context.ts";
+import { countOption, durationOption, optionsOf } from "./context.ts";
 import type { DiscardOptions } from "./discard.ts";
 import { discard } from "./discard.ts";
 import type { EventsOptions } from "./events.ts";
@@ -16,11 +16,15 @@ import { exitCodes, report } from "./output.ts";
 import type { DemoOptions } from "./demo.ts";
 import type { ReloadOptions } from "./reload.ts";
 import { reload } from "./reload.ts";
+import type { ReplayOptions } from "./replay.ts";
+import { replay } from "./replay.ts";
 import type { RoleOptions, RoleVerb } from "./role-commands.ts";
 import { changeRole } from "./role-commands.ts";
 import type { ServeOptions } from "./serve.ts";
 import type { StatusOptions } from "./status.ts";
 import { status } from "./status.ts";
+import type { VerifyOptions } from "./verify.ts";
+import { verify } from "./verify.ts";
 import type { WaitOptions } from "./wait.ts";
 import { wait } from "./wait.ts";
 import { why } from "./why.ts";
@@ -37,8 +41,6 @@ export type World = {
 /** Commands of INTERFACE that this version does not have yet, and what helps meanwhile. */
 const later: readonly (readonly [name: string, hint: string])[] = [
   ["resize", "a volume's size is fixed in this version"],
-  ["replay", "it comes with the bunker"],
-  ["verify", "antipode resync GROUP --copy S --full compares and repairs"],
 ];
 
 type Action = (command: Command) => Promise<number>;
@@ -179,6 +181,14 @@ function addGroupCommands(add: Add): void {
       .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
     if (verb === "resync") command.option("--full", "compare everything, not only what is dirty");
   }
+  add(
+    "verify <group>",
+    "compare a copy with the primary, online, and say what differs",
+    (command) => verify(String(command.args[0]), optionsOf<VerifyOptions>(command)),
+  )
+    .option("--copy <site>", "the copy; may be left out when there is one")
+    .option("--repair", "bring what differs from the primary to the copy")
+    .option("--timeout <duration>", "wait no longer, exit 4; the walk goes on", durationOption);
   add("repair <group>", "open a failed volume again and fill it", (command) =>
     repair(String(command.args[0]), optionsOf<RepairOptions>(command)),
   )
@@ -196,6 +206,20 @@ function addGroupCommands(add: Add): void {
     .option("--undo", "bring back what was given up, as it was")
     .option("--drop-branch", "let go what was kept of it, for good")
     .option("--force", "also where hosts are served, or nothing can be kept")
+    .option("--dryRun, --dry-run", "print the plan and do nothing")
+    .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
+  add("replay <group>", "at --site: bring its copy up from a bunker's log", (command) =>
+    replay(String(command.args[0]), optionsOf<ReplayOptions>(command)),
+  )
+    .requiredOption("--from <bunker>", "the site whose log it is, or the path of journal.mirror")
+    .option("--until <lsn>", "no set that has a later write", countOption)
+    .option(
+      "--stopAfter, --stop-after <duration>",
+      "end it after this long, at the end of a set",
+      durationOption,
+    )
+    .option("--cancel", "call it off: the old primary may go on, unless somebody has taken over")
+    .option("--force", "with --cancel, at any site: also where the copy is gone for good")
     .option("--dryRun, --dry-run", "print the plan and do nothing")
     .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
 }

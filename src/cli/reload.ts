@@ -5,6 +5,7 @@ import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
 import type { Aim } from "./find-site.ts";
 import { askSite, checkGroupName, findPrimary } from "./find-site.ts";
+import { membersOf } from "./group-commands.ts";
 import { exitCodeOf, exitCodes, say, sayError, sayJson, warn } from "./output.ts";
 
 export type ReloadOptions = GlobalOptions & {
@@ -50,10 +51,8 @@ async function targetsOf(aim: Aim, name: string | undefined): Promise<Target[]> 
 
 // A site that cannot be reached hears of the revision by its primary, and reads its file when it starts.
 async function othersOf(aim: Aim, group: string, primary: string): Promise<Target[]> {
-  const config = aim.config.groups.get(group);
-  const sites = config === undefined ? [] : [config.primary, ...config.copies.keys()];
   const others: Target[] = [];
-  for (const site of sites) {
+  for (const site of membersOf(aim, group)) {
     if (site === primary) continue;
     try {
       const { api, status } = await askSite(aim.config, site);

@@ -1,5 +1,6 @@
 import { AppError } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
+import { isPrimaryRole } from "#site/api.ts";
 import type { CommandOutcome, SiteCommand } from "#site/api.ts";
 import { commandGroup } from "./client.ts";
 import type { GlobalOptions } from "./context.ts";
@@ -229,7 +230,9 @@ async function whoElseHasIt(verb: RoleVerb, aim: Aim, group: string): Promise<st
   const { status } = await askSite(aim.config, aim.site);
   const found = status.groups.find(({ name }) => name === group);
   if (found === undefined) return `${aim.site} does not run it`;
-  return found.role === "primary" ? undefined : `${aim.site} is not its primary, but ${found.role}`;
+  return isPrimaryRole(found.role)
+    ? undefined
+    : `${aim.site} is not its primary, but ${found.role}`;
 }
 
 async function end(one: Change, deed: () => Promise<CommandOutcome>): Promise<Ended> {

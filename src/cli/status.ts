@@ -1,16 +1,24 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "#base/errors.ts";
-import { formatSize } from "#config/units.ts";
+import { formatDuration, formatSize } from "#config/units.ts";
 import { missedObjectives, objectivesOf } from "#control/objectives.ts";
 import { describeWrote } from "#core/discard.ts";
 import { describePoint } from "#core/point.ts";
+import { isPrimaryRole } from "#site/api.ts";
 import type { BranchStatus, CopyStatus, GroupStatus } from "#site/api.ts";
-import type { PreservedStatus, SiteStatus, SplitStatus } from "#site/api.ts";
+import type {
+  PreservedStatus,
+  PrimaryFailureStatus,
+  SiteStatus,
+  SplitStatus,
+  VolumeStatus,
+} from "#site/api.ts";
 import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
 import type { Aim } from "./find-site.ts";
 import { askSite, findGroup, findSite } from "./find-site.ts";
 import { describeLoss } from "./loss.ts";
+import { takeoverOf } from "./lost-primary.ts";
 import { exitCodes, highlight, say, sayError, sayJson, warn } from "./output.ts";
 import { formatTable } from "./table.ts";
 
@@ -119,18 +127,30 @@ function show(seen: SiteStatus, options: GlobalOptions): void {
   }
 }
 
+/** Where a journal fills, how far it is, and what that costs hosts already. */
+function journalLines({ journal }: GroupStatus): readonly string[] {
+  const { bytesUsed, bytesMax, isPacing, overflowSeconds } = journal;
+  if (!isPacing && overflowSeconds === null) return [];
+  const used = `journal: ${formatSize(bytesUsed)} of ${formatSize(bytesMax)}`;
+  const full =
+    overflowSeconds === null
+      ? ""
+      : `, full in ${formatDuration(overflowSeconds * 1000)} as of late`;
+  return [`  ${used}${full}${isPacing ? "; hosts are slowed down to what the copies take" : ""}`];
+}
+
 /** A group for people: what it is, its volumes, its copies, and what would be lost. */
 export function describeGroup(group: GroupStatus, site: string): readonly string[] {
-  const serving =
-    group.role === "primary"
-      ? group.serving
-        ? ", serving"
-        : ", not serving"
-      : `, primary ${group.primary}`;
+  const serving = isPrimaryRole(group.role)
+    ? group.serving
+      ? ", serving"
+      : ", not serving"
+    : `, primary ${group.primary}`;
   const lines = [
     `${highlight("bold", group.name)}: ${group.role}${serving}, generation ${group.generation}, lsn ${group.lsn}`,
   ];
   if (group.why !== "") lines.push(`  why: ${group.why}`);
+  if (group.primaryFailure !== undefined) lines.push(failureLine(group.primaryFailure));
   for (const split of group.splits ?? []) lines.push(...splitLines(group, site, split));
   const { revision, differing } = group.configuration;
   if (differing.length > 0)
@@ -151,14 +171,28 @@ export function describeGroup(group: GroupStatus, site: string): readonly string
       "  ",
     ),
   );
+  for (const volume of group.volumes)
+    if (volume.device !== undefined) lines.push(`  ${describeDevice(volume)}`);
   if (group.copies.length > 0)
     lines.push(...formatTable([copyHead, ...group.copies.map(copyRow)], "  "));
+  lines.push(...journalLines(group));
   for (const { site: copy, preserved } of group.copies)
     if (preserved !== undefined) lines.push(`  ${describePreserved(copy, preserved)}`);
   for (const { site: copy, branch } of group.copies)
     if (branch !== undefined) lines.push(`  ${describeBranch(group.name, copy, branch)}`);
   lines.push(`  ${describeLoss(group, site)}`);
+  const mayTakeOver = group.role === "secondary" || group.role === "bunker";
+  const takeover = mayTakeOver ? takeoverOf(group, site) : undefined;
+  if (takeover !== undefined && group.copies.some(({ link }) => link !== "up"))
+    lines.push(`  If ${group.primary} is lost for good: ${takeover}`);
   return lines;
+}
+
+function describeDevice({ name, device, link, why, deviceLagBytes = 0 }: VolumeStatus): string {
+  const lag =
+    deviceLagBytes === 0 ? "" : `; up to ${formatSize(deviceLagBytes)} are in the journal alone`;
+  const state = link === "up" ? "up" : `${link}: ${why}`;
+  return `${name} lies on ${device}, ${state}${lag}`;
 }
 
 /** What a copy can be taken back to while a resync writes to it. */
@@ -167,6 +201,12 @@ function describePreserved(copy: string, preserved: PreservedStatus): string {
   const at = new Date(stampMs > 0 ? stampMs : keptSinceMs).toISOString();
   const how = phase === "kept" ? "keeps" : "goes back to";
   return `${copy} ${how} a preserved point: ${describePoint(preserved)}, of ${at}; its log takes ${formatSize(bytesUsed)} of ${formatSize(bytesMax)}`;
+}
+
+function failureLine({ site, node, volumes }: PrimaryFailureStatus): string {
+  const failed = volumes.map((name) => `volume ${name} has failed there`);
+  const words = [...(node === undefined ? [] : [`it does not answer (${node})`]), ...failed];
+  return `  ${highlight("red", `primary ${site}`)}: ${words.join("; ")}`;
 }
 
 function splitLines({ name }: GroupStatus, site: string, split: SplitStatus): string[] {

@@ -21,7 +21,13 @@ function group(copies: readonly CopyStatus[], more: Partial<GroupStatus> = {}): 
     lsn: 10,
     set: 0,
     volumes: [{ name: "data", bytes: 1024, state: "ok", uri: "" }],
-    journal: { bytesUsed: 0, bytesMax: 0, stalledWrites: 0 },
+    journal: {
+      bytesUsed: 0,
+      bytesMax: 0,
+      stalledWrites: 0,
+      isPacing: false,
+      overflowSeconds: null,
+    },
     copies,
     configuration: { revision: 1, differing: [] },
     openGranules: 0,
@@ -232,4 +238,63 @@ test("a split brain is told with what each side wrote, at most, and since when; 
     describeGroup(group([west], { role: "secondary" }), "west").join("\n"),
     /west keeps a branch: LSN 77 of generation 2, with up to 40 regions.*, given up 1970-01-01T00:00:03\.000Z; its log takes 1MiB of 64MiB; antipode discard bank --site west --undo/,
   );
+});
+
+test("B8: with a bunker, what helps without the primary is the replay first, then the takeover", () => {
+  const lost = copyStatus("west", "fractured", { link: "wan-down" });
+  const at = (more: Partial<GroupStatus>, site = "west"): string =>
+    findBlockers(group([lost], { role: "secondary", serving: false, ...more }), site)[0]?.help ??
+    "";
+  const vault = { site: "vault", answers: true, isReplayed: false };
+  const replay = "antipode replay bank --from vault --site west, then antipode promote bank";
+  assert.match(at({ bunkers: [vault] }), new RegExp(`serve --site east.*lost for good: ${replay}`));
+  assert.match(at({ bunkers: [{ ...vault, answers: false }] }), /bring vault back first/);
+  const replayed = at({ bunkers: [{ ...vault, isReplayed: true }] });
+  assert.match(replayed, /lost for good: antipode promote bank --site west \(the log of vault/);
+  assert.match(at({}), /promote bank --site west --dry-run/);
+  const own = copyStatus("vault", "buffering", { mode: "bunker", image: "none", link: "wan-down" });
+  const bunker = group([own], { role: "bunker", serving: false });
+  assert.match(
+    findBlockers(bunker, "vault")[0]?.help ?? "",
+    /replay bank --from vault --site COPY/,
+  );
+});
+
+test("B8: while a bunker has everything, the primary's death loses nothing, and the way is named", () => {
+  const behind = copyStatus("west", "streaming", { mode: "async", lagWrites: 3, lagBytes: 4096 });
+  const log = copyStatus("vault", "streaming", {
+    mode: "bunker",
+    image: "none",
+    lagWrites: 0,
+    lagBytes: 0,
+    dirtyBytes: 0,
+  });
+  assert.match(
+    describeLoss(group([{ ...behind, dirtyBytes: 4096 }, log]), "east"),
+    /nothing that was acked would be lost: west lacks .*3 writes.* a replay from vault brings it/,
+  );
+  const alone = { ...log, lagWrites: 2, lagBytes: 4096, state: "buffering" } as const;
+  assert.match(describeLoss(group([behind, alone]), "east"), /west would lack at most/);
+});
+
+test("at who is not the primary, status and why say that its node does not answer, or that a volume of it has failed", () => {
+  const primaryFailure = { site: "east", node: "connection refused", volumes: ["data"] };
+  const well = group([copyStatus("west", "streaming")], { role: "secondary", primaryFailure });
+  const text = describeGroup(well, "west").join("\n");
+  assert.match(
+    text,
+    /primary east: it does not answer \(connection refused\); volume data has failed/,
+  );
+  const [node, volume] = findBlockers(well, "west");
+  assert.match(node?.waitsFor ?? "", /site east to run and be reached \(connection refused\)/);
+  assert.match(node?.help ?? "", /serve --site east .*promote bank --site west --dry-run/);
+  assert.equal(volume?.help, "antipode repair bank --volume data --site east");
+  const bunker = copyStatus("vault", "streaming", { mode: "bunker" });
+  const [atBunker] = findBlockers(group([bunker], { primaryFailure }), "vault");
+  assert.match(atBunker?.help ?? "", /antipode replay bank --from vault --site COPY/);
+  // The copy's own line says it, too, once its session is lost.
+  const lost = group([copyStatus("west", "fractured")], {
+    primaryFailure: { site: "east", node: "x", volumes: [] },
+  });
+  assert.equal(findBlockers(lost, "west").length, 1);
 });

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "#base/errors.ts";
 import { nearest } from "#config/nearest.ts";
 import { formatDuration, formatSize } from "#config/units.ts";
+import { copyStates } from "#site/api.ts";
 import type { CopyState, GroupStatus } from "#site/api.ts";
 import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
@@ -16,20 +17,6 @@ export type WaitOptions = GlobalOptions & {
 };
 
 const pollMs = 100;
-
-const states: readonly CopyState[] = [
-  "init-sync",
-  "synchronized",
-  "streaming",
-  "buffering",
-  "replaying",
-  "fractured",
-  "tripped",
-  "resync",
-  "paused",
-  "split-brain",
-  "stopped",
-];
 
 /** What is waited for: copies, all of them or one, in a state, the best one of their mode unless named. */
 export type WaitGoal = {
@@ -121,11 +108,11 @@ export function holds(group: GroupStatus, goal: WaitGoal): boolean {
 
 function stateOption(text: string | undefined): CopyState | undefined {
   if (text === undefined) return undefined;
-  const state = states.find((known) => known === text);
+  const state = copyStates.find((known) => known === text);
   if (state !== undefined) return state;
-  const near = nearest(text, states);
+  const near = nearest(text, copyStates);
   throw new AppError("usage", `${text} is no state of a copy`, {
-    hint: near === undefined ? `states: ${states.join(", ")}` : `did you mean ${near}?`,
+    hint: near === undefined ? `states: ${copyStates.join(", ")}` : `did you mean ${near}?`,
   });
 }
 

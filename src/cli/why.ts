@@ -1,9 +1,11 @@
+import { isPrimaryRole } from "#site/api.ts";
 import type { Blocker } from "./blockers.ts";
 import { findBlockers } from "./blockers.ts";
 import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
 import type { FoundGroup } from "./find-site.ts";
 import { findGroup } from "./find-site.ts";
+import { helpWithoutPrimary } from "./lost-primary.ts";
 import { describeLoss } from "./loss.ts";
 import { exitCodes, highlight, say, sayJson } from "./output.ts";
 
@@ -31,15 +33,13 @@ export async function why(name: string, options: GlobalOptions): Promise<number>
 
 /** Where no primary answered, the site that did has been asked instead of it. */
 function missingPrimary({ status, group }: FoundGroup): readonly Blocker[] {
-  if (group.role === "primary" || group.role === "demoted") return [];
+  if (isPrimaryRole(group.role) || group.role === "demoted") return [];
   const { site } = status;
   return [
     {
       what: `${group.primary}, the primary of ${group.name}, does not answer; site ${site} was asked instead`,
       waitsFor: `site ${group.primary} to run and be reached`,
-      help:
-        `antipode serve --site ${group.primary} (on its machine), or ` +
-        `antipode promote ${group.name} --site ${site} --dry-run to see what a takeover would cost`,
+      help: helpWithoutPrimary(group, site),
     },
   ];
 }

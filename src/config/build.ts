@@ -1,6 +1,15 @@
+import { pathBunkerOf } from "#base/path-bunker.ts";
 import { defaults } from "./defaults.ts";
-import type { RawCopy, RawFile, RawGroup, RawSite } from "./schema.ts";
-import type { Config, CopyConfig, GroupConfig, SiteConfig, VolumeConfig } from "./types.ts";
+import { isDeviceUri } from "./device-uri.ts";
+import type { RawCopy, RawFile, RawGroup, RawSite, RawVolume } from "./schema.ts";
+import type {
+  Config,
+  CopyConfig,
+  GroupConfig,
+  SealConfig,
+  SiteConfig,
+  VolumeConfig,
+} from "./types.ts";
 
 /** Makes a path of the file absolute; relative ones count from the file's folder. */
 export type ResolvePath = (path: string) => string;
@@ -35,12 +44,16 @@ function buildSite(name: string, site: RawSite, resolve: ResolvePath): SiteConfi
 
 function buildGroup(name: string, group: RawGroup, resolve: ResolvePath): GroupConfig {
   const { onPromote, onDemote } = group.hooks ?? {};
-  const copies = Object.entries(group.copies ?? {});
+  const bunkerPath = group.journal?.mirror;
+  const copies = [
+    ...Object.entries(group.copies ?? {}),
+    ...(bunkerPath === undefined ? [] : [[pathBunkerOf(name), { mode: "bunker" }] as const]),
+  ];
   return {
     name,
     primary: group.primary,
-    volumes: Object.entries(group.volumes).map(([volume, { size, at }]) =>
-      buildVolume(volume, size, at, resolve),
+    volumes: Object.entries(group.volumes).map(([volume, raw]) =>
+      buildVolume(volume, raw, resolve),
     ),
     copies: new Map(copies.map(([site, copy]) => [site, buildCopy(site, copy)])),
     durability: group.durability ?? defaults.durability,
@@ -49,6 +62,7 @@ function buildGroup(name: string, group: RawGroup, resolve: ResolvePath): GroupC
       bytesMax: group.journal?.size ?? defaults.journal.bytesMax,
       overflow: group.journal?.overflow ?? defaults.journal.overflow,
     },
+    ...(bunkerPath === undefined ? {} : { bunkerPath: resolve(bunkerPath) }),
     hooks: {
       ...(onPromote === undefined ? {} : { onPromote: resolve(onPromote) }),
       ...(onDemote === undefined ? {} : { onDemote: resolve(onDemote) }),
@@ -58,19 +72,25 @@ function buildGroup(name: string, group: RawGroup, resolve: ResolvePath): GroupC
 
 function buildVolume(
   name: string,
-  bytes: number,
-  at: Readonly<Record<string, string>> | undefined,
+  { size, at, trustDevice }: RawVolume,
   resolve: ResolvePath,
 ): VolumeConfig {
-  const places = Object.entries(at ?? {});
-  return { name, bytes, at: new Map(places.map(([site, path]) => [site, resolve(path)])) };
+  const places = Object.entries(at ?? {}).map(
+    ([site, place]) => [site, isDeviceUri(place) ? place : resolve(place)] as const,
+  );
+  return {
+    name,
+    bytes: size,
+    at: new Map(places),
+    ...(trustDevice === true ? { trustDevice } : {}),
+  };
 }
 
 function buildCopy(site: string, copy: RawCopy): CopyConfig {
   return {
     site,
-    mode: copy.mode === "async" ? "async" : "sync",
-    onLoss: copy.onLoss === "stall" || copy.onLoss === "fail" ? copy.onLoss : defaults.onLoss,
+    mode: copy.mode,
+    onLoss: copy.onLoss ?? (copy.mode === "bunker" ? defaults.bunkerOnLoss : defaults.onLoss),
     ackTimeoutMs: copy.ackTimeout ?? defaults.ackTimeoutMs,
     resume: copy.resume ?? defaults.resume,
     preserveBytesMax: copy.preserve?.bytesMax,
@@ -78,15 +98,26 @@ function buildCopy(site: string, copy: RawCopy): CopyConfig {
     probeMs: copy.probe ?? defaults.probeMs,
     timeoutMs: copy.timeout ?? defaults.timeoutMs,
     rateBytesPerSecond: copy.rate,
-    seal: {
-      everyMs: copy.seal?.every ?? defaults.seal.everyMs,
-      bytesMax: copy.seal?.bytes ?? defaults.seal.bytesMax,
-      onFlush: copy.seal?.onFlush ?? defaults.seal.onFlush,
-    },
+    seal: copy.mode === "cycle" ? buildCycle(copy) : buildSeal(copy),
+    ackAt: copy.mode === "cycle" ? (copy.ackAt ?? defaults.ackAt) : undefined,
     staging: copy.staging ?? defaults.staging,
     connections: copy.connections ?? defaults.connections,
     compress: copy.compress === "off" ? undefined : copy.compress,
   };
+}
+
+function buildSeal({ seal }: RawCopy): SealConfig {
+  return {
+    everyMs: seal?.every ?? defaults.seal.everyMs,
+    bytesMax: seal?.bytes ?? defaults.seal.bytesMax,
+    onFlush: seal?.onFlush ?? defaults.seal.onFlush,
+  };
+}
+
+// The number moves on with the clock, whatever hosts flush.
+function buildCycle({ every, ackAt = defaults.ackAt }: RawCopy): SealConfig {
+  const { everyMs, bytesMax } = defaults.cycle;
+  return { everyMs: every ?? everyMs[ackAt], bytesMax, onFlush: false };
 }
 
 function resolveAddress(address: string, resolve: ResolvePath): string {

@@ -1,4 +1,4 @@
-import type { RawCopy, RawFile, RawGroup } from "./schema.ts";
+import type { RawCopy, RawFile } from "./schema.ts";
 import type { PlacedProblem } from "./shape.ts";
 import type { Place } from "./locate.ts";
 
@@ -8,43 +8,20 @@ import type { Place } from "./locate.ts";
 
 /** Every use of a capability that a later version brings. */
 export function refuseLater(file: RawFile): readonly PlacedProblem[] {
-  return Object.entries(file.groups ?? {}).flatMap(([name, group]) => [
-    ...laterInGroup(["groups", name], group),
-    ...Object.entries(group.copies ?? {}).flatMap(([site, copy]) =>
+  return Object.entries(file.groups ?? {}).flatMap(([name, group]) =>
+    Object.entries(group.copies ?? {}).flatMap(([site, copy]) =>
       laterInCopy(["groups", name, "copies", site], copy),
     ),
-  ]);
-}
-
-function laterInGroup(place: Place, group: RawGroup): readonly PlacedProblem[] {
-  const problems: PlacedProblem[] = [];
-  if (group.journal?.mirror !== undefined) {
-    problems.push({
-      place: [...place, "journal", "mirror"],
-      reason: "a mirrored journal is not in this version",
-      hint: "leave it out",
-    });
-  }
-  for (const [name, volume] of Object.entries(group.volumes)) {
-    for (const [site, path] of Object.entries(volume.at ?? {})) {
-      if (!path.startsWith("nbd://") && !path.startsWith("nbd+unix://")) continue;
-      problems.push({
-        place: [...place, "volumes", name, "at", site],
-        reason: "an NBD server cannot hold a volume in this version",
-        hint: "name a file or a block device",
-      });
-    }
-  }
-  return problems;
+  );
 }
 
 function laterInCopy(place: Place, copy: RawCopy): readonly PlacedProblem[] {
   const problems: PlacedProblem[] = [];
-  if (copy.mode !== "sync" && copy.mode !== "async") {
+  if (copy.through !== undefined) {
     problems.push({
-      place: [...place, "mode"],
-      reason: `mode ${copy.mode} is not in this version`,
-      hint: "use mode: sync or mode: async",
+      place: [...place, "through"],
+      reason: "a relay is not in this version",
+      hint: "leave it out: the primary feeds the copy itself",
     });
   }
   if (copy.transport !== undefined && copy.transport !== "tcp") {

@@ -39,6 +39,7 @@ export function checkPlaces(config: Config): readonly PlacedProblem[] {
     ...checkDialable(config, listed),
     ...checkData(config, together),
     ...checkImages(config, together),
+    ...checkPathBunkers(config),
   ];
 }
 
@@ -137,6 +138,18 @@ function checkData(
         hint: "give each site a folder of its own, neither inside the other",
       },
     ];
+  });
+}
+
+// Any site may be the primary, or bring its copy up, and the log's folder has names that a group's own folder has too.
+function checkPathBunkers(config: Config): readonly PlacedProblem[] {
+  return [...config.groups.values()].flatMap(({ name, bunkerPath }) => {
+    const place = ["groups", name, "journal", "mirror"];
+    const hint = "name a folder of its own, beside the sites' data";
+    return [...config.sites.values()]
+      .filter(({ data }) => bunkerPath !== undefined && nested(data, bunkerPath))
+      .slice(0, 1)
+      .map((site) => ({ place, reason: `site ${site.name} keeps its data in ${site.data}`, hint }));
   });
 }
 

@@ -42,6 +42,15 @@ test("a group's promise names the ack point, the RPO, and what a lost copy does,
   );
 });
 
+test("A19: the promise of cycles says whether a host waits for the switch", () => {
+  const late = promiseOf("copies: { west: { mode: cycle } }");
+  assert.match(late, /acked when east has it .*, at the end of its cycle of 30ms; /);
+  assert.match(late, /west follows in cycles of at most 30ms or 32MiB, RPO is its lag/);
+  const early = promiseOf("copies: { west: { mode: cycle, ackAt: journal } }");
+  assert.match(early, /cycles of at most 1s/);
+  assert.doesNotMatch(early, /at the end of its cycle/);
+});
+
 test("what is allowed and dangerous is said", () => {
   const warnings = describeWarnings(
     configWith("copies: { west: { mode: sync } }", "insecure: true"),

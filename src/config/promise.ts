@@ -1,4 +1,6 @@
+import { limits } from "#base/limits.ts";
 import { isLocal, parseAddress } from "./addresses.ts";
+import { isFedFromLog } from "./rules.ts";
 import type { Config, CopyConfig, GroupConfig } from "./types.ts";
 import { formatDuration, formatSize } from "./units.ts";
 
@@ -12,13 +14,15 @@ export function describePromise(group: GroupConfig): string {
     return `${group.name}: acked by ${group.primary} alone (${ackWords(group)}); no copy, so losing ${group.primary} loses everything`;
   }
   const mirrors = copies.filter(({ mode }) => mode === "sync");
-  const followers = copies.filter(({ mode }) => mode === "async");
+  const followers = copies.filter(isFedFromLog);
+  const bunkers = copies.filter(({ mode }) => mode === "bunker");
   const sites = ackedBy(group);
   const have = sites.length > 1 ? "have" : "has";
   const words = [
-    `${group.name}: acked when ${sites.join(" and ")} ${have} it (${ackWords(group)})`,
+    `${group.name}: acked when ${sites.join(" and ")} ${have} it (${ackWords(group)})${switchWords(followers)}`,
     ...(mirrors.length === 0 ? [] : ["RPO 0 while synchronized"]),
     ...mirrors.map(lossWords),
+    ...bunkers.map(lossWords),
     ...followers.map((copy) => followWords(group, copy)),
   ];
   return words.join("; ");
@@ -26,12 +30,22 @@ export function describePromise(group: GroupConfig): string {
 
 /** Sites whose ack a host's write waits for while all is well. */
 export function ackedBy(group: GroupConfig): readonly string[] {
-  const mirrors = [...group.copies.values()].filter(({ mode }) => mode === "sync");
-  return [group.primary, ...mirrors.map(({ site }) => site)];
+  const waitedFor = [...group.copies.values()].filter(
+    ({ mode, onLoss }) => mode === "sync" || (mode === "bunker" && onLoss !== "off"),
+  );
+  return [group.primary, ...waitedFor.map(({ site }) => site)];
+}
+
+// All sets of a group end when the most impatient copy wants it: the shortest cycle bounds the wait.
+function switchWords(followers: readonly CopyConfig[]): string {
+  if (!followers.some(({ ackAt }) => ackAt === "switch")) return "";
+  const everyMs = Math.min(...followers.map(({ seal }) => seal.everyMs));
+  return `, at the end of its cycle of ${formatDuration(everyMs)}`;
 }
 
 function followWords(group: GroupConfig, copy: CopyConfig): string {
   const { everyMs, bytesMax, onFlush } = copy.seal;
+  const units = copy.mode === "cycle" ? "cycles" : "sets";
   const sealed =
     onFlush === "only"
       ? "that end with a host's flush"
@@ -43,7 +57,7 @@ function followWords(group: GroupConfig, copy: CopyConfig): string {
     fail: "host writes fail",
   };
   return (
-    `${copy.site} follows in sets ${sealed}, RPO is its lag${objective}; ` +
+    `${copy.site} follows in ${units} ${sealed}, RPO is its lag${objective}; ` +
     `${formatSize(group.journal.bytesMax)} of journal bridge its absence, then ${full[group.journal.overflow]}`
   );
 }
@@ -62,6 +76,10 @@ function lossWords(copy: CopyConfig): string {
       return `${when}: hosts go on without it, and RPO grows until it is back${objective}`;
     case "stall":
       return `${when}: host writes wait until it is back${objective}`;
+    case "override":
+      return `${when}: hosts go on without its log, and RPO is the lag of the copies until it is back${objective}`;
+    case "off":
+      return `${copy.site} keeps the log and follows by at most ${formatSize(limits.bunkerLagBytesMax)}: beyond it host writes wait${objective}`;
     case "fail":
       return `${when}: host writes fail until it is back${objective}`;
   }

@@ -5,6 +5,7 @@ import type { RawCopy, RawFile, RawGroup } from "./schema.ts";
 import type { PlacedProblem } from "./shape.ts";
 import { formatDuration, formatSize } from "./units.ts";
 import { defaults } from "./defaults.ts";
+import { isDeviceUri, parseDeviceUri } from "./device-uri.ts";
 
 // What the keys of the cluster file must fulfil beyond their own shape: names, references, numbers, combinations.
 // Addresses and paths have rules of their own, in places.ts.
@@ -22,7 +23,7 @@ const optionModes = new Map<CopyOption, readonly string[]>([
   ["ackAt", ["cycle"]],
   ["through", ["cycle"]],
   ["connections", ["async", "cycle"]],
-  ["compress", ["async"]],
+  ["compress", ["async", "cycle"]],
 ]);
 
 const lossPolicies = new Map([
@@ -72,7 +73,7 @@ function checkGroup(place: Place, group: RawGroup, sites: readonly string[]): Pl
     ...checkName(place, name),
     ...checkSite([...place, "primary"], group.primary, sites),
     ...checkCount([...place, "volumes"], volumes.length, 1, limits.volumesPerGroupMax),
-    ...checkCount([...place, "copies"], copies.length, 0, limits.copiesPerGroupMax),
+    ...checkCount([...place, "copies"], copies.length, 0, copiesMax(group)),
     ...checkRegion([...place, "region"], group.region),
     ...checkJournal([...place, "journal", "size"], group.journal?.size),
   ];
@@ -92,6 +93,8 @@ function checkGroup(place: Place, group: RawGroup, sites: readonly string[]): Pl
       problems.push(...checkMember([...where, "at", site], site, { sites, members }));
     }
   }
+  problems.push(...checkBunkers(place, group), ...checkPathBunker(place, group));
+  problems.push(...checkDevices(place, group));
   for (const [site, copy] of copies) {
     const at = [...place, "copies", site];
     problems.push(...checkSite(at, site, sites), ...checkCopy(at, copy));
@@ -102,6 +105,69 @@ function checkGroup(place: Place, group: RawGroup, sites: readonly string[]): Pl
     }
   }
   return problems;
+}
+
+// What a bunker keeps is of use to copies that take sets alone; and it has no image that could lie anywhere.
+function checkBunkers(place: Place, { copies = {}, volumes }: RawGroup): PlacedProblem[] {
+  const bunkers = Object.keys(copies).filter((site) => copies[site]?.mode === "bunker");
+  const [bunker] = bunkers;
+  if (bunker === undefined) return [];
+  const problems: PlacedProblem[] = [];
+  const at = [...place, "copies", bunker];
+  if (!Object.values(copies).some(isFedFromLog)) {
+    const reason =
+      "a bunker keeps the log for copies that are fed from it, and this group has none";
+    problems.push(problem(at, reason, "add a copy with mode: async or cycle"));
+  }
+  for (const [volume, { at: images }] of Object.entries(volumes)) {
+    for (const site of bunkers.filter((one) => images?.[one] !== undefined)) {
+      const where = [...place, "volumes", volume, "at", site];
+      problems.push(problem(where, `${site} is a bunker and keeps no volume`, "leave it out"));
+    }
+  }
+  return problems;
+}
+
+// The second log of the journal is a member like a bunker.
+function copiesMax({ journal }: RawGroup): number {
+  return limits.copiesPerGroupMax - (journal?.mirror === undefined ? 0 : 1);
+}
+
+function checkPathBunker(place: Place, { copies = {}, journal }: RawGroup): PlacedProblem[] {
+  if (journal?.mirror === undefined) return [];
+  if (Object.values(copies).some(isFedFromLog)) return [];
+  const reason =
+    "a second log is kept for copies that are fed from the journal, and this group has none";
+  const hint = "add a copy with mode: async or cycle";
+  return [problem([...place, "journal", "mirror"], reason, hint)];
+}
+
+// A device behind a link goes away and forgets what was not flushed: the journal has to have it until then (decision 17).
+function checkDevices(place: Place, { copies = {}, volumes }: RawGroup): PlacedProblem[] {
+  const hasJournal = Object.values(copies).some(isFedFromLog);
+  return Object.entries(volumes).flatMap(([volume, { at = {}, trustDevice }]) => {
+    const where = [...place, "volumes", volume];
+    const devices = Object.entries(at).filter(([, place]) => isDeviceUri(place));
+    if (devices.length === 0 && trustDevice !== undefined) {
+      const reason = "trustDevice belongs to a volume on an NBD server, and this one is on none";
+      return [problem([...where, "trustDevice"], reason, "leave it out")];
+    }
+    return devices.flatMap(([site, uri]) => {
+      const at = [...where, "at", site];
+      const parsed = parseDeviceUri(uri);
+      if (!parsed.ok) return [problem(at, parsed.reason, parsed.hint)];
+      if (hasJournal) return [];
+      const reason =
+        "a volume on an NBD server needs the journal in front of it, and this group keeps none";
+      const hint = "add a copy with mode: async or cycle, or name a file or a block device";
+      return [problem(at, reason, hint)];
+    });
+  });
+}
+
+/** Its sets come from the journal, so that a log of it helps. The policy table says so elsewhere: config imports no core. */
+export function isFedFromLog({ mode }: { readonly mode: string }): boolean {
+  return mode === "async" || mode === "cycle";
 }
 
 function checkJournal(place: Place, bytes: number | undefined): PlacedProblem[] {
@@ -142,6 +208,14 @@ function checkCopy(place: Place, copy: RawCopy): PlacedProblem[] {
     problems.push(
       problem([...place, "ackTimeout"], reason, `give it ${formatDuration(limits.tickMs)} or more`),
     );
+  }
+  if (
+    copy.every !== undefined &&
+    (copy.every < limits.cycleMsMin || copy.every > limits.cycleMsMax)
+  ) {
+    const range = `${formatDuration(limits.cycleMsMin)} to ${formatDuration(limits.cycleMsMax)}`;
+    const reason = `a cycle of ${formatDuration(copy.every)} cannot be kept`;
+    problems.push(problem([...place, "every"], reason, `${range} fit`));
   }
   if (copy.rate !== undefined && copy.rate < limits.rateBytesPerSecondMin) {
     const reason = `${copy.rate} bytes per second would never bring a copy up`;

@@ -36,6 +36,7 @@ const site = z.strictObject({
 const volume = z.strictObject({
   size,
   at: z.record(name, path).optional(),
+  trustDevice: z.boolean().optional(),
 });
 
 const copy = z.strictObject({
@@ -93,6 +94,7 @@ export const fileSchema = z.strictObject({
 export type RawFile = z.output<typeof fileSchema>;
 export type RawSite = RawFile["sites"][string];
 export type RawGroup = NonNullable<RawFile["groups"]>[string];
+export type RawVolume = RawGroup["volumes"][string];
 export type RawCopy = NonNullable<RawGroup["copies"]>[string];
 
 /** The keys that may stand at a place of the file, for hints at unknown ones; empty where names are free. */

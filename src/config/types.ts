@@ -35,14 +35,18 @@ export type GroupConfig = {
   readonly durability: "flush" | "write";
   readonly regionBytes: number;
   readonly journal: JournalConfig;
+  /** Where the second log of the journal lies, as this site reaches it: in a folder of the group's name. */
+  readonly bunkerPath?: string;
   readonly hooks: { readonly onPromote?: string; readonly onDemote?: string };
 };
 
 export type VolumeConfig = {
   readonly name: string;
   readonly bytes: number;
-  /** Place of the image per site, where it is not `<data>/<group>/<volume>.img`. */
+  /** Place of the image per site, where it is not `<data>/<group>/<volume>.img`: a path, or the URI of an NBD export. */
   readonly at: ReadonlyMap<string, string>;
+  /** Takes an NBD server that cannot flush; left out where it does not. */
+  readonly trustDevice?: true;
 };
 
 /** The ordered log with data that copies other than mirrors are fed from. */
@@ -52,7 +56,7 @@ export type JournalConfig = {
   readonly overflow: "trip" | "stall" | "fail";
 };
 
-/** When the open set of writes is closed (async). */
+/** When the open set of writes is closed (async); of a cycle, how long it is. */
 export type SealConfig = {
   readonly everyMs: number;
   readonly bytesMax: number;
@@ -60,12 +64,12 @@ export type SealConfig = {
   readonly onFlush: boolean | "only";
 };
 
-export type CopyMode = "sync" | "async";
+export type CopyMode = "sync" | "async" | "cycle" | "bunker";
 
 export type CopyConfig = {
   readonly site: string;
   readonly mode: CopyMode;
-  readonly onLoss: "continue" | "stall" | "fail";
+  readonly onLoss: "continue" | "stall" | "fail" | "override" | "off";
   readonly ackTimeoutMs: number;
   readonly resume: "auto" | "manual";
   readonly preserveBytesMax: number | undefined;
@@ -76,7 +80,9 @@ export type CopyConfig = {
   readonly seal: SealConfig;
   /** Where a set is kept until it is complete. */
   readonly staging: "durable" | "memory";
-  /** Parallel connections of the session (async). */
+  /** When a write is answered: once the number of its cycle has moved on, or at once (cycle). Undefined in other modes. */
+  readonly ackAt: "switch" | "journal" | undefined;
+  /** Parallel connections of the session (async, cycle). */
   readonly connections: number;
   /** Packs what is sent in sets: always, or where it pays; undefined: never, so that older files and records mean the same. */
   readonly compress: "on" | "auto" | undefined;

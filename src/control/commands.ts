@@ -11,6 +11,7 @@ const bodies = {
   resume: copy,
   resync: z.strictObject({ copy: z.string(), full: z.boolean().default(false) }),
   repair: z.strictObject({ volume: z.string() }),
+  verify: z.strictObject({ copy: z.string(), repair: z.boolean().default(false) }),
   promote: z.strictObject({
     force: z.boolean().default(false),
     dryRun: z.boolean().default(false),
@@ -28,6 +29,14 @@ const bodies = {
   }),
   discard: z.strictObject({
     what: z.enum(["give-up", "undo", "drop-branch"]).default("give-up"),
+    force: z.boolean().default(false),
+    dryRun: z.boolean().default(false),
+  }),
+  replay: z.strictObject({
+    from: z.string(),
+    until: z.int().min(0).optional(),
+    stopAfterMs: z.number().min(0).optional(),
+    cancel: z.boolean().default(false),
     force: z.boolean().default(false),
     dryRun: z.boolean().default(false),
   }),
@@ -49,6 +58,8 @@ export function parseCommand(verb: Verb, group: string, body: unknown): SiteComm
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "repair":
       return { kind: verb, group, ...checked(bodies[verb], body) };
+    case "verify":
+      return { kind: verb, group, ...checked(bodies[verb], body) };
     case "promote":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "demote":
@@ -56,6 +67,8 @@ export function parseCommand(verb: Verb, group: string, body: unknown): SiteComm
     case "switchover":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "discard":
+      return { kind: verb, group, ...checked(bodies[verb], body) };
+    case "replay":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "reload":
       return { kind: verb, group, ...checked(bodies[verb], body) };

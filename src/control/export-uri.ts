@@ -1,4 +1,5 @@
 import { parseAddress } from "#config/addresses.ts";
+import { isPrimaryRole } from "#site/api.ts";
 import type { SiteStatus } from "#site/api.ts";
 
 /**
@@ -11,7 +12,7 @@ export function withUris(status: SiteStatus, nbdAddresses: readonly string[]): S
   return {
     ...status,
     groups: status.groups.map((group) =>
-      group.role === "primary"
+      isPrimaryRole(group.role)
         ? {
             ...group,
             volumes: group.volumes.map((volume) => ({

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Registry } from "prom-client";
+import { copyStates, imageStates, linkStates, roles } from "#site/api.ts";
 import type { CopyStatus, GroupStatus, SiteStatus } from "#site/api.ts";
 import type { EngineRuntime } from "./bridge.ts";
 
@@ -16,23 +17,7 @@ export type Metrics = {
   render(measured: Measured): Promise<string>;
 };
 
-const roles = ["primary", "secondary", "bunker", "gateway", "demoted"] as const;
 const volumeStates = ["ok", "failed", "readonly"] as const;
-const links = ["up", "wan-down", "device-down", "peer-down"] as const;
-const images = ["synchronized", "consistent", "synchronizing", "out-of-sync", "none"] as const;
-const copyStates = [
-  "init-sync",
-  "synchronized",
-  "streaming",
-  "buffering",
-  "replaying",
-  "fractured",
-  "tripped",
-  "resync",
-  "paused",
-  "split-brain",
-  "stopped",
-] as const;
 
 type Row<T> = {
   readonly name: string;
@@ -72,6 +57,16 @@ const groupRows: readonly Row<GroupStatus>[] = [
     name: "journal_stalled_writes",
     help: "Host writes that wait for room.",
     value: (group) => group.journal.stalledWrites,
+  },
+  {
+    name: "journal_overflow_seconds",
+    help: "When the journal will be full if all goes on as of late; +Inf: not at all.",
+    value: (group) => group.journal.overflowSeconds ?? Number.POSITIVE_INFINITY,
+  },
+  {
+    name: "journal_pacing",
+    help: "1 while hosts are let in no faster than the copies drain the journal.",
+    value: (group) => (group.journal.isPacing ? 1 : 0),
   },
 ];
 
@@ -231,8 +226,8 @@ function fillCopies(registry: Registry): Fill {
         for (const { row, metric } of counters) metric.inc(names, row.value(copy));
         recoveryPoint.set(names, recoveryPointOf(copy, nowSeconds));
         setWord(state, copyStates, copy.state, (word) => ({ ...names, state: word }));
-        setWord(image, images, copy.image, (word) => ({ ...names, image: word }));
-        setWord(link, links, copy.link, (word) => ({ ...names, link: word }));
+        setWord(image, imageStates, copy.image, (word) => ({ ...names, image: word }));
+        setWord(link, linkStates, copy.link, (word) => ({ ...names, link: word }));
       }
     }
   };

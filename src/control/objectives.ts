@@ -1,5 +1,6 @@
 import type { Config } from "#config/types.ts";
 import { formatDuration } from "#config/units.ts";
+import { isPrimaryRole } from "#site/api.ts";
 import type { CopyStatus, GroupStatus, SiteStatus } from "#site/api.ts";
 
 /**
@@ -36,7 +37,7 @@ function groupComplaints(group: GroupStatus, objectives: Objectives): readonly s
     .map(({ name }) => `volume ${name} failed`);
   if (group.role === "demoted")
     complaints.push(because("demoted: hosts are served nowhere", group.why));
-  if (group.role === "primary" && !group.serving) {
+  if (isPrimaryRole(group.role) && !group.serving) {
     complaints.push(because("hosts get no answers", group.why));
   }
   const rpos = objectives.get(group.name);

@@ -39,6 +39,8 @@ test("I29: who acked alone before the other was promoted, or has a tenure that t
   assert.equal(isSplit(loser(), atWest), true);
   assert.equal(isSplit(loser({ history: atEast }), atWest), true);
   assert.equal(isSplit(loser({ history: atEast, members: {} }), atWest), true);
+  const heir = { ...blankMember(), phase: "dirty", mayLackEarlier: true } as const;
+  assert.equal(isSplit(loser({ members: { west: heir } }), atWest), true, "acks of before");
   const orderly = loser({ members: { west: blankMember() } });
   assert.equal(isSplit(orderly, atWest), false, "an ordinary return");
   assert.equal(isSplit(loser(), common), false, "the same tenure");
@@ -136,7 +138,9 @@ test("I30: a promotion gives a branch up by force only, and not at all while its
       sets: undefined,
       wallMs: 9_000,
       undoneBytes: 0,
+      failedBytes: 0,
       mayAckAlone: true,
+      bunkers: [],
     });
   const whole = loser({ role: "secondary", image: "synchronized", members: {} });
   assert.equal(asked(whole).verdict, "go");

@@ -1,12 +1,16 @@
-import type { GroupRecord } from "./group-record.ts";
+import type { GroupRecord, MemberRecord } from "./group-record.ts";
 import { compareHistories, successorOf } from "./history.ts";
 import type { History } from "./history.ts";
 
 // Two branches of one history (U57): who has one, and whether the operator has settled it.
 
-/** Sites without whom a site has acked writes as their primary, by its own record. */
+/** Sites that lack writes which this site acked as primary, or may lack such as earlier primaries acked (`mayLackEarlier`). */
 export function aloneTowards({ members }: Pick<GroupRecord, "members">): string[] {
-  return Object.keys(members).filter((site) => members[site]?.alone === true);
+  return Object.keys(members).filter((site) => isAlone(members[site]));
+}
+
+function isAlone(member: MemberRecord | undefined): boolean {
+  return member !== undefined && (member.alone || member.mayLackEarlier === true);
 }
 
 /**
@@ -19,7 +23,7 @@ export function isSplit(own: Pick<GroupRecord, "history" | "members">, other: Hi
       return true;
     case "behind": {
       const successor = successorOf(own.history, other);
-      return successor !== undefined && own.members[successor.site]?.alone === true;
+      return successor !== undefined && isAlone(own.members[successor.site]);
     }
     default:
       return false;

@@ -125,6 +125,10 @@ export type CopyBegin = {
   readonly resync: boolean;
   /** With sets: the first that follows; 0 for a mirror. */
   readonly firstSet: number;
+  /** By a bunker, in the place of its primary. */
+  readonly isReplay?: true;
+  /** What is not complete is to be given up first. */
+  readonly purge?: true;
 };
 
 export type CopyEvent =
@@ -155,6 +159,8 @@ export type CopyEvent =
   | { readonly kind: "saved"; readonly ticket: number; readonly why: string }
   /** Nothing that came and is not begun counts any more: the image is about to be taken back to the point. */
   | { readonly kind: "abandoned" }
+  /** Neither a point nor a branch is on record any more: what could not be kept for it stands in nobody's way. */
+  | { readonly kind: "unkept" }
   /** Points are kept in another way from now on. */
   | { readonly kind: "preserveTerms"; readonly isKept: boolean; readonly stepBytes: number }
   | { readonly kind: "stable"; readonly lsn: number; readonly lsnReserved: number }
@@ -192,6 +198,8 @@ export type CopyEffect =
   | { readonly kind: "sendFlushed"; readonly ticket: number }
   | { readonly kind: "sendBegun"; readonly begin: CopyBegin }
   | { readonly kind: "sendSynchronizedRecorded" }
+  /** What is complete here is not applied, since old content cannot be saved; "": now it is again. */
+  | { readonly kind: "heldUp"; readonly why: string }
   /** The session cannot go on: tell the primary why and close. */
   | { readonly kind: "failSession"; readonly why: string }
   | { readonly kind: "event"; readonly event: Omit<EventRecord, "group"> };

@@ -345,6 +345,18 @@ test("I28, N4: answers to a lost session go nowhere, and its frames are not begu
   assert.deepEqual(effects(rig), ["write 44", "ack 1"]);
 });
 
+test("row 39, I31: a set behind a region that the image refused is applied when the region's session is gone", () => {
+  const rig = createFedRig();
+  const region = give(rig, "region", { lsn: 41 });
+  for (const kind of ["write", "setEnd"] as const) give(rig, kind, { lsn: 42, set: 3 });
+  answer(rig, "syncOpenMaps");
+  answer(rig, "write 42");
+  step(rig, { kind: "imageDone", work: region, failure: { code: "EIO", message: "EIO" } });
+  assert.ok(!effects(rig).includes("setApplied"), "what is ahead of it is not there");
+  step(rig, { kind: "lost", why: "it failed" });
+  assert.deepEqual(effects(rig), ["setApplied"]);
+});
+
 test("row 39, row 38: an image that cannot be written, read or synced ends the session with words", () => {
   const failure = { code: "EIO", message: "EIO" };
   for (const [kind, event, why] of [

@@ -9,6 +9,7 @@ import {
   dropPoint,
   dueBefore,
   isAllSaved,
+  keepNothing,
   keepPoint,
   pointAnswered,
   saveForQueue,
@@ -25,7 +26,7 @@ import { mark, unmark } from "./region-map.ts";
 export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void {
   switch (event.kind) {
     case "opened":
-      endSession(copy);
+      endSession(copy, out);
       copy.session = { number: event.session, from: event.from, begun: false, takesSets: false };
       break;
     case "work":
@@ -33,10 +34,10 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
       if (copy.session !== undefined || isOfSet(event.work)) push(copy.queue, event.work);
       break;
     case "lost":
-      endSession(copy);
+      endSession(copy, out);
       break;
     case "syncLost":
-      return noteLostSync(copy, out);
+      return noteLostSync(copy, -1, out);
     case "openMapDurable":
       openMapDurable(copy, event.ticket);
       break;
@@ -55,13 +56,16 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
     case "pointNotMade":
       pointAnswered(copy, event, out);
       // Its BEGIN is not begun again.
-      if (event.kind === "pointNotMade" && isCurrent(copy, event.work)) endSession(copy);
+      if (event.kind === "pointNotMade" && isCurrent(copy, event.work)) endSession(copy, out);
       break;
     case "saved":
       saved(copy, event, out);
       break;
+    case "unkept":
+      keepNothing(copy, out);
+      break;
     case "abandoned":
-      return abandon(copy);
+      return abandon(copy, out);
     case "stable":
       noteReserve(copy, event.lsnReserved, out);
       return closeStable(copy, event.lsn, out);
@@ -79,12 +83,14 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
 
 // What was begun for a lost session still ends (its image writes, its record); its answers go nowhere. Sets that are being
 // applied are complete here, and no business of a session's.
-function endSession(copy: Copy): void {
+function endSession(copy: Copy, out: CopyEffect[]): void {
   copy.session = undefined;
   for (const fifo of [copy.queue, copy.underWay]) {
     for (const work of drain(fifo)) if (isOfSet(work)) push(fifo, work);
   }
   if (copy.blocked?.on === "read" || copy.blocked?.on === "images") copy.blocked = undefined;
+  // What failed for the session held up what was behind it, and never answers again.
+  finishOldest(copy, out);
 }
 
 function isOfSet(work: CopyWork): boolean {
@@ -220,8 +226,8 @@ function openMapDurable(copy: Copy, ticket: number): void {
   for (const volume of copy.volumes) for (const open of volume.open.values()) open.durable = true;
 }
 
-function abandon(copy: Copy): void {
-  endSession(copy);
+function abandon(copy: Copy, out: CopyEffect[]): void {
+  endSession(copy, out);
   drain(copy.queue);
   copy.blocked = { on: "end" };
 }
@@ -250,6 +256,10 @@ function imageDone(
 // ACK speaks for all frames up to its sequence, so it waits for the oldest.
 function finish(copy: Copy, work: CopyWork, out: CopyEffect[]): void {
   work.isDone = true;
+  finishOldest(copy, out);
+}
+
+function finishOldest(copy: Copy, out: CopyEffect[]): void {
   let sequence: number | undefined;
   for (let oldest = peek(copy.underWay); oldest?.isDone === true; oldest = peek(copy.underWay)) {
     shift(copy.underWay);
@@ -284,7 +294,7 @@ function imagesSynced(
   synced: Extract<CopyEvent, { kind: "imagesSynced" }>,
   out: CopyEffect[],
 ): void {
-  if (synced.failure !== undefined) noteLostSync(copy, out);
+  if (synced.failure !== undefined) noteLostSync(copy, synced.work.volume, out);
   if (!isCurrent(copy, synced.work)) return;
   if (synced.failure !== undefined) {
     out.push({
@@ -318,6 +328,8 @@ function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   record.role = "secondary";
   record.incarnation = told.incarnation;
   record.members = {};
+  // A primary has on record by now that a bunker had brought something (`wasReplayed`); a bunker is about to bring more.
+  if (told.isReplay !== true) delete record.replayed;
   record.lsnReserved = Math.max(record.lsnReserved, told.lsnReserved);
   // A mirror's image moves on without sets: which one it was at last says nothing any more.
   if (told.firstSet === 0) delete record.applied;
@@ -356,11 +368,14 @@ function recorded(copy: Copy, ticket: number, out: CopyEffect[]): void {
 }
 
 // The kernel calls the pages clean that it could not write: from now on the image reads better than the disk is. The next
-// resync must write again what is open, and the record keeps that over a restart.
-function noteLostSync(copy: Copy, out: CopyEffect[]): void {
+// resync must write again what is open, and the record keeps that over a restart. Below 0: which volume is not known.
+function noteLostSync(copy: Copy, volume: number, out: CopyEffect[]): void {
   const { record } = copy;
-  if (record.failedVolumes.length > 0) return;
-  record.failedVolumes = record.volumes.map((volume) => volume.name);
+  const names = record.volumes
+    .filter(({ name }, i) => record.failedVolumes.includes(name) || volume < 0 || i === volume)
+    .map(({ name }) => name);
+  if (names.length === record.failedVolumes.length) return;
+  record.failedVolumes = names;
   copy.ticket += 1;
   out.push({ kind: "record", ticket: copy.ticket });
 }

@@ -1,12 +1,12 @@
 import type { HostRequest } from "#ports/host-request.ts";
 import { roundLegDone } from "./flush.ts";
 import { legDone } from "./legs.ts";
+import { awaitLossRecord, noteAlone, noteLostLog } from "./loss-record.ts";
 import { mapOf } from "./member-maps.ts";
-import { isInJournal } from "./member-state.ts";
+import { isInJournal, keepsLog } from "./member-state.ts";
 import { orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
-import { askRecord } from "./records.ts";
 import { markBytes } from "./region-map.ts";
 
 // The fracture log: what a member lacks, by regions, from the moment it is lost until a resync has brought everything
@@ -25,7 +25,13 @@ export function fracture(
   if (isInJournal(member)) {
     if (!alone || member.record.alone) return;
     noteAlone(primary, member);
-    return awaitRecord(primary, member, out);
+    return awaitLossRecord(primary, member, out);
+  }
+  if (keepsLog(member)) {
+    if (!alone) return;
+    // On record already or not: what waits for the member goes on when this record is durable.
+    noteLostLog(primary, member);
+    return awaitLossRecord(primary, member, out);
   }
   for (const volume of primary.volumes) {
     if (volume.open.size > 0) orOpenInto(mapOf(primary, member, volume.index, out), volume);
@@ -33,7 +39,7 @@ export function fracture(
   if (member.dirty === undefined && !alone) return;
   if (member.record.phase === "synchronized") member.record.phase = "dirty";
   if (alone) noteAlone(primary, member);
-  awaitRecord(primary, member, out);
+  awaitLossRecord(primary, member, out);
 }
 
 /**
@@ -91,7 +97,7 @@ export function recordAlone(
   if (!record.alone || record.phase === "synchronized") {
     noteAlone(primary, member);
     record.phase = "dirty";
-    awaitRecord(primary, member, out);
+    awaitLossRecord(primary, member, out);
   }
   if (member.fracturing !== undefined) {
     request.legs += 1;
@@ -108,25 +114,9 @@ export function recordBuffering(
 ): void {
   if (!member.record.alone) {
     noteAlone(primary, member);
-    awaitRecord(primary, member, out);
+    awaitLossRecord(primary, member, out);
   }
   if (member.fracturing === undefined) return;
   request.legs += 1;
   member.fracturing.requests.push(request);
-}
-
-function noteAlone(primary: Primary, { record }: Member): void {
-  if (!record.alone) record.aloneSinceMs = primary.wallMs;
-  record.alone = true;
-}
-
-// Whoever waited for an earlier record of the loss waits for this one too.
-function awaitRecord(primary: Primary, member: Member, out: PrimaryEffect[]): void {
-  const ticket = primary.ticket + 1;
-  member.fracturing = {
-    ticket,
-    requests: member.fracturing?.requests ?? [],
-    rounds: member.fracturing?.rounds ?? [],
-  };
-  askRecord(primary, { kind: "fractured", member, ticket }, out);
 }

@@ -1,9 +1,12 @@
 import { limits } from "#base/limits.ts";
 import type { IoFailure } from "#base/errors.ts";
+import { raised } from "#ports/events.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
+import { loseLogged } from "./loss-record.ts";
+import { awaitDevice, roundsCovered } from "./device-volume.ts";
 import { mapOf } from "./member-maps.ts";
 import { appendGathered } from "./journal.ts";
-import { mustHave, takesSets } from "./member-state.ts";
+import { isInJournal, keepsLog, mustHave, takesSets } from "./member-state.ts";
 import { closeGranules, idleLsn, orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { FlushRound, Member, MemberFlush, Primary, Volume } from "./primary-state.ts";
@@ -51,7 +54,7 @@ function startRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): voi
     startCompletions: volume.completions,
     coverLsn,
     clearLsn: idleVolume || crowded ? coverLsn : Math.min(coverLsn, idleLsn(primary)),
-    legs: primary.journal === undefined ? 1 : 2,
+    legs: legsHere(primary, volume),
     closeLegs: 1,
     requests: volume.flush.waiting,
     failure: "ok",
@@ -64,7 +67,13 @@ function startRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): voi
   appendGathered(primary, out);
   if (primary.journal !== undefined)
     out.push({ kind: "syncJournal", volume: volume.index, ticket: round.ticket });
-  out.push({ kind: "syncImage", volume: volume.index, ticket: round.ticket });
+  if (volume.device !== undefined) awaitDevice(volume, volume.device, round);
+  else out.push({ kind: "syncImage", volume: volume.index, ticket: round.ticket });
+}
+
+// In front of a device the journal alone is what hosts wait for.
+function legsHere({ journal }: Primary, { device }: Volume): number {
+  return journal === undefined || device !== undefined ? 1 : 2;
 }
 
 function addMemberLeg(
@@ -75,8 +84,10 @@ function addMemberLeg(
 ): void {
   // Sets are no business of a round: what a copy lacks of them stays open (`retainedAfter`).
   if (takesSets(member)) return;
-  const participates = member.stage === "joining" || member.stage === "synchronized";
-  if (participates || member.stage === "resync") {
+  const hasAll = member.stage === "joining" || member.stage === "synchronized";
+  const participates = hasAll && member.policy.loss.takesPart;
+  // What a member that keeps the log has not synced is in the journal here, synced: for it nothing need stay open.
+  if (participates || (member.stage === "resync" && !keepsLog(member))) {
     // A member under resync holds no host up, but it is fed: what it has not synced must stay open.
     round.closeLegs += 1;
     if (participates) round.legs += 1;
@@ -84,6 +95,9 @@ function addMemberLeg(
     askFlush(member, round.volume.index, flush, out);
     if (participates) return;
   }
+  // It may have what hosts were told of in its page cache alone: no answer says otherwise before that is on record.
+  if (keepsLog(member) && member.policy.loss.takesPart && !mustHave(member))
+    loseLogged(primary, member, out);
   // No record replaces a strict member's answer (I4), not even one that is under way.
   if (mustHave(member)) {
     addStrictLeg(primary, member, round);
@@ -162,20 +176,37 @@ export function roundLegDone(primary: Primary, round: FlushRound, out: PrimaryEf
   const { volume } = round;
   const { flush } = volume;
   flush.running = undefined;
-  if (round.failure === "ok") {
+  // What an image refused is in no sync of it, however well that ended: the journal keeps it, and its granule stays open.
+  if (round.failure === "ok" && volume.state === "ok") {
     flush.coveredCompletions = round.startCompletions;
-    flush.coveredLsn = Math.max(flush.coveredLsn, round.coverLsn);
-    noteSynced(primary);
+    if (volume.device === undefined) covered(primary, volume, round.coverLsn);
     closeLegDone(primary, round, out);
   }
   for (const request of round.requests) reply(primary, request, round.failure, out);
   if (flush.waiting.length > 0 || flush.wanted) startRound(primary, volume, out);
 }
 
+function covered(primary: Primary, volume: Volume, lsn: number): void {
+  volume.flush.coveredLsn = Math.max(volume.flush.coveredLsn, lsn);
+  noteSynced(primary);
+}
+
+/** The device of a volume has flushed: what rests on that goes on. */
+export function deviceSynced(
+  primary: Primary,
+  synced: { readonly volume: number; readonly lsn: number },
+  out: PrimaryEffect[],
+): void {
+  const volume = primary.volumes[synced.volume];
+  if (volume?.device === undefined) return;
+  covered(primary, volume, synced.lsn);
+  for (const round of roundsCovered(volume, volume.device)) closeLegDone(primary, round, out);
+}
+
 /** A member has synced what it was fed before the round. The last to answer lets the open map forget. */
 export function closeLegDone(primary: Primary, round: FlushRound, out: PrimaryEffect[]): void {
   round.closeLegs -= 1;
-  if (round.closeLegs > 0) return;
+  if (round.closeLegs > 0 || round.volume.state !== "ok") return;
   round.volume.flush.closedCompletions = round.startCompletions;
   closeAfter(primary, round, out);
 }
@@ -210,7 +241,7 @@ function noteSynced(primary: Primary): void {
   }
   primary.syncedLsn = Math.max(primary.syncedLsn, lsn);
   for (const member of primary.members) {
-    if (member.stage !== "synchronized" || takesSets(member)) continue;
+    if (member.stage !== "synchronized" || takesSets(member) || keepsLog(member)) continue;
     member.record.syncedLsn = Math.max(member.record.syncedLsn, primary.syncedLsn);
   }
 }
@@ -218,7 +249,8 @@ function noteSynced(primary: Primary): void {
 /** The lowest LSN synced at all members, absent ones at their last value (decision 4); copies close granules by it. */
 export function stableLsn(primary: Primary): number {
   let lsn = primary.syncedLsn;
-  for (const member of primary.members) lsn = Math.min(lsn, member.record.syncedLsn);
+  for (const member of primary.members)
+    if (!keepsLog(member)) lsn = Math.min(lsn, member.record.syncedLsn);
   return lsn;
 }
 
@@ -229,9 +261,13 @@ export function loseSync(primary: Primary, volume: Volume): void {
   if (!failedVolumes.includes(volume.name)) failedVolumes.push(volume.name);
 }
 
-/** The kernel may have dropped what it could not write: wherever the volume is open, image and copies may differ. */
+/**
+ * The kernel may have dropped what it could not write: wherever the volume is open, image and copies may differ. Who is fed
+ * from the journal is fed on, and gets everything that was acked: what is open stays open until a repair (`repaired`).
+ */
 export function doubtVolume(primary: Primary, volume: Volume, out: PrimaryEffect[]): void {
   for (const member of primary.members) {
+    if (keepsLog(member) || isInJournal(member)) continue;
     if (volume.open.size > 0) orOpenInto(mapOf(primary, member, volume.index, out), volume);
     if (member.dirty !== undefined && member.record.phase === "synchronized") {
       member.record.phase = "dirty";
@@ -250,10 +286,9 @@ export function failVolume(
 ): void {
   if (volume.state === "failed") return;
   volume.state = "failed";
-  out.push({
-    kind: "event",
-    event: { kind: "volume", volume: volume.name, from: "ok", to: "failed", why },
-  });
+  const event = { kind: "volume", volume: volume.name, from: "ok", to: "failed", why };
+  out.push({ kind: "event", event });
+  out.push({ kind: "event", event: { kind: raised.volumeFailed, volume: volume.name, why } });
   failAll(primary, volume.flush.waiting, "io", out);
   volume.flush.waiting = [];
 }

@@ -27,6 +27,10 @@ export type GroupRecord = {
    * Undefined before the first primary has started, or was heard.
    */
   configuration?: Configuration;
+  /** At a bunker: the log that it keeps. */
+  bunker?: BunkerRecord;
+  /** At a copy that was brought up from a bunker, until it is promoted. No primary of its generation feeds it any more. */
+  replayed?: ReplayedRecord;
   bootId: string;
   /** The last stop left nothing unsynced and no request under way. */
   cleanStop: boolean;
@@ -85,6 +89,33 @@ export type Branch = PreservedPoint & {
   readonly wrote: Divergence;
 };
 
+/** The log of a bunker (SPEC-bunker.md). */
+export type BunkerRecord = {
+  /** Identity of the log. Another one begins anew. */
+  readonly logId: number;
+  /** When it was last told, it had everything that was acked. */
+  readonly isWhole: boolean;
+  /**
+   * It feeds this copy as if it were the primary, and takes nothing from the generation that it holds any more
+   * (decision 6).
+   */
+  readonly activatedFor?: string;
+};
+
+/** What a copy got from a bunker's log, after its primary was lost. */
+export type ReplayedRecord = {
+  readonly from: string;
+  /** The last set, and its last LSN: what the copy had when the replay began, was stopped, or ended. */
+  readonly set: number;
+  readonly lsn: number;
+  /** The end of the bunker's log. */
+  readonly endLsn: number;
+  /** The bunker had everything acked when it last heard of the primary. */
+  readonly isWhole: boolean;
+  /** The operator has called it off: the primary of its generation may feed this copy again. */
+  readonly isCancelled?: true;
+};
+
 /** A state of the group's at one LSN: what the image held before a resync began to write to it. */
 export type RevertedPoint = {
   readonly lsn: number;
@@ -126,6 +157,11 @@ export type MemberRecord = {
   phase: MemberPhase;
   /** Since the member was lost, this primary has acked a write that the member lacks (decision 9). */
   alone: boolean;
+  /**
+   * As this primary was promoted, the member may have lacked what hosts were told by earlier ones, and has not been
+   * whole since: to it, this site is as good as one that acked alone.
+   */
+  mayLackEarlier?: true;
   /** Since when it is `alone`, by the wall clock of this primary, for people only; of no account while it is not. */
   aloneSinceMs?: number;
   paused: boolean;

@@ -1,6 +1,6 @@
 import { limits } from "#base/limits.ts";
 import { generationCounter } from "./history.ts";
-import { shownState, takesSets } from "./member-state.ts";
+import { keepsLog, shownState, takesSets } from "./member-state.ts";
 import type { Member, Primary } from "./primary-state.ts";
 
 export type SwitchoverPlan = {
@@ -30,6 +30,11 @@ export function planSwitchover(primary: Primary, asked: Asked): SwitchoverPlan {
     const known = primary.members.map((candidate) => candidate.site).join(", ");
     return no("usage", [`${group} has no copy at ${to}`, `its copies are: ${known}`]);
   }
+  if (keepsLog(member))
+    return no("refuse", [
+      `${to} is a bunker: it keeps the log of ${group}, and no volume to serve`,
+      "name a copy",
+    ]);
   if (primary.stage !== "serving")
     return no("refuse", [`${site} does not serve ${group} now: ${primary.why}`, why(group)]);
   const failed = primary.volumes.find(({ state }) => state !== "ok");

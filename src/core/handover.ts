@@ -1,4 +1,5 @@
 import { limits } from "#base/limits.ts";
+import { areDevicesCovered } from "./device-volume.ts";
 import { wantRound } from "./flush.ts";
 import { compareHistories } from "./history.ts";
 import { appendGathered, seal } from "./journal.ts";
@@ -99,7 +100,8 @@ export function checkHandover(primary: Primary, handover: Handover, out: Primary
   }
   if (
     handover.phase === "sync" &&
-    primary.volumes.every(({ flush }) => flush.running === undefined)
+    primary.volumes.every(({ flush }) => flush.running === undefined) &&
+    areDevicesCovered(primary)
   ) {
     handover.phase = "record";
     primary.record.handover = { to: handover.to };
@@ -131,7 +133,9 @@ function waitsFor(primary: Primary, { phase }: Handover, { site }: Member): stri
     case "requests":
       return `${primary.inFlight - primary.held.length} requests under way to end`;
     case "sync":
-      return "a last sync of every volume";
+      return areDevicesCovered(primary)
+        ? "a last sync of every volume"
+        : "the devices to take what the journal has for them";
     case "record":
     case "back":
       return "the record here";

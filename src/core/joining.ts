@@ -1,6 +1,6 @@
 import { askFlush, roundLegDone } from "./flush.ts";
 import { appendGathered, seal } from "./journal.ts";
-import { noteState, shownState, takesSets } from "./member-state.ts";
+import { keepsLog, noteState, shownState, takesSets } from "./member-state.ts";
 import { allVolumesIndex } from "./primary-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
@@ -15,7 +15,7 @@ import { askRecord } from "./records.ts";
 export function join(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   member.stage = "joining";
   member.resync.pending = undefined;
-  for (const other of primary.members) {
+  for (const other of keepsLog(member) ? [] : primary.members) {
     if (other === member || other.dirty === undefined) continue;
     other.dirty.forEach((map, volume) => {
       if (map.count > 0) {
@@ -69,6 +69,7 @@ export function synchronizedRecorded(primary: Primary, member: Member, out: Prim
   // A copy that takes sets has yet to catch up with what was acked meanwhile.
   if (takesSets(member)) member.sets.catchUpLsn = primary.nextLsn - 1;
   else member.record.alone = false;
+  delete member.record.mayLackEarlier;
   member.record.dirtyMapIds = [];
   member.dirty = undefined;
   askRecord(primary, { kind: "synchronized", member, epoch: member.epoch }, out);
@@ -83,6 +84,7 @@ export function synchronized(
   if (member.stage !== "joining" || member.epoch !== epoch) return;
   const before = shownState(member);
   member.stage = "synchronized";
+  member.overflows = 0;
   const syncedLsn = takesSets(member) ? member.sets.completeLsn : primary.syncedLsn;
   member.record.syncedLsn = Math.max(member.record.syncedLsn, syncedLsn);
   member.resync.done = [];

@@ -1,58 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { sampleRecord } from "../../test/support/sample-record.ts";
-import { blankMember } from "./group-record.ts";
-import { createJournal } from "./journal.ts";
-import { releaseJournal, tailHolder } from "./journal-room.ts";
-import { lossTable, policyTable } from "./policy.ts";
+import { limits } from "#base/limits.ts";
+import { samplePrimary } from "../../test/support/sample-primary.ts";
+import { sealIdle } from "./journal.ts";
+import type { Journal } from "./journal.ts";
+import { journalRoom, overflowing, releaseJournal, tailHolder, whyNoRoom } from "./journal-room.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
-import { createPrimary, step } from "./primary.ts";
-import { createRegionMap } from "./region-map.ts";
-
-const member = {
-  site: "west",
-  mode: policyTable.async,
-  loss: lossTable.continue,
-  ackTimeoutMs: 10_000,
-  autoResume: true,
-  timeoutMs: 3000,
-  rateBytesPerSecond: undefined,
-  connections: 1,
-  compress: undefined,
-};
+import { step } from "./primary.ts";
 
 test("I16, I17: until it is on record that a copy is dirty, the journal keeps what the copy lacks ", () => {
-  const record = sampleRecord({
-    members: { west: { ...blankMember(), phase: "synchronized", replicaId: "a" } },
-  });
-  const primary = createPrimary({
-    record,
-    policies: [member],
-    durability: "flush",
-    openMaps: record.volumes.map(({ bytes }) => createRegionMap(bytes, 1024 * 1024)),
-    dirtyMaps: new Map(),
-    nowMs: 0,
-    wallMs: 0,
-    journal: createJournal(
-      {
-        policy: { everyMs: 50, bytesMax: 65_536, onFlush: true },
-        overflow: "trip",
-        bytesMax: 1 << 30,
-      },
-      {
-        nextSet: 100,
-        openSet: undefined,
-        lastSealedSet: 99,
-        bytesUsed: 0,
-        firstSet: 1,
-        lastLsn: 20,
-      },
-      0,
-    ),
-    isJournalWhole: true,
-  });
-  const [west] = primary.members;
-  assert.ok(west);
+  const { primary, west } = samplePrimary();
   west.sets.completeLsn = 12;
   west.sets.completeSet = 90;
   primary.syncedLsn = 20;
@@ -77,4 +34,62 @@ test("I16, I17: until it is on record that a copy is dirty, the journal keeps wh
   releaseJournal(primary, out);
   assert.equal(tailHolder(primary), undefined);
   assert.deepEqual(reclaimed(), [20]);
+});
+
+function createWithJournal(overflow: Journal["overflow"]) {
+  const { primary, west } = samplePrimary();
+  const { journal } = primary;
+  assert.ok(journal);
+  journal.overflow = overflow;
+  primary.syncedLsn = 20;
+  return { primary, west, journal };
+}
+
+test("row 39: what a failed volume lacks is kept, whatever overflow says: no copy is tripped for it, and why says so", () => {
+  for (const overflow of ["trip", "stall", "fail"] as const) {
+    const { primary, west, journal } = createWithJournal(overflow);
+    const [volume] = primary.volumes;
+    assert.ok(volume);
+    primary.stage = "serving";
+    primary.nextLsn = 41;
+    volume.state = "failed";
+    volume.lastLsn = 40;
+    volume.flush.coveredLsn = 20;
+    west.sets.completeLsn = 40;
+    west.sets.completeSet = 99;
+    assert.equal(whyNoRoom(primary), "");
+    journal.bytesUsed = journal.bytesMax - limits.journalMarginBytes + 1;
+    assert.equal(journalRoom(primary), overflow === "fail" ? "fail" : "wait");
+    assert.match(whyNoRoom(primary), /full of what data lacks, which has failed here; writes/);
+    const out: PrimaryEffect[] = [];
+    assert.equal(overflowing(primary, out), undefined);
+    assert.ok(west.record.phase === "synchronized");
+    releaseJournal(primary, out);
+    assert.ok(out.some((effect) => effect.kind === "reclaim" && effect.lsn === 20));
+    // A copy that is further behind than the image still goes first.
+    west.sets.completeLsn = 12;
+    assert.match(whyNoRoom(primary), /full of what west lacks; writes/);
+    assert.equal(overflowing(primary, out), overflow === "trip" ? west : undefined);
+    // Nothing has failed, and everybody has everything: it is a matter of a sync.
+    west.sets.completeLsn = 40;
+    volume.state = "ok";
+    assert.match(whyNoRoom(primary), /full until the images here are synced/);
+  }
+});
+
+test("row 40: a journal that stays full is not filled up by empty sets, which would end the group", () => {
+  const { primary, journal } = createWithJournal("stall");
+  primary.stage = "serving";
+  primary.lsnReserved = 1_000;
+  const appendsAt = (nowMs: number): number => {
+    const out: PrimaryEffect[] = [];
+    primary.nowMs = nowMs;
+    sealIdle(primary, out);
+    return out.filter(({ kind }) => kind === "append").length;
+  };
+  assert.equal(appendsAt(limits.emptySealMs), 1);
+  journal.bytesUsed = journal.bytesMax - limits.journalMarginBytes + 1;
+  assert.equal(appendsAt(3 * limits.emptySealMs), 0);
+  journal.bytesUsed = 0;
+  assert.equal(appendsAt(3 * limits.emptySealMs), 1);
 });

@@ -1,7 +1,9 @@
-import { limits } from "#base/limits.ts";
+import { isCovered, isHeldByDevice } from "./device-volume.ts";
 import { wantRound } from "./flush.ts";
+import { isCrowded } from "./journal.ts";
 import type { Journal } from "./journal.ts";
-import { isFed, isKeptInJournal, takesSets } from "./member-state.ts";
+import { isFed, isKeptInJournal, keepsLog, takesSets } from "./member-state.ts";
+import { isPaced } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 
@@ -10,13 +12,37 @@ import type { Member, Primary } from "./primary-state.ts";
 /** Whether a write may be taken now: the margin is for what is on its way already. */
 export function journalRoom(primary: Primary): "go" | "wait" | "fail" {
   const { journal } = primary;
-  if (journal === undefined || !isCrowded(journal)) return "go";
-  return journal.overflow === "fail" ? "fail" : "wait";
+  if (journal === undefined) return "go";
+  if (isCrowded(journal)) return refusesWhenFull(primary, journal) ? "fail" : "wait";
+  return isPaced(journal.pace) ? "wait" : "go";
 }
 
-function isCrowded(journal: Journal): boolean {
-  const { bytesUsed, gatheredBytes, appendingBytes, bytesMax } = journal;
-  return bytesUsed + gatheredBytes + appendingBytes + limits.journalMarginBytes > bytesMax;
+// What a device alone holds the journal for is waited for, whatever the policy says of copies (decision 13).
+function refusesWhenFull(primary: Primary, { overflow }: Journal): boolean {
+  const copiesLsn = tailHolder(primary)?.sets.completeLsn ?? Number.POSITIVE_INFINITY;
+  return overflow === "fail" && !isHeldByDevice(primary, copiesLsn);
+}
+
+/**
+ * Why writes find no room, for people; "" while there is some. A volume that has failed holds the journal for as long as its
+ * image lacks what was acked: nothing of that is ever let go (decision 13).
+ */
+export function whyNoRoom(primary: Primary): string {
+  const { journal } = primary;
+  if (journal === undefined || !isCrowded(journal)) return "";
+  const waits = refusesWhenFull(primary, journal) ? "writes are refused" : "writes wait";
+  const holder = tailHolder(primary);
+  if (holder !== undefined && holder.sets.completeLsn < imagesLsn(primary, journal))
+    return `the journal is full of what ${holder.site} lacks; ${waits}`;
+  const failed = primary.volumes.find(
+    ({ state, flush, lastLsn }) => state === "failed" && flush.coveredLsn < lastLsn,
+  );
+  const lacking = primary.volumes.find((one) => one.device !== undefined && !isCovered(one));
+  if (lacking !== undefined && failed === undefined)
+    return `the journal is full of what the device of ${lacking.name} lacks; ${waits}`;
+  return failed === undefined
+    ? `the journal is full until the images here are synced; ${waits}`
+    : `the journal is full of what ${failed.name} lacks, which has failed here; ${waits}`;
 }
 
 /** Lets the journal forget what everybody has: synced in the images here, and complete at every copy that is not dirty. */
@@ -33,6 +59,10 @@ export function releaseJournal(primary: Primary, out: PrimaryEffect[]): void {
   journal.releasedLsn = lsn;
   journal.releasedSet = set;
   out.push({ kind: "reclaim", lsn, set });
+  for (const member of primary.members) {
+    if (keepsLog(member) && isFed(member))
+      out.push({ kind: "sendReleased", member: member.index, lsn, set });
+  }
 }
 
 /** The images here have everything up to this LSN, synced. */
@@ -59,7 +89,8 @@ export function overflowing(primary: Primary, out: PrimaryEffect[]): Member | un
   if (journal === undefined) return undefined;
   if (journal.bytesUsed > journal.bytesMax / 2) {
     for (const volume of primary.volumes) {
-      if (volume.state === "ok" && volume.flush.coveredLsn < volume.lastLsn)
+      // A device flushes by itself, as soon as it can.
+      if (volume.state === "ok" && volume.device === undefined && !isCovered(volume))
         wantRound(primary, volume, out);
     }
   }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { sampleSeals } from "../../test/support/sample-seals.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
 import { countOf, coversFrom, digestStep } from "./entry.ts";
@@ -9,7 +10,7 @@ import type { JournalFound, SealPolicy } from "./journal.ts";
 import type { PrimaryEffect, PrimaryEvent } from "./primary-events.ts";
 import type { Primary } from "./primary-state.ts";
 import { createPrimary, step } from "./primary.ts";
-import { createRegionMap } from "./region-map.ts";
+import { createRegionMap, mark } from "./region-map.ts";
 
 // A primary without members and with a journal: its driver answers at once, and what it appends is what we look at.
 
@@ -18,6 +19,7 @@ type Rig = {
   readonly entries: Entry[];
   /** What was appended at once, by the kinds of its entries. */
   readonly batches: Entry["kind"][][];
+  sealedSet: number;
   readonly replies: HostRequest[];
   readonly timers: { readonly set: number; readonly afterMs: number }[];
   /** Kinds of effects, in order. */
@@ -33,14 +35,20 @@ const emptyJournal: JournalFound = {
   lastLsn: 0,
 };
 
-function createRig(policy: Partial<SealPolicy> = {}, found: Partial<JournalFound> = {}): Rig {
+function createRig(
+  policy: Partial<SealPolicy> = {},
+  found: Partial<JournalFound> = {},
+  powerLost?: { readonly open: boolean },
+): Rig {
   const record = sampleRecord({ members: {} });
   const openMaps = record.volumes.map(({ bytes }) => createRegionMap(bytes, 1024 * 1024));
+  for (const map of powerLost?.open === true ? openMaps : []) mark(map, 0, 0);
   const journal = createJournal(
     {
-      policy: { everyMs: 50, bytesMax: 64 * 1024, onFlush: true, ...policy },
+      policy: sampleSeals({ bytesMax: 64 * 1024, ...policy }),
       overflow: "trip",
       bytesMax: 1 << 30,
+      segmentBytes: 1 << 26,
     },
     { ...emptyJournal, ...found },
     0,
@@ -54,9 +62,17 @@ function createRig(policy: Partial<SealPolicy> = {}, found: Partial<JournalFound
     nowMs: 0,
     wallMs: 0,
     journal,
-    isJournalWhole: true,
+    isJournalWhole: powerLost === undefined,
   });
-  const rig: Rig = { primary, entries: [], batches: [], replies: [], timers: [], order: [] };
+  const rig: Rig = {
+    primary,
+    entries: [],
+    batches: [],
+    sealedSet: 0,
+    replies: [],
+    timers: [],
+    order: [],
+  };
   submit(rig, { kind: "start" });
   return rig;
 }
@@ -90,7 +106,13 @@ function perform(rig: Rig, effect: PrimaryEffect): void {
     case "append":
       rig.entries.push(...effect.entries);
       rig.batches.push(effect.entries.map(({ kind }) => kind));
-      return submit(rig, { kind: "appended", requests: effect.requests, ...figures });
+      for (const { kind, set } of effect.entries) if (kind === "seal") rig.sealedSet = set;
+      return submit(rig, {
+        kind: "appended",
+        requests: effect.requests,
+        ...figures,
+        sealedSet: rig.sealedSet,
+      });
     case "image":
       return submit(rig, { kind: "imageDone", request: effect.request, failure: undefined });
     case "syncJournal":
@@ -164,6 +186,31 @@ test("what the image has the journal has: a turn's writes are appended at once, 
   assert.deepEqual(rig.batches.at(-1), ["write", "write", "write"]);
   assert.ok(rig.order.indexOf("append") < rig.order.indexOf("image"));
   assert.ok(rig.order.indexOf("image") < rig.order.indexOf("reply"));
+});
+
+test("A19, A20, I7: writes are answered when SEAL of their set is in the journal, all of them, and none before", () => {
+  const rig = createWarmRig({ acksAtSwitch: true, onFlush: false });
+  rig.replies.length = 0;
+  turn(rig, "write", "write");
+  turn(rig, "write");
+  assert.equal(rig.replies.length, 0, "the number stands");
+  turn(rig, "flush");
+  assert.equal(rig.replies.length, 1, "a FLUSH speaks of what was answered before");
+  const { set } = rig.timers.at(-1) ?? assert.fail("nobody waits for the switch");
+  submit(rig, { kind: "sealDue", set });
+  assert.ok(rig.order.lastIndexOf("append") < rig.order.lastIndexOf("reply"));
+  assert.equal(rig.replies.length, 4);
+  turn(rig, "write");
+  assert.equal(rig.replies.length, 4, "the next number stands");
+});
+
+test("A19: whoever waits for a switch that does not come is answered by the end of the primary", () => {
+  const rig = createWarmRig({ acksAtSwitch: true, onFlush: false });
+  rig.replies.length = 0;
+  turn(rig, "write", "write");
+  submit(rig, { kind: "storeFailed", what: "the disk is gone" });
+  assert.equal(rig.replies.length, 2);
+  assert.equal(rig.primary.inFlight, 0);
 });
 
 test("S4: a set ends by its time, once, and not when it was sealed before", () => {
@@ -256,6 +303,23 @@ test("S23, decision 5: the set that the last incarnation left open is ended firs
     [500, 43],
     "it follows the last of the one before",
   );
+});
+
+test("B17: behind a power cut that left something open, sets follow none before them", () => {
+  const firstSealOf = (rig: Rig): Entry | undefined => {
+    turn(rig, "write");
+    submit(rig, { kind: "turnEnd" });
+    turn(rig, "flush");
+    return sealsOf(rig)[0];
+  };
+  const found = { nextSet: 42, lastSealedSet: 41, lastLsn: 9 };
+  const killed = firstSealOf(createRig({}, found));
+  const isClosed = firstSealOf(createRig({}, found, { open: false }));
+  const isOpen = firstSealOf(createRig({}, found, { open: true }));
+  assert.ok(killed !== undefined && isClosed !== undefined && isOpen !== undefined);
+  assert.deepEqual([killed.set, coversFrom(killed)], [42, 42], "42 follows 41");
+  assert.deepEqual([isClosed.set, coversFrom(isClosed)], [42, 42]);
+  assert.deepEqual([isOpen.set, coversFrom(isOpen)], [43, 43], "43 follows 42, which never was");
 });
 
 test("a turn with more than a batch holds is appended in several", () => {

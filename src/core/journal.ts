@@ -1,9 +1,11 @@
 import { crc32cChunks } from "#base/checksum.ts";
 import { limits } from "#base/limits.ts";
-import { takesSets } from "./member-state.ts";
+import { keepsLog, takesSets } from "./member-state.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import type { Entry } from "./entry.ts";
 import { digestStep } from "./entry.ts";
+import { createPace, notePaced } from "./pace.ts";
+import type { Pace } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Primary } from "./primary-state.ts";
 import { reserve } from "./reserves.ts";
@@ -16,17 +18,22 @@ export type SealPolicy = {
   readonly everyMs: number;
   readonly bytesMax: number;
   readonly onFlush: boolean | "only";
+  readonly countMax: number;
+  /** A write is answered once its set is sealed and not before (A19): so no write depends on another one of its set. */
+  readonly acksAtSwitch: boolean;
 };
 
 export type Journal = {
   policy: SealPolicy;
   overflow: "trip" | "stall" | "fail";
   readonly bytesMax: number;
+  /** How fast hosts are let in while it fills. */
+  readonly pace: Pace;
   bytesUsed: number;
   /** It has everything from this set on; and up to where it may forget. */
   firstSet: number;
   releasedLsn: number;
-  /** The start has brought everything up to here into the images, and synced them. */
+  /** The start has brought everything up to here into the images, and synced them; 0 where a device may lack some. */
   readonly replayedLsn: number;
   /** The first set whose number this incarnation gives. */
   readonly ownSet: number;
@@ -48,6 +55,9 @@ export type Journal = {
   sealedMs: number;
   /** Numbers from here on were never used. */
   nextSet: number;
+  /** Writes of the open set that wait for its end; and those whose SEAL is not in the journal yet, oldest set first. */
+  standing: HostRequest[];
+  readonly switching: { readonly set: number; readonly requests: readonly HostRequest[] }[];
   /** What this turn has brought, not yet appended. */
   gathered: Entry[];
   gatheredBytes: number;
@@ -71,17 +81,22 @@ export type JournalFound = {
 };
 
 export function createJournal(
-  options: Pick<Journal, "policy" | "overflow" | "bytesMax">,
-  found: JournalFound,
+  {
+    segmentBytes,
+    ...options
+  }: Pick<Journal, "policy" | "overflow" | "bytesMax"> & { readonly segmentBytes: number },
+  found: JournalFound & { readonly isReplayed?: boolean },
   nowMs: number,
 ): Journal {
   const { openSet } = found;
+  const { bytesMax } = options;
   return {
     ...options,
+    pace: createPace({ lsn: found.lastLsn, bytes: found.bytesUsed }, { bytesMax, segmentBytes }),
     bytesUsed: found.bytesUsed,
     firstSet: found.firstSet,
     releasedLsn: 0,
-    replayedLsn: found.lastLsn,
+    replayedLsn: found.isReplayed === false ? 0 : found.lastLsn,
     ownSet: found.nextSet,
     releasedSet: 0,
     isTripping: false,
@@ -95,6 +110,8 @@ export function createJournal(
     openedMs: nowMs,
     sealedMs: nowMs,
     nextSet: found.nextSet,
+    standing: [],
+    switching: [],
     gathered: [],
     gatheredBytes: 0,
     gatheredRequests: [],
@@ -135,20 +152,26 @@ export function journalWrite(
   if (journal.gatheredBytes + payloadBytes > limits.batchBytesMax) appendGathered(primary, out);
   journal.digest = digestStep(journal.digest, entry);
   journal.setBytes += request.length;
+  notePaced(journal.pace, payloadBytes);
   gather(primary, journal, entry, out);
+  if (journal.policy.acksAtSwitch) {
+    request.legs += 1;
+    journal.standing.push(request);
+  }
   journal.gatheredRequests.push(request);
   journal.gatheredBytes += payloadBytes;
   if (isFull(journal)) seal(primary, journal, out);
 }
 
-function payloadBytesOf({ kind, length }: HostRequest): number {
+/** What a request adds to the payload of its batch. Bytes. */
+export function payloadBytesOf({ kind, length }: HostRequest): number {
   return kind === "write" ? length : 0;
 }
 
 function isFull(journal: Journal): boolean {
   const { policy, setBytes, count } = journal;
   const bytesMax = policy.onFlush === "only" ? limits.bracketBytesMax : policy.bytesMax;
-  return setBytes >= bytesMax || count >= limits.setEntriesMax;
+  return setBytes >= bytesMax || count >= policy.countMax;
 }
 
 function gather(primary: Primary, journal: Journal, entry: Entry, out: PrimaryEffect[]): void {
@@ -177,6 +200,10 @@ export function seal(primary: Primary, journal: Journal, out: PrimaryEffect[]): 
     stampMs: primary.wallMs,
   };
   gather(primary, journal, entry, out);
+  if (journal.standing.length > 0) {
+    journal.switching.push({ set: journal.set, requests: journal.standing });
+    journal.standing = [];
+  }
   journal.sealedLsn = entry.lsn;
   for (const member of primary.members) {
     const isResyncing = member.stage === "resync" || member.stage === "joining";
@@ -197,9 +224,21 @@ export function seal(primary: Primary, journal: Journal, out: PrimaryEffect[]): 
 /** The set that the last incarnation left open gets its SEAL, and ours begin. */
 export function sealLeftOpen(primary: Primary, out: PrimaryEffect[]): void {
   const { journal } = primary;
-  if (journal === undefined || journal.set >= journal.nextSet) return;
-  seal(primary, journal, out);
+  if (journal === undefined) return;
+  if (journal.set < journal.nextSet) seal(primary, journal, out);
+  if (!primary.isJournalWhole && primary.openGranules > 0) breakChain(primary, journal, out);
   appendGathered(primary, out);
+}
+
+/**
+ * The images may hold what a power cut took from the journal: whoever has all sets before ours may lack it, and gets it by
+ * comparison alone. So our first set follows none of those, and a bunker's log says so before it says anything else (B17).
+ */
+function breakChain(primary: Primary, journal: Journal, out: PrimaryEffect[]): void {
+  if (journal.set === journal.coversFrom) journal.set += 1;
+  journal.nextSet = Math.max(journal.nextSet, journal.set);
+  journal.coversFrom = journal.set;
+  if (primary.members.some(keepsLog)) seal(primary, journal, out);
 }
 
 /** A host's FLUSH stands at its place in the order; it never waits for a copy (decision 15). */
@@ -215,13 +254,23 @@ export function sealDue(primary: Primary, set: number, out: PrimaryEffect[]): vo
   if (journal === undefined || journal.set !== set || journal.count === 0) return;
   seal(primary, journal, out);
   appendGathered(primary, out);
+  // The reserve was not on record: hosts that wait for the switch must not wait for a bracket's end.
+  if (journal.set === set) out.push({ kind: "awaitSeal", set, afterMs: journal.policy.everyMs });
+}
+
+/** It is full: the margin is for what is on its way already. */
+export function isCrowded(journal: Journal): boolean {
+  const { bytesUsed, gatheredBytes, appendingBytes, bytesMax } = journal;
+  return bytesUsed + gatheredBytes + appendingBytes + limits.journalMarginBytes > bytesMax;
 }
 
 /** Seals that no write asks for: the heartbeat of an idle group, and a bracket that takes too long. */
 export function sealIdle(primary: Primary, out: PrimaryEffect[]): void {
   const { journal } = primary;
   if (journal === undefined || primary.stage !== "serving") return;
-  const isIdle = journal.count === 0 && primary.nowMs - journal.sealedMs >= limits.emptySealMs;
+  // A journal that stays full for days must not be filled up by empty sets: beyond the margin the group would have failed.
+  const isDue = primary.nowMs - journal.sealedMs >= limits.emptySealMs && !isCrowded(journal);
+  const isIdle = journal.count === 0 && isDue;
   const isLate = journal.count > 0 && primary.nowMs - journal.openedMs >= limits.bracketMsMax;
   if (!isIdle && !isLate) return;
   seal(primary, journal, out);
@@ -237,24 +286,6 @@ export function appendGathered(primary: Primary, out: PrimaryEffect[]): void {
   journal.gatheredRequests = [];
   journal.appendingBytes += journal.gatheredBytes;
   journal.gatheredBytes = 0;
-}
-
-/** They are in the journal, in the page cache at least: the images may have them. */
-export function appended(
-  primary: Primary,
-  done: {
-    readonly requests: readonly HostRequest[];
-    readonly bytesUsed: number;
-    readonly firstSet: number;
-  },
-  out: PrimaryEffect[],
-): void {
-  const { journal } = primary;
-  noteJournal(primary, done);
-  for (const request of done.requests) {
-    if (journal !== undefined) journal.appendingBytes -= payloadBytesOf(request);
-    out.push({ kind: "image", request });
-  }
 }
 
 /** What the log says of itself after entries have gone or come. */

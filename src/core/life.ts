@@ -1,4 +1,5 @@
 import type { HostRequest } from "#ports/host-request.ts";
+import { areDevicesCovered, isCovered } from "./device-volume.ts";
 import { fracture } from "./dirty-maps.ts";
 import { roundLegDone, wantRound } from "./flush.ts";
 import { generationCounter } from "./history.ts";
@@ -7,7 +8,7 @@ import { whyWaiting } from "./handover.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
 import { appendGathered, seal, sealLeftOpen } from "./journal.ts";
-import { isFed, isInJournal, mustHave, takesSets } from "./member-state.ts";
+import { isFed, isInJournal, keepsLog, mustHave, takesSets } from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import { closeGranules, orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -16,6 +17,7 @@ import { askRecord } from "./records.ts";
 import { copyOf } from "./region-map.ts";
 import { refuseReplies, releaseReplies, reply } from "./replies.ts";
 import { reserve } from "./reserves.ts";
+import { takeStanding } from "./switch.ts";
 
 // The life of a primary: its start, which is also its recovery; standing still; draining; and learning that somebody
 // else has become primary.
@@ -32,7 +34,8 @@ export function startPrimary(primary: Primary, out: PrimaryEffect[]): void {
   const generation = generationCounter(record.history);
   record.syncedAt ??= { lsn: primary.nextLsn - 1, generation };
   // A copy that takes sets goes on behind what it has: the journal has the rest, unless a power cut took some of it.
-  const isFollowing = (member: Member): boolean => primary.isJournalWhole && isInJournal(member);
+  const isFollowing = (member: Member): boolean =>
+    (primary.isJournalWhole && isInJournal(member)) || keepsLog(member);
   const toResolve = primary.members.filter(
     (member) => member.record.phase !== "blank" && !isFollowing(member),
   );
@@ -92,7 +95,8 @@ export function maybeServe(primary: Primary, out: PrimaryEffect[]): void {
 function goOnAfterSuspension(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const requests = member.lostWhileSuspended.splice(0);
   const rounds = member.roundsWhileSuspended.splice(0);
-  if (requests.length > 0) fracture(primary, member, true, out);
+  if (requests.length > 0 || (keepsLog(member) && rounds.length > 0))
+    fracture(primary, member, true, out);
   if (member.fracturing !== undefined) {
     member.fracturing.requests.push(...requests);
     member.fracturing.rounds.push(...rounds);
@@ -180,15 +184,18 @@ export function checkDrained(primary: Primary, out: PrimaryEffect[]): void {
       if (volume.state === "ok") wantRound(primary, volume, out);
     }
   }
-  if (
-    draining.phase === "sync" &&
-    primary.volumes.every((volume) => volume.flush.running === undefined)
-  ) {
+  if (draining.phase === "sync" && areVolumesSynced(primary, draining.next)) {
     draining.phase = "record";
     // What absent members lack must be durable in their dirty maps before the open map forgets it (I16).
     if (primary.members.every((member) => member.dirty === undefined)) endDrain(primary, out);
     else askRecord(primary, { kind: "drained" }, out);
   }
+}
+
+// Who stops goes on from his journal when he is back. Who gives the role up has his devices only: they must have it all.
+function areVolumesSynced(primary: Primary, next: "demote" | "stop"): boolean {
+  const isRunning = primary.volumes.some((volume) => volume.flush.running !== undefined);
+  return !isRunning && (next === "stop" || areDevicesCovered(primary));
 }
 
 /** Nothing is under way, and whatever anybody lacks is on record. */
@@ -197,6 +204,7 @@ export function endDrain(primary: Primary, out: PrimaryEffect[]): void {
   if (drain === undefined) return;
   for (const volume of primary.volumes) {
     // What was not resolved since the start (U24) stays open, for whoever is primary here next.
+    if (volume.device !== undefined && !isCovered(volume)) continue;
     if (volume.state === "ok" && volume.unresolved === undefined)
       closeGranules(primary, volume, primary.nextLsn, out);
   }
@@ -265,7 +273,8 @@ export function outranked(
   endNow(primary, why, out);
   delete primary.record.handover;
   primary.record.role = "demoted";
-  primary.record.image = "consistent";
+  // What a device lacks the journal alone has, which ends with the role: all of it is open, and compared.
+  primary.record.image = areDevicesCovered(primary) ? "consistent" : "synchronizing";
   // Somebody else has gone on: this image is of the past, and must not be promoted as if it were current.
   primary.record.toldOfFracture = { lsn: primary.nextLsn - 1, why: by };
   askRecord(primary, { kind: "demoted", why }, out);
@@ -338,6 +347,7 @@ function everyRequest(primary: Primary): Set<HostRequest> {
     for (const request of requests) all.add(request);
   };
   addAll(primary.held.splice(0));
+  if (primary.journal !== undefined) addAll(takeStanding(primary.journal));
   addAll(primary.gathering?.requests ?? []);
   addAll(primary.opening?.requests ?? []);
   for (const volume of primary.volumes) {

@@ -11,6 +11,7 @@ import {
   take,
 } from "../../test/support/primary-bench.ts";
 import type { Bench, BenchMember } from "../../test/support/primary-bench.ts";
+import { aloneTowards } from "./branch.ts";
 import type { Member, MemberStage } from "./primary-state.ts";
 import { createRegionMap, isMarked, mark, nextMarked, orInto } from "./region-map.ts";
 
@@ -244,4 +245,18 @@ test("F14: of two copies one is lost: only its map fills, and the other stays sy
   assert.equal(lost?.dirty?.[1]?.count, 0);
   assert.equal(kept?.dirty, undefined);
   assert.equal(kept?.stage, "synchronized");
+});
+
+test("decision 9, I29: what earlier primaries acked without a member counts until it is whole", () => {
+  const bench = createServingBench();
+  const { record } = member(bench);
+  record.mayLackEarlier = true;
+  ask(bench, "write");
+  settle(bench);
+  lose(bench, west(bench));
+  settle(bench);
+  assert.deepEqual(aloneTowards(bench.primary.record), ["west"]);
+  settle(bench, true);
+  assert.equal(member(bench).stage, "synchronized");
+  assert.deepEqual(aloneTowards(bench.primary.record), []);
 });

@@ -1,6 +1,6 @@
 import { push } from "#base/fifo.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
-import type { Member, Outstanding } from "./primary-state.ts";
+import type { Member, Outstanding, Primary } from "./primary-state.ts";
 
 // What a member's stage means to the rest of the machine.
 
@@ -11,7 +11,8 @@ export function isFed(member: Member): boolean {
 
 /** A host write waits for this member's ack. */
 export function waitsFor(member: Member): boolean {
-  if (!member.policy.mode.participates) return false;
+  const { mode, loss } = member.policy;
+  if (!mode.participates || !loss.takesPart) return false;
   if (member.stage === "joining" || member.stage === "synchronized") return true;
   return member.stage === "resync" && mustHave(member);
 }
@@ -21,9 +22,20 @@ export function takesSets(member: Member): boolean {
   return member.policy.mode.unit === "set";
 }
 
+/** It keeps the records of the journal, and no volume (SPEC-bunker.md): nothing is ever dirty towards it. */
+export function keepsLog(member: Member): boolean {
+  return member.policy.mode.unit === "record";
+}
+
 /** It takes sets, and everything that it lacks is in the journal: nothing of it is dirty. */
 export function isInJournal(member: Member): boolean {
   return takesSets(member) && member.record.phase === "synchronized";
+}
+
+/** A resync reads the images, all of which must work; the journal has what it has whether they do or not. */
+export function mayFeed(primary: Primary, member: Member): boolean {
+  if (keepsLog(member) || isInJournal(member)) return true;
+  return primary.volumes.every(({ state }) => state === "ok");
 }
 
 /** The journal and what is open are kept for it: the record on disk still says that it goes on from there. */
@@ -53,8 +65,8 @@ export function shownState(member: Member): string {
     return policy.mode.journal && record.alone ? "replaying" : policy.mode.stateWell;
   if (record.phase === "blank") return "init-sync";
   if (member.stage === "none")
-    return policy.mode.journal && record.phase === "dirty" ? "tripped" : policy.mode.stateLost;
-  return "resync";
+    return takesSets(member) && record.phase === "dirty" ? "tripped" : policy.mode.stateLost;
+  return keepsLog(member) && member.stage !== "opening" ? "replaying" : "resync";
 }
 
 /** Tells of a change of the state that is shown. */

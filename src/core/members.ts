@@ -11,6 +11,8 @@ import { dirtyOf, mapOf, markAll, unmarkRange } from "./member-maps.ts";
 import {
   isFed,
   isInJournal,
+  keepsLog,
+  mayFeed,
   mustHave,
   noteState,
   queue,
@@ -28,6 +30,7 @@ import { markBytes } from "./region-map.ts";
 import { compareAnswered, regionAnswered, startResync } from "./resync.ts";
 import { beginSets, judgePosition } from "./set-members.ts";
 import { holdTerms } from "./terms.ts";
+import { endVerify } from "./verify.ts";
 
 // The primary's view of its members: opening a session, feeding it, losing it, and the way back to `synchronized`.
 
@@ -69,7 +72,8 @@ export function sessionOpened(
   // was over for us, while the member had not recorded it yet.
   const isGoingOn =
     (wasBlank || hello.isBlank) && known === hello.replicaId && member.dirty !== undefined;
-  if (member.record.phase === "blank" && !isGoingOn) markAll(primary, member, out);
+  if (member.record.phase === "blank" && !isGoingOn && !keepsLog(member))
+    markAll(primary, member, out);
   judgePosition(primary, member, hello, out);
   // The member's own open map counts only after `memberOpenMapEnd`; where the tenures are the same it sends none.
 }
@@ -112,6 +116,8 @@ export function memberGivenUp(member: Member, out: PrimaryEffect[]): void {
   // On disk it stands until the member's session has begun; until then a restart hears of the operator's word again.
   record.splitBrain = false;
   record.stoppedWhy = "";
+  // What it had of ours was before it wrote by itself, and is told by no LSN of before (I33).
+  record.syncedLsn = 0;
   member.resumed = true;
   noteState(member, before, "its operator has given up what it wrote by itself", out);
 }
@@ -170,12 +176,16 @@ export function memberOpenMapEnd(primary: Primary, member: Member, out: PrimaryE
   if (member.stage !== "opening") return;
   for (const volume of primary.volumes) {
     // Nothing is dirty towards a member that goes on behind what it has.
-    if (isInJournal(member)) continue;
+    if (isInJournal(member) || keepsLog(member)) continue;
     // Writes in flight when the last session ended, and whatever this primary has not resolved since it started.
     if (volume.open.size > 0) orOpenInto(mapOf(primary, member, volume.index, out), volume);
   }
   if (member.dirty !== undefined && member.record.phase === "synchronized") {
     member.record.phase = "dirty";
+  }
+  if (!mayFeed(primary, member)) {
+    const why = "it lacks what only a failed volume has";
+    return void out.push({ kind: "closeSession", member: member.index, why });
   }
   askRecord(primary, { kind: "begin", member, epoch: member.epoch }, out);
 }
@@ -184,6 +194,7 @@ export function memberOpenMapEnd(primary: Primary, member: Member, out: PrimaryE
 export function begin(primary: Primary, member: Member, epoch: number, out: PrimaryEffect[]): void {
   if (member.stage !== "opening" || member.epoch !== epoch) return;
   if (takesSets(member)) return beginSets(primary, member, out);
+  if (keepsLog(member)) return void out.push({ kind: "locateLog", member: member.index });
   const before = shownState(member);
   member.stage = "resync";
   member.why = "";
@@ -327,10 +338,13 @@ export function loseMember(
   member.why = why;
   member.lostAtMs = primary.nowMs;
   abandonResync(primary, member);
+  endVerify(primary, member, why, out);
   const requests: HostRequest[] = [];
   for (const item of drain(member.outstanding)) {
     if (item.kind === "write" || item.kind === "zero") requests.push(item);
   }
+  // It may have some of that: an upper bound until it tells.
+  member.unfedBytes += member.outstandingBytes;
   member.outstandingBytes = 0;
   const rounds = [];
   for (const flush of member.flushes.values()) {
@@ -347,7 +361,9 @@ export function loseMember(
     member.lostWhileSuspended.push(...requests);
     member.roundsWhileSuspended.push(...rounds);
   } else if (stage !== "opening") {
-    fracture(primary, member, requests.length > 0, out);
+    // What a mirror has not synced is open, and so on record. Of one that keeps the log only this record tells.
+    const isMissed = requests.length > 0 || (keepsLog(member) && rounds.length > 0);
+    fracture(primary, member, isMissed, out);
     member.fracturing?.requests.push(...requests);
     if (member.fracturing !== undefined) member.fracturing.rounds.push(...rounds);
     // Nothing was open: everything the rounds cover is synced there already.

@@ -1,7 +1,7 @@
 import { fracture } from "./dirty-maps.ts";
 import { roundLegDone } from "./flush.ts";
 import { mapOf } from "./member-maps.ts";
-import { shownState } from "./member-state.ts";
+import { keepsLog, noteState, shownState } from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
@@ -9,6 +9,10 @@ import { askRecord } from "./records.ts";
 import { markBytes } from "./region-map.ts";
 
 // What an operator may ask of a running primary about one member. Each is on record before it is reported done.
+
+/** Why a copy is left alone whose resyncs a full journal has ended over and over; the operator may have mended that. */
+export const linkTooSlow =
+  "link slower than writes: three resyncs in a row were ended by a full journal";
 
 /** Stops feeding a member: an operator's fracture. The member is told, so that it never takes itself for current. */
 export function pauseMember(primary: Primary, member: Member, out: PrimaryEffect[]): void {
@@ -35,7 +39,8 @@ export function pauseMember(primary: Primary, member: Member, out: PrimaryEffect
 export function goOnWithout(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const requests = member.resend.splice(0);
   const rounds = member.flushWaits.splice(0);
-  fracture(primary, member, member.record.alone || requests.length > 0, out);
+  const isMissed = requests.length > 0 || (keepsLog(member) && rounds.length > 0);
+  fracture(primary, member, member.record.alone || isMissed, out);
   if (member.fracturing !== undefined) {
     member.fracturing.requests.push(...requests);
     member.fracturing.rounds.push(...rounds);
@@ -45,21 +50,16 @@ export function goOnWithout(primary: Primary, member: Member, out: PrimaryEffect
 }
 
 export function resumeMember(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const { record } = member;
   member.resumed = true;
   member.slowProbes = 0;
-  if (!member.record.paused) return;
-  member.record.paused = false;
+  const isGivenUp = record.stoppedWhy === linkTooSlow;
+  if (!record.paused && !isGivenUp) return;
+  const before = shownState(member);
+  record.paused = false;
+  if (isGivenUp) record.stoppedWhy = "";
   askRecord(primary, { kind: "none" }, out);
-  out.push({
-    kind: "event",
-    event: {
-      kind: "copy",
-      copy: member.site,
-      from: "paused",
-      to: shownState(member),
-      why: "resumed by an operator",
-    },
-  });
+  noteState(member, before, "resumed by an operator", out);
 }
 
 /** Doubts everything: all regions are compared, and a disk that we do not know may be filled. */
@@ -69,7 +69,7 @@ export function resyncMemberFull(primary: Primary, member: Member, out: PrimaryE
   member.record.splitBrain = false;
   member.record.syncedLsn = 0;
   member.resumed = true;
-  for (const volume of primary.volumes) {
+  for (const volume of keepsLog(member) ? [] : primary.volumes) {
     markBytes(mapOf(primary, member, volume.index, out), 0, volume.bytes);
   }
   if (member.record.phase === "synchronized") member.record.phase = "dirty";

@@ -8,7 +8,8 @@ import { journalWrite, sealAtFlush } from "./journal.ts";
 import { journalRoom } from "./journal-room.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
-import { isFed, mustHave, takesSets, waitsFor } from "./member-state.ts";
+import { isFed, isInJournal, keepsLog, mustHave, takesSets, waitsFor } from "./member-state.ts";
+import { deliverRecord, isBehindBound } from "./log-members.ts";
 import { sendWrite } from "./members.ts";
 import { isUnresolved, openFor, roomToOpen, touch } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -19,6 +20,7 @@ import { reserve } from "./reserves.ts";
 import { allMarked, markBytes, unitOf } from "./region-map.ts";
 import { reply } from "./replies.ts";
 import { wantRegions } from "./resync.ts";
+import { noteStale } from "./verify.ts";
 
 // The way of a host's request through the primary: admitted, its granules open, its LSN, the image, the members, the
 // reply. Reading this file from top to bottom is reading a write's way in time.
@@ -108,6 +110,7 @@ function isLocked(primary: Primary, request: HostRequest): boolean {
 function isCongested(primary: Primary): boolean {
   for (const member of primary.members) {
     if (member.outstandingBytes > limits.sessionOutstandingBytesMax) return true;
+    if (isBehindBound(member)) return true;
   }
   // LSNs beyond the reserve must not be used: they could be given out again after a crash (trap 5).
   return primary.nextLsn >= primary.lsnReserved;
@@ -148,6 +151,7 @@ function issue(primary: Primary, volume: Volume, request: HostRequest, out: Prim
   volume.lastLsn = lsn;
   volume.lastWriteMs = primary.nowMs;
   touch(primary, request);
+  if (primary.checks.size > 0) noteStale(primary, request);
   primary.writing.add(request);
   // The members first: what is on the wire travels while the image is written. LSN order is wire order.
   for (const member of primary.members) deliver(primary, member, request, out);
@@ -163,6 +167,7 @@ function deliver(
   out: PrimaryEffect[],
 ): void {
   if (takesSets(member)) return deliverSet(primary, member, request, out);
+  if (keepsLog(member)) return deliverRecord(primary, member, request, out);
   if (!isFed(member)) {
     assert(!mustHave(member), "a write was admitted although a strict member is away");
     return markAbsent(primary, member, request, out);
@@ -228,6 +233,8 @@ function imageFailed(
   );
   request.failure = outcomeOf(failure);
   for (const member of primary.members) {
+    // The journal has the write, and so has whoever is fed from it. A full disk fails this write alone, and no repair follows.
+    if (keepsLog(member) || (request.failure === "io" && isInJournal(member))) continue;
     markBytes(mapOf(primary, member, volume.index, out), request.offset, request.length);
     if (member.record.phase === "synchronized") member.record.phase = "dirty";
     if (isFed(member)) {

@@ -4,11 +4,19 @@
  */
 export type ModeRow = {
   /** As the cluster file calls it. */
-  readonly name: "sync" | "async";
+  readonly name: "sync" | "async" | "cycle" | "bunker";
   /** A host write waits for this copy while the copy is synchronized (decision 2). */
   readonly participates: boolean;
-  /** What a copy applies as one: the single write, or a set, whole; both in the order of LSNs. */
-  readonly unit: "write" | "set";
+  /**
+   * What a copy applies as one: the single write, or a set, whole; both in the order of LSNs. `record`: it applies nothing, and
+   * keeps the records of the journal as they are.
+   */
+  readonly unit: "write" | "set" | "record";
+  /**
+   * A set travels once it is sealed, folded to the newest version of each byte. What is not complete when a session begins is
+   * given up at the copy, and sent anew as one (SPEC-cycle.md).
+   */
+  readonly folds: boolean;
   /** Frames of the session travel on one ordered connection. */
   readonly ordered: boolean;
   /** A write is kept in a journal until the copy has it. */
@@ -17,7 +25,7 @@ export type ModeRow = {
   readonly stateWell: "synchronized" | "streaming";
   readonly stateLost: "fractured" | "buffering";
   /** What its image is while all is well: the present, or a state of the past that the host could have seen. */
-  readonly imageWell: "synchronized" | "consistent";
+  readonly imageWell: "synchronized" | "consistent" | "none";
 };
 
 export const policyTable = {
@@ -25,6 +33,7 @@ export const policyTable = {
     name: "sync",
     participates: true,
     unit: "write",
+    folds: false,
     ordered: true,
     journal: false,
     stateWell: "synchronized",
@@ -35,20 +44,45 @@ export const policyTable = {
     name: "async",
     participates: false,
     unit: "set",
+    folds: false,
     ordered: false,
     journal: true,
     stateWell: "streaming",
     stateLost: "buffering",
     imageWell: "consistent",
   },
+  cycle: {
+    name: "cycle",
+    participates: false,
+    unit: "set",
+    folds: true,
+    ordered: false,
+    journal: true,
+    stateWell: "streaming",
+    stateLost: "buffering",
+    imageWell: "consistent",
+  },
+  bunker: {
+    name: "bunker",
+    participates: true,
+    unit: "record",
+    folds: false,
+    ordered: true,
+    journal: true,
+    stateWell: "streaming",
+    stateLost: "buffering",
+    imageWell: "none",
+  },
 } as const satisfies Record<string, ModeRow>;
 
 export type Mode = keyof typeof policyTable;
 
-/** What a host write gets while a copy that takes part is lost. */
-export type OnLoss = "continue" | "stall" | "fail";
+/** What a host write gets while a copy that takes part is lost; the last two, with `fail`, are the words of a bunker. */
+export type OnLoss = "continue" | "stall" | "fail" | "override" | "off";
 
 export type LossRow = {
+  /** Hosts wait for the copy while all is well. Where not, what it lacks is bounded instead (`bunkerLagBytesMax`). */
+  readonly takesPart: boolean;
   /** The primary may ack without the copy, once the loss is on record. */
   readonly mayAckAlone: boolean;
   /** Writes wait for the copy to come back; otherwise they fail. */
@@ -56,9 +90,11 @@ export type LossRow = {
 };
 
 export const lossTable: Record<OnLoss, LossRow> = {
-  continue: { mayAckAlone: true, waits: false },
-  stall: { mayAckAlone: false, waits: true },
-  fail: { mayAckAlone: false, waits: false },
+  continue: { takesPart: true, mayAckAlone: true, waits: false },
+  stall: { takesPart: true, mayAckAlone: false, waits: true },
+  fail: { takesPart: true, mayAckAlone: false, waits: false },
+  override: { takesPart: true, mayAckAlone: true, waits: false },
+  off: { takesPart: false, mayAckAlone: true, waits: false },
 };
 
 /** The configured policy of one copy, as the machines need it. Times in milliseconds. */

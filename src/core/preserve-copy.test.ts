@@ -8,7 +8,7 @@ import { createCopy } from "./copy-state.ts";
 import type { Copy, CopyEffect, CopyEvent, CopyWork, CopyWorkKind } from "./copy-state.ts";
 import { blankMember } from "./group-record.ts";
 import type { GroupRecord } from "./group-record.ts";
-import { savedBytes, savedMaps } from "./preserve.ts";
+import { createPreserve, savedBytes, savedMaps } from "./preserve.ts";
 import { createRegionMap } from "./region-map.ts";
 
 // The preserved point at a copy's machine: when it is made, what must be saved before what, when it goes. Effects are answered
@@ -257,7 +257,7 @@ test("decision 11: when nothing more can be saved, nothing more is overwritten, 
   give(rig, "begin");
   give(rig, "region");
   assert.deepEqual(
-    rig.pending.filter(({ kind }) => kind !== "event"),
+    rig.pending.filter(({ kind }) => kind !== "event" && kind !== "heldUp"),
     [],
   );
   assert.equal(rig.copy.record.preservedPoint?.phase, "kept");
@@ -388,4 +388,22 @@ test("the last unit of a volume may be shorter: what is saved of it ends with th
   assert.deepEqual(take(rig, "save").ranges, [
     { volume: 0, offset: 4 * KiB, length: bytes - 4 * KiB },
   ]);
+});
+
+test("I29: what a branch holds up is told, and goes on once no branch is on record any more", () => {
+  const tenure = { history: told.history, incarnation: 1, aloneTowards: ["east"] };
+  const position = { lsn: 40, set: 0, stampMs: 0, generation: 1, keptSinceMs: 5_000 };
+  const wrote = { regions: 1, bytes: unitBytes };
+  const rig = createRig({ branch: { id: 9, phase: "kept", ...position, ...tenure, wrote } });
+  rig.copy.branch = createPreserve(rig.copy.record.volumes, stepBytes);
+  const write = give(rig, "write", { set: 5, lsn: 91 });
+  openMaps(rig);
+  step(rig, { kind: "saved", ticket: take(rig, "save").ticket, why: "full" });
+  assert.equal(take(rig, "heldUp").why, "full");
+  assert.ok(!has(rig, "image"), "overwritten before it was saved");
+  assert.throws(() => step(rig, { kind: "unkept" }), /nothing is claimed/);
+  delete rig.copy.record.branch;
+  step(rig, { kind: "unkept" });
+  assert.equal(take(rig, "heldUp").why, "");
+  assert.equal(take(rig, "image").work, write);
 });

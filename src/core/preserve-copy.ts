@@ -1,3 +1,4 @@
+import { assert } from "#base/assert.ts";
 import { aloneTowards } from "./branch.ts";
 import type { Copy, CopyBegin, CopyEffect, CopyEvent, CopyWork, KeptAs } from "./copy-state.ts";
 import { createPreserve, gatherUnsaved, isSaved } from "./preserve.ts";
@@ -103,11 +104,23 @@ export function saved(
   if (why !== "") failPreserve(copy, why, out);
 }
 
+/** Whoever had what was here kept has given it up, on record: what is complete goes on. */
+export function keepNothing(copy: Copy, out: CopyEffect[]): void {
+  const { record } = copy;
+  assert(record.branch === undefined && record.preservedPoint === undefined, "nothing is claimed");
+  copy.branch = undefined;
+  if (copy.preserveFailure === "") return;
+  copy.preserveFailure = "";
+  copy.blocked = undefined;
+  out.push({ kind: "heldUp", why: "" });
+}
+
 // While a point or a branch is claimed nothing is overwritten that is not saved: whatever waits, waits until this
 // process has ended.
 function failPreserve(copy: Copy, why: string, out: CopyEffect[]): void {
   copy.blocked = { on: "end" };
   copy.preserveFailure = why;
   out.push({ kind: "event", event: { kind: "preserve", why } });
+  out.push({ kind: "heldUp", why });
   out.push({ kind: "failSession", why });
 }

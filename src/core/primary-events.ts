@@ -23,6 +23,8 @@ export type MemberHello = {
   /** The last set that is complete there, and its last LSN; 0 where there is none. */
   readonly completeSet: number;
   readonly completeLsn: number;
+  /** A bunker ended that set, earlier perhaps than it ends here. */
+  readonly wasReplayed?: boolean;
   /** Generations in whose favour its operator has given up what it wrote by itself. */
   readonly discards: readonly string[];
 };
@@ -65,13 +67,35 @@ export type PrimaryEvent =
       readonly requests: readonly HostRequest[];
       readonly bytesUsed: number;
       readonly firstSet: number;
+      readonly sealedSet: number;
     }
+  /** A volume's device has flushed everything of it up to this LSN. */
+  | { readonly kind: "deviceSynced"; readonly volume: number; readonly lsn: number }
   | { readonly kind: "journalSynced"; readonly volume: number; readonly ticket: number }
   | { readonly kind: "sealDue"; readonly set: number }
   | { readonly kind: "reclaimed"; readonly bytesUsed: number; readonly firstSet: number }
   /** What the member lacks cannot be read from the journal. */
   | { readonly kind: "journalUnreadable"; readonly member: number; readonly why: string }
   | { readonly kind: "begun"; readonly member: number }
+  /** The member has given up what was not complete there, and goes on behind this set. */
+  | {
+      readonly kind: "purged";
+      readonly member: number;
+      readonly completeSet: number;
+      readonly completeLsn: number;
+      readonly entries: number;
+    }
+  /** Where the log of the member ends has been looked for in the journal. */
+  | {
+      readonly kind: "logLocated";
+      readonly member: number;
+      readonly epoch: number;
+      readonly isFound: boolean;
+    }
+  /** The member has been sent all that the journal has. */
+  | { readonly kind: "logCaughtUp"; readonly member: number }
+  /** The member has everything up to this LSN in its log. */
+  | { readonly kind: "logged"; readonly member: number; readonly lsn: number }
   | { readonly kind: "progress"; readonly member: number; readonly sets: SetProgress }
   | { readonly kind: "recorded"; readonly ticket: number }
   | { readonly kind: "storeFailed"; readonly what: string }
@@ -124,6 +148,7 @@ export type PrimaryEvent =
   | { readonly kind: "pause"; readonly member: number }
   | { readonly kind: "resume"; readonly member: number }
   | { readonly kind: "resyncFull"; readonly member: number }
+  | { readonly kind: "verify"; readonly member: number; readonly isRepairing: boolean }
   | { readonly kind: "repaired"; readonly volume: number }
   | { readonly kind: "syncLost"; readonly volume: number }
   | ({ readonly kind: "reconfigure" } & Reconfiguration)
@@ -169,6 +194,17 @@ export type PrimaryEffect =
   | { readonly kind: "reclaim"; readonly lsn: number; readonly set: number }
   /** Feed the member from the journal, from this set on. */
   | { readonly kind: "sendSets"; readonly member: number; readonly fromSet: number }
+  /** Look in the journal for the place where the member's log ends; then `logLocated`. */
+  | { readonly kind: "locateLog"; readonly member: number }
+  /** Feed the member the records of the journal from the place that was found, or from the first. */
+  | { readonly kind: "sendLog"; readonly member: number }
+  /** Nobody needs what is up to here any more: the member may let it go as well. */
+  | {
+      readonly kind: "sendReleased";
+      readonly member: number;
+      readonly lsn: number;
+      readonly set: number;
+    }
   /** Behind this word on the ordered connection, the set may be applied (SPEC-async.md, Resync). */
   | { readonly kind: "sendMark"; readonly member: number; readonly set: number }
   | { readonly kind: "syncImage"; readonly volume: number; readonly ticket: number }
@@ -204,6 +240,12 @@ export type PrimaryEffect =
       readonly resync: boolean;
       /** With sets: the first that the member will be sent after this; 0 for a mirror. */
       readonly firstSet: number;
+      /** For a member that keeps the log: whether it begins anew, and what nobody needs any more. */
+      readonly log?: {
+        readonly anew: boolean;
+        readonly releasedLsn: number;
+        readonly releasedSet: number;
+      };
     }
   | {
       readonly kind: "sendFlush";

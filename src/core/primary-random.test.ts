@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
@@ -51,6 +52,8 @@ function moves(bench: Bench, { region, regions, isLong }: Move): (() => void)[] 
     possible.push(() => reload(bench, region, mayBeStrict));
   const waiting = [...bench.pending.keys()].map((name) => () => run(bench, name));
   possible.push(...waiting, ...waiting);
+  for (const { index } of bench.primary.members)
+    possible.push(() => submit(bench, { kind: "verify", member: index, isRepairing: isLong }));
   for (const member of bench.members) {
     if (member.epoch === undefined) {
       possible.push(() => connect(bench, member));
@@ -92,6 +95,18 @@ function heal(bench: Bench): void {
   settle(bench, true);
 }
 
+/** A mirror that is at its best holds what the image does, at every instant (PEERS C8). */
+function nothingDiffers(bench: Bench): void {
+  for (const { site, verify } of bench.primary.members) {
+    assert.notEqual(verify?.isRunning, true, `${site}: the verify has not ended`);
+    const found = verify?.differing.map((map) => map.count) ?? [];
+    assert.ok(
+      found.every((count) => count === 0),
+      `${site}: ${found.join(", ")} regions differ\n${bench.log.slice(-40).join("\n")}`,
+    );
+  }
+}
+
 const starts = fc.record({
   isServing: fc.boolean(),
   phase: fc.constantFrom<MemberPhase>("synchronized", "synchronized", "blank"),
@@ -111,7 +126,7 @@ const policies: readonly (readonly OnLoss[])[] = [
 for (const onLoss of policies) {
   for (const durability of ["flush", "write"] as const) {
     const who = `${onLoss.join("+")} members at level ${durability}`;
-    test(`I4, I16, I18, I31, F1, F4, F5, F14, N1: ${who}, whatever comes in whatever order`, () => {
+    test(`I4, I16, I18, I31, F1, F4, F5, F14, N1: ${who}, whatever comes in whatever order (PEERS C8)`, () => {
       fc.assert(
         fc.property(starts, fc.array(move, { maxLength: 200, size: "max" }), (start, script) => {
           const bench = createBench({ onLoss, durability, ...start });
@@ -121,6 +136,7 @@ for (const onLoss of policies) {
           heal(bench);
           bench.judge.allAnswered(bench);
           bench.judge.converged(bench);
+          nothingDiffers(bench);
         }),
         { numRuns: RUNS, interruptAfterTimeLimit: 20_000 },
       );

@@ -2,11 +2,13 @@ import { createFifo } from "#base/fifo.ts";
 import { limits } from "#base/limits.ts";
 import type { Fifo } from "#base/fifo.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
+import type { VolumeDevice } from "./device-volume.ts";
 import type { GroupRecord, MemberPhase, MemberRecord } from "./group-record.ts";
 import type { Journal } from "./journal.ts";
 import type { MemberPolicy } from "./policy.ts";
 import type { ByteRange } from "./ranges.ts";
 import type { RegionMap } from "./region-map.ts";
+import type { Check, Verify } from "./verify.ts";
 
 // The state of a group's primary, the events that move it and the effects it asks for. SPEC-primary.md beside this file
 // tells the rules; `primary.ts` joins the machine.
@@ -60,6 +62,8 @@ export type Primary = {
   }[];
   /** Regions that a copier is reading: writes to them wait, so that no read is half old and half new. */
   readonly locks: Set<ResyncItem>;
+  /** Chunks that a verify has read and a copy that takes sets has not compared: a write to one makes it prove nothing. */
+  readonly checks: Set<ResyncItem>;
   /** LSN and time at the last ticks, newest last: tells which granules have been idle for a while. */
   readonly marks: { readonly atMs: number; readonly lsn: number }[];
   roundAtMs: number;
@@ -135,6 +139,8 @@ export type Volume = {
   completions: number;
   lastWriteMs: number;
   readonly flush: FlushQueue;
+  /** Set where it lies on a device behind a link. */
+  readonly device: VolumeDevice | undefined;
 };
 
 /** `isRetained`: synced wherever hosts wait, and open only because a copy that is behind may still lack it. */
@@ -211,6 +217,8 @@ export type Member = {
   ackedSequence: number;
   readonly outstanding: Fifo<Outstanding>;
   outstandingBytes: number;
+  /** Of writes that a member which keeps the log was not sent since it was last fed: with those outstanding, its lag. */
+  unfedBytes: number;
   /** By ticket of the session, oldest first: what is to be done when the member has synced. */
   readonly flushes: Map<number, MemberFlush>;
   flushTicket: number;
@@ -231,6 +239,8 @@ export type Member = {
   resend: HostRequest[];
   dirty: readonly RegionMap[] | undefined;
   readonly resync: Resync;
+  /** The last walk that an operator asked for, running or over. */
+  verify: Verify | undefined;
   /** With a journal: what the copy has said of its sets, durable there; and where it was at the last BEGIN. */
   readonly sets: MemberSets;
   /** Highest LSN acked, and sent. */
@@ -240,6 +250,8 @@ export type Member = {
   readonly sendMarks: { readonly atMs: number; readonly sequence: number }[];
   /** Lost as `slow`: probes under half of `ackTimeout` still wanted before it may come back. */
   slowProbes: number;
+  /** Resyncs in a row that a full journal has ended (decision 10). */
+  overflows: number;
   mustRewrite: boolean;
   sentBytes: number;
   comparedBytes: number;
@@ -297,6 +309,8 @@ export type ResyncItem = ResyncRange & {
   readonly askedMs: number;
   /** For a compare: which of its regions differ. */
   differs: boolean[] | undefined;
+  /** Of a verify, and no resync. */
+  readonly check?: Check;
 };
 
 /** What a frame of a session is about, in the order sent: ACK(s) takes all up to s. */
@@ -357,6 +371,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     ackedSequence: 0,
     outstanding: createFifo(),
     outstandingBytes: 0,
+    unfedBytes: 0,
     flushes: new Map(),
     flushTicket: 0,
     stageAtMs: 0,
@@ -368,6 +383,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     resend: [],
     dirty: undefined,
     resync: idleResync(),
+    verify: undefined,
     sets: {
       completeSet: 0,
       completeLsn: 0,
@@ -382,6 +398,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     sentLsn: 0,
     sendMarks: [],
     slowProbes: 0,
+    overflows: 0,
     mustRewrite: false,
     sentBytes: 0,
     comparedBytes: 0,
@@ -405,6 +422,26 @@ export function idleResync(): Resync {
     doneBytes: 0,
     flushing: false,
     allowanceBytes: Number.POSITIVE_INFINITY,
+  };
+}
+
+/** A chunk to compare with what the member has, or to bring over to it, as it is taken into the window. */
+export function createResyncItem(
+  primary: Primary,
+  member: Member,
+  kind: ResyncItem["kind"],
+  { volume, offset, length }: ResyncRange,
+): ResyncItem {
+  return {
+    kind,
+    volume,
+    offset,
+    length,
+    member: member.index,
+    epoch: member.epoch,
+    regionBytes: primary.record.regionBytes,
+    askedMs: primary.nowMs,
+    differs: undefined,
   };
 }
 

@@ -365,3 +365,23 @@ test("F8: a copy that is down when we start has our open granules in its fractur
   const record = bench.log.indexOf("record");
   assert.ok(record !== -1 && record < bench.log.indexOf("read"));
 });
+
+test("F15: a sync that ends well behind a failed write covers nothing of its volume, and closes nothing there", () => {
+  const bench = createServingBench();
+  const [data] = bench.primary.volumes;
+  const broken = ask(bench, "write", { region: 1 });
+  const sound = ask(bench, "write", { region: 9, fua: true });
+  run(bench, "turnEnd");
+  run(bench, "openMap");
+  failImage(bench, broken, "EIO");
+  settle(bench);
+  assert.deepEqual(
+    [broken, sound].map((one) => bench.outcomes.get(one)),
+    ["io", "ok"],
+  );
+  submit(bench, { kind: "tick", nowMs: bench.primary.nowMs + 60_000, wallMs: 0 });
+  settle(bench);
+  assert.ok((data?.open.size ?? 0) > 0, "what was refused is open until a repair");
+  assert.ok((data?.flush.coveredLsn ?? 0) < broken.lsn, "the journal would let go of it");
+  bench.judge.allAnswered(bench);
+});

@@ -2,7 +2,15 @@ import { unreachable } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import { must } from "#base/assert.ts";
 import { fractured } from "./dirty-maps.ts";
-import { closeIdle, imageSynced, journalSynced, loseSync, roundLegDone } from "./flush.ts";
+import type { DeviceFound } from "./device-volume.ts";
+import {
+  closeIdle,
+  deviceSynced,
+  imageSynced,
+  journalSynced,
+  loseSync,
+  roundLegDone,
+} from "./flush.ts";
 import { blankMember } from "./group-record.ts";
 import type { GroupRecord } from "./group-record.ts";
 import {
@@ -30,10 +38,12 @@ import {
   storeFailed,
   suspend,
 } from "./life.ts";
-import { appendGathered, appended, noteJournal, sealDue, sealIdle } from "./journal.ts";
-import { overflowing, releaseJournal } from "./journal-room.ts";
+import { appendGathered, noteJournal, sealDue, sealIdle } from "./journal.ts";
+import { overflowing, releaseJournal, tailHolder } from "./journal-room.ts";
+import { tickPace } from "./pace.ts";
 import type { Journal } from "./journal.ts";
-import { mustHave } from "./member-state.ts";
+import { logBegun, logCaughtUp, logLocated, logged } from "./log-members.ts";
+import { keepsLog, mustHave } from "./member-state.ts";
 import {
   acked,
   begin,
@@ -58,7 +68,10 @@ import { askRecord } from "./records.ts";
 import { nextMarked } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 import { pump, regionRead, releaseResolved } from "./resync.ts";
-import { begun, progress, trip } from "./set-members.ts";
+import { begun, progress, purged, repaired, trip } from "./set-members.ts";
+import { appended } from "./switch.ts";
+import { overflowed } from "./overflow.ts";
+import { beginVerify, pumpVerify } from "./verify.ts";
 import { checkSlow, mayConnect, noteProbe } from "./slow.ts";
 
 // The machine of a group's primary: `step(state, event, out)`, synchronous and pure. Whatever takes time or may fail
@@ -77,6 +90,8 @@ export type PrimaryOptions = {
   readonly wallMs: number;
   readonly journal: Journal | undefined;
   readonly isJournalWhole: boolean;
+  /** By volume: those on devices behind a link. */
+  readonly devices?: readonly (DeviceFound | undefined)[];
 };
 
 export function createPrimary(options: PrimaryOptions): Primary {
@@ -97,6 +112,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
         hasLostSync: record.failedVolumes.includes(volume.name),
         // What is open was written before our first: by which of those LSNs, only a copy that takes sets would ask.
         lastLsn: options.journal === undefined ? 0 : Math.max(1, record.lsnReserved) - 1,
+        device: options.devices?.[index],
       }),
     ),
     durability: options.durability,
@@ -121,6 +137,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     retainedGranules: 0,
     recordActions: [],
     locks: new Set(),
+    checks: new Set(),
     marks: [],
     roundAtMs: nowMs,
     inFlight: 0,
@@ -144,9 +161,10 @@ function createVolume(
     readonly openMap: RegionMap;
     readonly hasLostSync: boolean;
     readonly lastLsn: number;
+    readonly device: DeviceFound | undefined;
   },
 ): Volume {
-  const { openMap, hasLostSync, lastLsn } = found;
+  const { openMap, hasLostSync, lastLsn, device } = found;
   const open = new Map<number, OpenGranule>();
   for (let unit = nextMarked(openMap, 0); unit !== -1; unit = nextMarked(openMap, unit + 1)) {
     open.set(unit, { lastLsn, durable: true, isRetained: false });
@@ -160,7 +178,7 @@ function createVolume(
     openMap,
     open,
     unresolved: undefined,
-    lastLsn: 0,
+    lastLsn: device?.lastLsn ?? 0,
     completions: 0,
     lastWriteMs: 0,
     flush: {
@@ -170,8 +188,9 @@ function createVolume(
       startedMs: 0,
       closedCompletions: -1,
       coveredCompletions: -1,
-      coveredLsn: 0,
+      coveredLsn: device?.coveredLsn ?? 0,
     },
+    device: device === undefined ? undefined : { rounds: [] },
   };
 }
 
@@ -216,6 +235,8 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
       return openGathered(primary, out);
     case "appended":
       return appended(primary, event, out);
+    case "deviceSynced":
+      return deviceSynced(primary, event, out);
     case "journalSynced":
       return journalSynced(primary, event, out);
     case "sealDue":
@@ -241,8 +262,7 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
     case "suspend":
       return suspend(primary, event, out);
     case "repaired":
-      must(primary.volumes[event.volume], "an unknown volume was repaired").state = "ok";
-      return;
+      return repaired(primary, must(primary.volumes[event.volume], "no such volume"), out);
     case "syncLost":
       loseSync(primary, must(primary.volumes[event.volume], "an unknown volume lost a sync"));
       askRecord(primary, { kind: "none" }, out);
@@ -289,7 +309,15 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
       if (member.slowProbes === 0) member.why = event.why;
       return maybeServe(primary, out);
     case "begun":
-      return begun(primary, member, out);
+      return keepsLog(member) ? logBegun(member, out) : begun(primary, member, out);
+    case "purged":
+      return purged(member, event, out);
+    case "logLocated":
+      return logLocated(primary, member, event, out);
+    case "logCaughtUp":
+      return logCaughtUp(primary, member, out);
+    case "logged":
+      return logged(primary, member, event.lsn, out);
     case "journalUnreadable":
       return trip(primary, member, event.why, out);
     case "progress":
@@ -323,6 +351,8 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
       return pauseMember(primary, member, out);
     case "resume":
       return resumeMember(primary, member, out);
+    case "verify":
+      return beginVerify(primary, member, event.isRepairing, out);
     case "resyncFull":
       return resyncMemberFull(primary, member, out);
     default:
@@ -396,7 +426,10 @@ function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[
 }
 
 function pumpAll(primary: Primary, out: PrimaryEffect[]): void {
-  for (const member of primary.members) if (member.stage === "resync") pump(primary, member, out);
+  for (const member of primary.members) {
+    if (member.stage === "resync") pump(primary, member, out);
+    if (member.verify !== undefined) pumpVerify(primary, member, out);
+  }
 }
 
 function tick(
@@ -422,16 +455,21 @@ function tick(
   pumpAll(primary, out);
   maybeServe(primary, out);
   if (primary.stage === "serving" && !strictAbsent(primary)) closeIdle(primary, out);
-  tickJournal(primary, out);
+  tickJournal(primary, elapsedMs, out);
   changeModesDue(primary, out);
 }
 
-function tickJournal(primary: Primary, out: PrimaryEffect[]): void {
+function tickJournal(primary: Primary, elapsedMs: number, out: PrimaryEffect[]): void {
+  const { journal } = primary;
   sealIdle(primary, out);
+  if (journal !== undefined) {
+    const tailLsn = tailHolder(primary)?.sets.completeLsn;
+    const now = { isSlowing: journal.overflow !== "trip", lsn: primary.nextLsn - 1, tailLsn };
+    if (tickPace(journal.pace, now, elapsedMs)) primary.recheckHeld = true;
+  }
   releaseJournal(primary, out);
   const holder = overflowing(primary, out);
-  const why = "the journal is full and this copy is the furthest behind";
-  if (holder !== undefined) trip(primary, holder, why, out);
+  if (holder !== undefined) overflowed(primary, holder, out);
 }
 
 // While a strict member is away, the open map is what remembers what it may lack: nothing is closed.

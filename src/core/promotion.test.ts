@@ -42,7 +42,9 @@ function facts(
     sets: undefined,
     wallMs: 0,
     undoneBytes: 0,
+    failedBytes: 0,
     mayAckAlone: true,
+    bunkers: [],
     ...rest,
   };
 }
@@ -148,4 +150,65 @@ test("I30: an image that went back is not promoted as if it held everything", ()
     /preserved point that it went back to: LSN 5 of generation 1/,
   );
   assert.match(plan.refusal, /taken back to a preserved point; LSN 5/);
+});
+
+test("decision 7c: a copy that has a bunker's whole log needs no force; a log within reach is replayed first", () => {
+  const sets = { completeLsn: 45, knownLsn: 40, endedLsn: undefined };
+  const bunkers = [{ site: "vault", endLsn: 0 }];
+  const whole = { from: "vault", set: 9, lsn: 45, endLsn: 45, isWhole: true };
+  const planned = (replayed: GroupRecord["replayed"]) =>
+    planPromotion(facts({ image: "consistent", ...(replayed && { replayed }) }, { sets, bunkers }));
+  assert.equal(planned(whole).verdict, "go");
+  assert.match(planned(undefined).hint, /antipode replay bank --from vault --site west/);
+  assert.equal(planned(undefined).verdict, "force");
+  const cut = planned({ ...whole, endLsn: 60 });
+  assert.deepEqual(
+    [cut.verdict, cut.lines.at(-1)],
+    ["force", "lacks LSN 46 to 60 of the log of vault"],
+  );
+  // One that was cut short by a death is on record as it began.
+  assert.equal(planned({ ...whole, set: 3, lsn: 20 }).verdict, "go");
+  // Called off, the log may have got more.
+  assert.equal(planned({ ...whole, isCancelled: true }).verdict, "force");
+});
+
+test("F15, decision 7: an image that a failed sync has put in doubt needs force, which names the volume and how much", () => {
+  const failed = { failedVolumes: ["data"] };
+  const failedBytes = 3 * 1024 * 1024;
+  const mirror = planPromotion(facts(failed, { failedBytes }));
+  assert.equal(mirror.verdict, "force");
+  assert.match(mirror.refusal, /a sync of data has failed at west: up to 3\.0 MiB/);
+  assert.match(mirror.lines.join("\n"), /may lack up to 3\.0 MiB .* data/);
+  assert.doesNotMatch(mirror.lines.join("\n"), /nothing (acked until then )?is lost/);
+  const sets = { completeLsn: 45, knownLsn: 45, endedLsn: undefined };
+  const copy = planPromotion(facts({ ...failed, image: "consistent" }, { failedBytes, sets }));
+  assert.equal(copy.verdict, "force");
+  // What was written since a point is written back and synced: the point is in no doubt.
+  const preservedPoint = { ...point, id: 1, phase: "kept" as const };
+  const atPoint = { ...failed, image: "synchronizing", preservedPoint } as const;
+  assert.doesNotMatch(planPromotion(facts(atPoint)).lines.join("\n"), /a sync of/);
+  // Nobody is asked to bring back who is known to have served since.
+  const serves = planPromotion(facts(failed, { primaryState: "serves" }));
+  assert.equal(serves.verdict, "refuse");
+});
+
+test("decision 7c: with two bunkers, one whose log ends behind what was replayed is in nobody's way; the longest comes first", () => {
+  const sets = { completeLsn: 45, knownLsn: 40, endedLsn: undefined };
+  const whole = { from: "vault", set: 9, lsn: 45, endLsn: 45, isWhole: true };
+  const with2 = (replayed: GroupRecord["replayed"], endLsn: number) => {
+    const bunkers = [
+      { site: "vault", endLsn: 45 },
+      { site: "cellar", endLsn },
+    ];
+    const record = { image: "consistent", ...(replayed && { replayed }) } as const;
+    return planPromotion(facts(record, { sets, bunkers }));
+  };
+  for (const endLsn of [12, 45]) assert.equal(with2(whole, endLsn).verdict, "go");
+  const more = with2(whole, 46);
+  assert.equal(more.verdict, "force");
+  assert.match(more.hint, /replay bank --from cellar .*\(cellar: up to LSN 46\)/);
+  assert.equal(with2(whole, 0).verdict, "force", "who does not say where its log ends is asked");
+  assert.equal(with2({ ...whole, isWhole: false }, 45).verdict, "force");
+  assert.match(with2(undefined, 46).hint, /--from cellar/);
+  assert.match(with2(undefined, 12).hint, /--from vault/);
 });

@@ -1,5 +1,5 @@
 import { limits } from "#base/limits.ts";
-import type { Branch, GroupRecord, RevertedPoint } from "./group-record.ts";
+import type { Branch, GroupRecord, ReplayedRecord, RevertedPoint } from "./group-record.ts";
 import { describePoint, inMiB } from "./point.ts";
 
 /** What a site knows when it is asked to become the primary. */
@@ -25,12 +25,19 @@ export type PromotionFacts = {
         readonly endedLsn: number | undefined;
       }
     | undefined;
+  /** Bunkers that answer: their logs may have what this copy lacks. */
+  readonly bunkers: readonly BunkerFacts[];
   readonly wallMs: number;
   /** Bytes of the image that going back to the preserved point undoes, where there is one. */
   readonly undoneBytes: number;
+  /** Bytes of the image that were open in volumes of which a sync has failed. */
+  readonly failedBytes: number;
   /** The policy under which the primary feeds this copy lets it ack alone. */
   readonly mayAckAlone: boolean;
 };
+
+/** `endLsn`: what it last said of where its log ends, in the generation that is held here; 0: unknown. */
+export type BunkerFacts = { readonly site: string; readonly endLsn: number };
 
 export type PromotionPlan = {
   /** `go`; `force`: only with `--force`, which loses what the lines name; `refuse`: not even then. */
@@ -43,8 +50,9 @@ export type PromotionPlan = {
 /** Decision 7: when a copy may become the primary, and what that would lose. */
 export function planPromotion(facts: PromotionFacts): PromotionPlan {
   const { branch, discarding, group, site } = facts.record;
-  const plan = planForImage(facts);
-  if (plan.verdict === "refuse") return plan;
+  const ofImage = planForImage(facts);
+  if (ofImage.verdict === "refuse") return ofImage;
+  const plan = isInDoubt(facts.record) ? doubtfulPlan(facts, ofImage) : ofImage;
   if (branch !== undefined) return branchPlan(facts, branch, plan);
   if (discarding === undefined) return plan;
   const why = `what ${site} wrote by itself has been given up, in favour of another site's`;
@@ -52,6 +60,30 @@ export function planPromotion(facts: PromotionFacts): PromotionPlan {
     [...plan.lines, "takes that word back: what was given up here is served again"],
     why,
     `leave it to its resync, or antipode discard ${group} --site ${site} --undo; --force serves it`,
+  );
+}
+
+// What was written since a point is written back and synced when the image goes back: that is in no doubt.
+function isInDoubt({ failedVolumes, preservedPoint }: GroupRecord): boolean {
+  return failedVolumes.length > 0 && preservedPoint === undefined;
+}
+
+/** The kernel may have dropped what it could not write, which was acked: only another site can tell (F15, trap 8). */
+function doubtfulPlan(facts: PromotionFacts, plan: PromotionPlan): PromotionPlan {
+  const { failedVolumes, site } = facts.record;
+  const names = failedVolumes.join(", ");
+  const amount = `up to ${inMiB(facts.failedBytes)}`;
+  return force(
+    [
+      ...plan.lines.filter((line) => !/nothing (acked until then )?is lost/.test(line)),
+      `may lack ${amount} that hosts wrote to ${names}: a sync of it has failed here; what it reads there is written again`,
+    ],
+    plan.refusal === ""
+      ? `a sync of ${names} has failed at ${site}: ${amount} that hosts wrote may not be on its disk`
+      : plan.refusal,
+    plan.hint === ""
+      ? `bring ${facts.primary} back, which brings this copy up, or promote another one; --force serves what is here`
+      : plan.hint,
   );
 }
 
@@ -237,6 +269,12 @@ function setsPlan(
   const known = `${missing} writes known, LSN ${completeLsn + 1} to ${completeLsn + missing}`;
   if (endedLsn !== undefined && missing === 0)
     return go([...lines, `${primary} was demoted and handed everything over; nothing is lost`]);
+  const replayed = replayedBy(facts.record, completeLsn);
+  const unread = facts.bunkers.filter((bunker) => !isCovered(bunker, replayed));
+  if (replayed !== undefined && replayed.lsn < replayed.endLsn)
+    return cutShortPlan(replayed, lines);
+  if (unread.length > 0) return unreadPlan(facts, unread, lines);
+  if (replayed?.isWhole === true) return replayedPlan(facts, replayed, lines);
   const since = `whatever ${primary} acked since we last heard of it (${ago(facts.heardMsAgo)})`;
   if (missing > 0) {
     const lost = endedLsn === undefined ? `${known}, and ${since}` : known;
@@ -250,6 +288,60 @@ function setsPlan(
     ...lines,
     `has everything that is known of, up to LSN ${completeLsn}`,
     `lacks ${since}: how much that is is unknown`,
+  ]);
+}
+
+// A log that had everything acked has all that another one has up to the LSN that both reach.
+function isCovered({ site, endLsn }: BunkerFacts, replayed: ReplayedRecord | undefined): boolean {
+  if (replayed === undefined) return false;
+  return site === replayed.from || (replayed.isWhole && endLsn > 0 && endLsn <= replayed.lsn);
+}
+
+// One that was cut short is on record as it began. After it was called off, the log may have got more.
+function replayedBy({ replayed }: GroupRecord, completeLsn: number): ReplayedRecord | undefined {
+  if (replayed === undefined || replayed.isCancelled === true) return undefined;
+  return { ...replayed, lsn: Math.max(replayed.lsn, completeLsn) };
+}
+
+/** A log with what this copy may lack is within reach: it is replayed first, since afterwards it cannot be any more (U32). */
+function unreadPlan(
+  { record }: PromotionFacts,
+  bunkers: readonly BunkerFacts[],
+  lines: readonly string[],
+): PromotionPlan {
+  // The longest first: what one log has ended early, another cannot bring any more.
+  const [longest, ...others] = [...bunkers].sort((one, other) => other.endLsn - one.endLsn);
+  const { site: from = "", endLsn = 0 } = longest ?? {};
+  const names = [from, ...others.map(({ site }) => site)].join(", ");
+  const known = endLsn === 0 ? "" : ` (${from}: up to LSN ${endLsn})`;
+  const lost = `gives up what the log of ${names} has that this copy lacks${known}`;
+  return force(
+    [...lines, lost],
+    `${from} keeps the log of ${record.group} and answers; it has not been replayed here`,
+    `antipode replay ${record.group} --from ${from} --site ${record.site}; --force ${lost}`,
+  );
+}
+
+function cutShortPlan(replayed: ReplayedRecord, lines: readonly string[]): PromotionPlan {
+  const { from, lsn, endLsn } = replayed;
+  const lost = `LSN ${lsn + 1} to ${endLsn} of the log of ${from}`;
+  return force(
+    [...lines, `lacks ${lost}`],
+    `the replay from ${from} was stopped early: this copy lacks ${lost}`,
+    `replay the rest; --force gives up ${lost}`,
+  );
+}
+
+/** Decision 7, c. */
+function replayedPlan(
+  { primary }: PromotionFacts,
+  { from, lsn }: ReplayedRecord,
+  lines: readonly string[],
+): PromotionPlan {
+  return go([
+    ...lines,
+    `was brought up to LSN ${lsn}, the end of the log of ${from}, which had everything when it last heard of ${primary}`,
+    `writes that ${primary} acked without ${from} after that, if it lived on, would be lost: how many is unknown`,
   ]);
 }
 

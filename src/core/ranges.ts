@@ -8,3 +8,12 @@ export type ByteRange = {
 export function overlaps(a: ByteRange, b: ByteRange): boolean {
   return a.volume === b.volume && a.offset < b.offset + b.length && b.offset < a.offset + a.length;
 }
+
+/** A device that answers later may still be writing there: what would be read is neither old nor new. */
+export function isBeingWritten(
+  { writing }: { readonly writing: Iterable<ByteRange> },
+  range: ByteRange,
+): boolean {
+  for (const write of writing) if (overlaps(write, range)) return true;
+  return false;
+}

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { sampleSeals } from "../../test/support/sample-seals.ts";
 import {
   ask,
   createServingBench,
@@ -35,7 +36,8 @@ function newJournal(): Journal {
   const found = { nextSet: 1, lastSealedSet: 0, bytesUsed: 0, firstSet: 1, lastLsn: 0 };
   return createJournal(
     {
-      policy: { everyMs: 50, bytesMax: 4096, onFlush: true },
+      policy: sampleSeals({ bytesMax: 4096 }),
+      segmentBytes: 1 << 20,
       overflow: "trip",
       bytesMax: 2 ** 30,
     },

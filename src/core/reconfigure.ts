@@ -4,7 +4,15 @@ import { blankMember } from "./group-record.ts";
 import { appendGathered } from "./journal.ts";
 import type { Journal } from "./journal.ts";
 import { legDone } from "./legs.ts";
-import { isFed, isInJournal, mustHave, noteState, shownState, takesSets } from "./member-state.ts";
+import {
+  isFed,
+  isInJournal,
+  keepsLog,
+  mustHave,
+  noteState,
+  shownState,
+  takesSets,
+} from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import { goOnWithout, pauseMember } from "./operator.ts";
 import type { MemberPolicy } from "./policy.ts";
@@ -13,6 +21,7 @@ import type { PrimaryEffect, Reconfiguration } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { reserve } from "./reserves.ts";
+import { takeStanding } from "./switch.ts";
 import { forgetRounds } from "./terms.ts";
 
 // A running primary takes another configuration (ARCHITECTURE.md, Reload): members come, go, and are fed on other terms. Nobody
@@ -62,7 +71,11 @@ function beginJournal(primary: Primary, journal: Journal, out: PrimaryEffect[]):
 // Nobody is fed from it any more. A host's FLUSH was answered when the image had synced, too, so nothing rests on it.
 function endJournal(primary: Primary, out: PrimaryEffect[]): void {
   if (primary.journal === undefined || primary.members.some(needsJournal)) return;
+  // Before devices it stays: they may lack what it has.
+  if (primary.volumes.some(({ device }) => device !== undefined)) return;
   appendGathered(primary, out);
+  // Nobody takes sets any more: the open one ends here, and nobody waits for that.
+  for (const request of takeStanding(primary.journal)) legDone(primary, request, out);
   primary.journal = undefined;
   delete primary.record.journalId;
   askRecord(primary, { kind: "none" }, out);
@@ -71,7 +84,7 @@ function endJournal(primary: Primary, out: PrimaryEffect[]): void {
 }
 
 function needsJournal(member: Member): boolean {
-  return takesSets(member) || member.modeChange?.policy.mode.unit === "set";
+  return takesSets(member) || keepsLog(member) || member.modeChange?.policy.mode.unit === "set";
 }
 
 // ------------------------------------------------------------------------------- members come and go
@@ -119,6 +132,8 @@ function changePolicy(
       reopen(primary, member, "it gets another number of connections", out);
     else if (takesSets(member) && was.compress !== policy.compress)
       reopen(primary, member, "what it is sent is packed another way", out);
+    else if (takesSets(member) && was.mode.folds !== policy.mode.folds)
+      reopen(primary, member, `its mode changes from ${was.mode.name} to ${policy.mode.name}`, out);
     return;
   }
   const untilLsn = primary.nextLsn - 1;

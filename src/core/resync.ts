@@ -6,12 +6,13 @@ import type { HostRequest } from "#ports/host-request.ts";
 import { askFlush, failVolume } from "./flush.ts";
 import { join } from "./joining.ts";
 import { isFed, mustHave, queue } from "./member-state.ts";
-import { allVolumesIndex, memberOf } from "./primary-state.ts";
+import { allVolumesIndex, createResyncItem, memberOf } from "./primary-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary, ResyncItem, ResyncRange, Volume } from "./primary-state.ts";
-import { overlaps } from "./ranges.ts";
+import { isBeingWritten, overlaps } from "./ranges.ts";
 import { copyOf, isMarked, nextMarked, runLength, unitOf, unmark } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
+import { verifyAnswered, verifyRead } from "./verify.ts";
 
 // The copier (decision 10, sync): one pass over the dirty regions of a member while hosts write on. A region is read
 // while writes to it wait; what was read goes out on the same ordered connection as all later writes, so the member
@@ -80,37 +81,12 @@ function nextItem(primary: Primary, member: Member): ResyncItem | undefined {
   if (differing !== undefined) {
     if (isBeingWritten(primary, differing)) return undefined;
     resync.differing.shift();
-    return makeItem(primary, member, "region", differing);
+    return createResyncItem(primary, member, "region", differing);
   }
   const range = nextWanted(primary, member) ?? nextInOrder(primary, member);
   if (range === undefined || isBeingWritten(primary, range)) return undefined;
   takeFrom(resync.pending?.[range.volume], range);
-  return makeItem(primary, member, resync.compare ? "compare" : "region", range);
-}
-
-function makeItem(
-  primary: Primary,
-  member: Member,
-  kind: "compare" | "region",
-  range: ResyncRange,
-): ResyncItem {
-  return {
-    kind,
-    volume: range.volume,
-    offset: range.offset,
-    length: range.length,
-    member: member.index,
-    epoch: member.epoch,
-    regionBytes: primary.record.regionBytes,
-    askedMs: primary.nowMs,
-    differs: undefined,
-  };
-}
-
-// A device that answers later may still be writing there: what we would read is neither old nor new.
-function isBeingWritten(primary: Primary, range: ResyncRange): boolean {
-  for (const write of primary.writing) if (overlaps(write, range)) return true;
-  return false;
+  return createResyncItem(primary, member, resync.compare ? "compare" : "region", range);
 }
 
 function nextWanted(primary: Primary, member: Member): ResyncRange | undefined {
@@ -167,12 +143,16 @@ export function regionRead(
   const member = memberOf(primary, item.member);
   const current = primary.locks.delete(item);
   primary.recheckHeld = true;
+  if (item.check !== undefined)
+    return verifyRead(primary, { item, check: item.check, bytes, failure }, out);
   if (member === undefined || !current || !isFed(member) || member.epoch !== item.epoch) {
     return;
   }
   if (failure !== undefined) {
     const volume = primary.volumes[item.volume];
-    if (volume !== undefined) failVolume(primary, volume, `read failed: ${failure.message}`, out);
+    // A device that is away comes back, and the resync begins anew then.
+    if (volume !== undefined && volume.device === undefined)
+      failVolume(primary, volume, `read failed: ${failure.message}`, out);
     out.push({ kind: "closeSession", member: member.index, why: "a region cannot be read here" });
     return;
   }
@@ -202,6 +182,7 @@ export function regionAnswered(
   item: ResyncItem,
   out: PrimaryEffect[],
 ): void {
+  if (item.check !== undefined) return verifyAnswered(primary, member, item, out);
   const { resync } = member;
   resync.inFlightBytes -= item.length;
   fitWindow(primary, member, item);

@@ -7,9 +7,10 @@ import { markAll } from "./member-maps.ts";
 import { isFed, isInJournal, noteState, shownState, takesSets } from "./member-state.ts";
 import { releaseRetained } from "./open-map.ts";
 import type { MemberHello, PrimaryEffect, SetProgress } from "./primary-events.ts";
-import type { Member, Primary } from "./primary-state.ts";
+import type { Member, Primary, Volume } from "./primary-state.ts";
 import { reserve } from "./reserves.ts";
 import { startResync } from "./resync.ts";
+import { pumpVerify } from "./verify.ts";
 
 // Members that take sets: where they go on, what they report, and how they are tripped. What they lack is in the journal or
 // dirty, never neither (I16).
@@ -39,7 +40,9 @@ export function judgePosition(
   sets.completeLsn = hello.completeLsn;
   // It has more of what came before this start than the journal: whatever took that may have taken what it lacks, too.
   const isCutShort = hello.completeSet < journal.ownSet && hello.completeLsn > journal.replayedLsn;
-  if (!isAhead && !isCutShort && hello.completeSet + 1 >= journal.firstSet) return;
+  // A set that a bunker has ended may go on here: what the member lacks of it is in no set that it would get.
+  const isOther = isAhead || isCutShort || hello.wasReplayed === true;
+  if (!isOther && hello.completeSet + 1 >= journal.firstSet) return;
   leaveJournal(primary, member, out);
 }
 
@@ -98,6 +101,25 @@ export function begun(primary: Primary, member: Member, out: PrimaryEffect[]): v
   startResync(primary, member, out);
 }
 
+/**
+ * What was not complete there is gone. It goes on behind what is: that may be more than it had when the session was opened,
+ * since what was whole there has gone forward first (A3, SPEC-cycle.md).
+ */
+export function purged(
+  member: Member,
+  told: { readonly completeSet: number; readonly completeLsn: number; readonly entries: number },
+  out: PrimaryEffect[],
+): void {
+  const { sets } = member;
+  const { completeSet, completeLsn, entries } = told;
+  if (!takesSets(member) || !isFed(member) || completeSet < sets.completeSet) return;
+  Object.assign(sets, { completeSet, completeLsn });
+  sets.firstSet = completeSet + 1;
+  if (entries === 0) return;
+  const why = `${entries} entries that were not complete there were given up, and are sent anew`;
+  out.push({ kind: "event", event: { kind: "purge", copy: member.site, to: "purged", why } });
+}
+
 /** The member has told how far its sets have come. Never backwards: messages of one session come in order. */
 export function progress(
   primary: Primary,
@@ -120,6 +142,7 @@ export function progress(
   }
   releaseRetained(primary, out);
   releaseJournal(primary, out);
+  if (member.verify !== undefined) pumpVerify(primary, member, out);
 }
 
 /**
@@ -134,4 +157,21 @@ export function trip(primary: Primary, member: Member, why: string, out: Primary
   if (member.stage !== "none") out.push({ kind: "closeSession", member: member.index, why });
   member.why = why;
   noteState(member, before, why, out);
+}
+
+/**
+ * The volume's file or device is open again. What its image refused, a copy that is fed from the journal may have all the same:
+ * wherever anything is open, the image's content is brought over.
+ */
+export function repaired(primary: Primary, volume: Volume, out: PrimaryEffect[]): void {
+  volume.state = "ok";
+  const why = `${volume.name} was repaired at the primary`;
+  for (const member of primary.members) {
+    if (!isInJournal(member)) continue;
+    const before = shownState(member);
+    leaveJournal(primary, member, out);
+    fracture(primary, member, member.record.alone, out);
+    if (member.stage !== "none") out.push({ kind: "closeSession", member: member.index, why });
+    noteState(member, before, why, out);
+  }
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { limits } from "#base/limits.ts";
+import { sampleEntry } from "../../test/support/sample-entry.ts";
 import { costOf, digestStep } from "./entry.ts";
 import type { Entry } from "./entry.ts";
 import {
@@ -22,21 +23,8 @@ import type { SetTracker } from "./set-tracker.ts";
 // What a copy has of one set, against its dumb twin: a set of numbers.
 
 function write(index: number, fields: Partial<Entry> = {}): Entry {
-  return {
-    kind: "write",
-    mayPunch: false,
-    source: 0,
-    incarnation: 1,
-    lsn: 100 + index,
-    set: 7,
-    index,
-    volume: 0,
-    offset: 4096 * index,
-    length: 4096,
-    payloadCrc: 1000 + index,
-    stampMs: 0,
-    ...fields,
-  };
+  const place = { lsn: 100 + index, set: 7, index };
+  return sampleEntry({ ...place, offset: 4096 * index, payloadCrc: 1000 + index, ...fields });
 }
 
 function writes(count: number): Entry[] {

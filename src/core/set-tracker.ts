@@ -97,7 +97,10 @@ export function faultOf(tracker: SetTracker<unknown>): Broken | undefined {
   if (tracker.digest !== seal.payloadCrc) {
     return broken(tracker, "another content than its SEAL says: the digests differ");
   }
-  if (tracker.count > 0 && tracker.highestLsn !== seal.lsn) {
+  // Where several sets go as one, the last of them may have been empty.
+  const isOne = coversFrom(seal) === tracker.set;
+  const isOther = isOne ? tracker.highestLsn !== seal.lsn : tracker.highestLsn > seal.lsn;
+  if (tracker.count > 0 && isOther) {
     return broken(tracker, `LSNs up to ${tracker.highestLsn}, and a SEAL that says ${seal.lsn}`);
   }
   return undefined;

@@ -1,3 +1,4 @@
+import { mayFeed } from "./member-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 
@@ -62,6 +63,6 @@ export function mayConnect(primary: Primary, member: Member): boolean {
     return true;
   if (record.paused || record.splitBrain || member.slowProbes > 0) return false;
   if (record.stoppedWhy !== "" && !record.fullConfirmed) return false;
-  if (primary.volumes.some((volume) => volume.state === "failed")) return false;
+  if (!mayFeed(primary, member)) return false;
   return policy.autoResume || record.phase !== "dirty" || member.resumed;
 }

@@ -48,6 +48,8 @@ export type Staging<Held> = {
   stagedLsn: number;
   /** Records of the log that are not forgotten, oldest first; their tickets have no gaps. */
   readonly records: Fifo<LogRecord>;
+  /** The log may still have something of sets that were forgotten, and whoever inspects it would find that (A3). */
+  hasRemains: boolean;
   /** Last ticket given, last answered, last known synced. */
   ticket: number;
   stagedTicket: number;
@@ -80,8 +82,16 @@ export type StagingSession = {
   markedSet: number;
   /** Where the sets begin anew; until that is on record the session is not ready. */
   rebase: Point | undefined;
+  /** What is not complete is to be given up first; until that is durable the session is not ready. */
+  purge: Purge | undefined;
   isReady: boolean;
 };
+
+/**
+ * `waiting`: what is whole here is called complete first, where a sync bears it out. Then everything else goes, which the
+ * record of this ticket says (SPEC-cycle.md).
+ */
+export type Purge = { ticket: number | "waiting"; entries: number };
 
 /**
  * `receiving` until SEAL and all indexes are there; `whole` until its flag is handed to the log; `flagged` until a sync
@@ -137,6 +147,10 @@ export type StagingEvent<Held> =
       readonly firstSet: number;
       readonly lsn: number;
       readonly resync: boolean;
+      /** By a bunker, in the place of its primary. */
+      readonly isReplay?: boolean;
+      /** What is not complete here is to be given up, durably, before the session goes on. */
+      readonly purge?: boolean;
     }
   | { readonly kind: "lost" }
   | {
@@ -168,6 +182,8 @@ export type StagingEffect<Held> =
   | { readonly kind: "stage"; readonly ticket: number; readonly batch: Batch<Held> }
   /** Append a record of flags, behind all that was staged before; then `staged` or `stageFailed`. */
   | { readonly kind: "flag"; readonly ticket: number; readonly flags: readonly Flag[] }
+  /** Append a word that nothing before it counts but what is complete up to this set; then `staged` or `stageFailed`. */
+  | { readonly kind: "purge"; readonly ticket: number; readonly completeSet: number }
   /** Sync the log up to this ticket, once all of it is appended; then `synced`. */
   | { readonly kind: "sync"; readonly ticket: number }
   /** STAGED: everything that came by this lane up to the sequence is durable; with memory staging, is here. */
@@ -198,6 +214,8 @@ export type StagingEffect<Held> =
   | { readonly kind: "started" }
   /** What was complete is in the images, synced and on record; or it cannot be. */
   | { readonly kind: "drained" }
+  /** Nothing that is not complete is here any more, durably: so many entries were given up. */
+  | { readonly kind: "purged"; readonly complete: Point; readonly entries: number }
   /** The session may go on: answer BEGIN. */
   | { readonly kind: "ready"; readonly epoch: number }
   /** The image is what the host could have seen, from this point on; to be put on record. */
@@ -217,6 +235,8 @@ export type FoundRecord<Held> = { readonly place: number } & (
       readonly held: readonly (Held | undefined)[];
     }
   | { readonly kind: "flags"; readonly flags: readonly Flag[] }
+  /** Of what lies before it, sets above this one were given up. */
+  | { readonly kind: "purge"; readonly completeSet: number }
 );
 
 /**
@@ -259,6 +279,7 @@ function blankStaging<Held>(mode: StagingMode, point: Point): Staging<Held> {
     received: point,
     stagedLsn: point.lsn,
     records: createFifo(),
+    hasRemains: false,
     ticket: 0,
     stagedTicket: 0,
     syncedTicket: 0,
@@ -289,6 +310,10 @@ function recover<Held>(staging: Staging<Held>, found: FoundRecord<Held>): void {
     });
     return;
   }
+  if (found.kind === "purge") {
+    for (const set of staging.sets.values()) if (set.set > found.completeSet) giveUp(staging, set);
+    return;
+  }
   for (const flag of found.flags) {
     const set = staging.sets.get(flag.set);
     if (set === undefined || set.phase !== "receiving" || !isAsFlagged(set.tracker, flag)) continue;
@@ -297,11 +322,15 @@ function recover<Held>(staging: Staging<Held>, found: FoundRecord<Held>): void {
   }
 }
 
+function giveUp<Held>(staging: Staging<Held>, set: StagedSet<Held>): void {
+  unpin(set.records);
+  staging.sets.delete(set.set);
+}
+
 function keepOrForget<Held>(staging: Staging<Held>, set: StagedSet<Held>): void {
   if (set.phase !== "flagged") {
-    unpin(set.records);
-    staging.sets.delete(set.set);
-    return;
+    staging.hasRemains = true;
+    return giveUp(staging, set);
   }
   staging.flagged.push(set);
   staging.waitingBytes += costOfSet(set.tracker);
@@ -355,6 +384,7 @@ export function forgetSet<Held>(
   dropped: Held[],
 ): void {
   set.phase = "gone";
+  staging.hasRemains = true;
   staging.sets.delete(set.set);
   if (isCovering(set)) staging.covering = staging.covering.filter((other) => other !== set);
   staging.waitingBytes -= costOfSet(set.tracker);

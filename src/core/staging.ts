@@ -5,15 +5,14 @@ import { limits } from "#base/limits.ts";
 import { countOf } from "./entry.ts";
 import { costOfSet, inOrder } from "./set-tracker.ts";
 import { acknowledgeSynced, takeBatch } from "./staging-intake.ts";
+import { becomeReady, forgetBelow, forgetIncomplete, movePurge } from "./staging-purge.ts";
 import {
   addRecord,
-  forgetSet,
   isCovering,
   nextAfter,
   pin,
   pointOf,
   receivedLsn,
-  release,
   unpin,
 } from "./staging-state.ts";
 import type { Flag, StagedSet, Staging, StagingEffect, StagingEvent } from "./staging-state.ts";
@@ -34,8 +33,11 @@ export function stepStaging<Held>(
   event: StagingEvent<Held>,
   out: Out<Held>,
 ): void {
-  const isHeard = event.kind === "opened" || event.kind === "drain";
-  if (staging.stage === "settled" && !isHeard) return;
+  if (staging.stage === "settled") {
+    // Whoever asks again is told again: what hindered it then, hinders it still.
+    if (event.kind === "settle") return tellSettled(staging, out);
+    if (event.kind !== "opened" && event.kind !== "drain") return;
+  }
   switch (event.kind) {
     case "start":
       break;
@@ -90,6 +92,7 @@ export function stepStaging<Held>(
 }
 
 function goOn<Held>(staging: Staging<Held>, out: Out<Held>): void {
+  movePurge(staging, out);
   beginSync(staging, out);
   endStart(staging, out);
   beginApply(staging, out);
@@ -121,12 +124,16 @@ function openSession<Held>(
     isResyncing: resync,
     markedSet: firstSet - 1,
     rebase: resync ? { set: firstSet - 1, lsn, stampMs } : undefined,
-    isReady: !resync,
+    purge: told.purge === true && !resync ? { ticket: "waiting", entries: 0 } : undefined,
+    isReady: false,
   };
+  // A bunker ends a set where its log ends: of that set more may have come here, and is none of it.
+  if (told.isReplay === true) forgetIncomplete(staging, out);
   // What is not complete is dirty at the primary, and the regions bring it.
-  if (!resync) return void out.push({ kind: "ready", epoch });
-  forgetIncomplete(staging, out);
-  staging.wholeSet = undefined;
+  if (resync) {
+    forgetIncomplete(staging, out);
+    staging.wholeSet = undefined;
+  } else if (staging.session.purge === undefined) becomeReady(staging.session, out);
 }
 
 function refusalOf<Held>(staging: Staging<Held>, told: Event<Held, "opened">): string | undefined {
@@ -325,19 +332,6 @@ function isComplete({ phase }: StagedSet<unknown>): boolean {
   return phase === "complete";
 }
 
-function forgetBelow<Held>(staging: Staging<Held>, number: number, out: Out<Held>): void {
-  const dropped: Held[] = [];
-  for (const set of staging.sets.values()) if (set.set < number) forgetSet(staging, set, dropped);
-  release(dropped, out);
-}
-
-/** Everything that is not contiguous and complete goes, even what is complete behind a gap (U50). */
-function forgetIncomplete<Held>(staging: Staging<Held>, out: Out<Held>): void {
-  forgetBelow(staging, Number.POSITIVE_INFINITY, out);
-  staging.received = staging.complete;
-  staging.stagedLsn = staging.complete.lsn;
-}
-
 // ----------------------------------------------------------------------------------- application
 
 // A set that is complete, in its turn, and behind its MARK while regions come. Several may be under way; since the images
@@ -434,8 +428,7 @@ function appliedRecorded<Held>(
   const { session } = staging;
   if (session === undefined || session.rebase !== point) return;
   session.rebase = undefined;
-  session.isReady = true;
-  out.push({ kind: "ready", epoch: session.epoch });
+  becomeReady(session, out);
 }
 
 function forgetRecords<Held>(staging: Staging<Held>, out: Out<Held>): void {
@@ -452,11 +445,14 @@ function forgetRecords<Held>(staging: Staging<Held>, out: Out<Held>): void {
 function endSettle<Held>(staging: Staging<Held>, out: Out<Held>): void {
   if (staging.stage !== "settling" || staging.applying.count > 0) return;
   if (!isAtRest(staging)) return;
-  const { imageFailure } = staging;
   forgetIncomplete(staging, out);
   forgetRecords(staging, out);
   staging.stage = "settled";
-  out.push({ kind: "settled", point: staging.synced, why: imageFailure });
+  tellSettled(staging, out);
+}
+
+function tellSettled<Held>({ synced: point, imageFailure }: Staging<Held>, out: Out<Held>): void {
+  out.push({ kind: "settled", point, why: imageFailure });
 }
 
 function beginDrain<Held>(staging: Staging<Held>, out: Out<Held>): void {

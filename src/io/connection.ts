@@ -2,12 +2,15 @@ import type { Socket } from "node:net";
 import { assert } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import type { Connection, ConnectionEvents } from "#ports/transport.ts";
+import type { Intake } from "./receive.ts";
 import { type ReceivedMemory, type Release, type Sender, senderDone } from "./received-memory.ts";
 
 export type ConnectionOptions = {
   /** The other end, for messages. */
   readonly remote: string;
   readonly memory: ReceivedMemory;
+  /** By which the socket receives. */
+  readonly intake: Intake;
 };
 
 /**
@@ -21,11 +24,11 @@ export type ConnectionOptions = {
  */
 export function createConnection(
   socket: Socket,
-  { remote, memory }: ConnectionOptions,
+  { remote, memory, intake }: ConnectionOptions,
   open: (connection: Connection) => ConnectionEvents,
 ): void {
   const connection = new SocketConnection(socket, remote, memory);
-  connection.begin(open(connection));
+  connection.begin(open(connection), intake);
 }
 
 class SocketConnection implements Connection, Sender {
@@ -55,14 +58,24 @@ class SocketConnection implements Connection, Sender {
     memory.join(this);
   }
 
-  begin(events: ConnectionEvents): void {
+  begin(events: ConnectionEvents, intake: Intake): void {
     assert(this.#events === undefined, "a connection has one owner");
     this.#events = events;
     const socket = this.#socket;
     socket.setNoDelay(true);
-    socket.on("data", (chunk: Uint8Array) => {
-      if (!this.#isOver()) events.onData(chunk);
-    });
+    const { landing } = events;
+    intake.receiver = {
+      onData: (chunk) => {
+        if (!this.#isOver()) events.onData(chunk);
+      },
+      landing: landing && {
+        room: () => (this.#isOver() ? undefined : landing.room()),
+        landed: (bytes) => {
+          if (!this.#isOver()) landing.landed(bytes);
+        },
+      },
+    };
+    socket.resume();
     // Whoever ends has said all and hears nothing more: what we still have for it is of no use.
     socket.on("end", () => this.#drop("the other side ended the connection"));
     socket.on("error", (error) => this.#drop(error.message));
@@ -91,6 +104,10 @@ class SocketConnection implements Connection, Sender {
 
   resume(): void {
     this.#socket.resume();
+  }
+
+  take(bytes: number): Uint8Array {
+    return this.#memory.take(bytes);
   }
 
   giveBack(chunks: readonly Uint8Array[]): void {

@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { isFailure } from "#ports/file.ts";
 import type { Folder } from "#ports/file.ts";
 import { fileSuite } from "../../test/acceptance/file-suite.ts";
 import { settle } from "../../test/support/settle.ts";
 import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder.ts";
-import { openFolder } from "./folder.ts";
+import { openFolder, openFolderIn } from "./folder.ts";
 
 fileSuite("folder of the machine", () => {
   const temp = makeTempFolder();
@@ -48,6 +49,29 @@ test("a folder or file that cannot be made is a failure with a reason", (t) => {
   const file = opened(temp).open("subfolder");
   assert.ok("code" in file);
   assert.equal(file.code, "EISDIR");
+});
+
+test("B13: a folder on a path is made, the path is not: a missing mount is no empty one", (t) => {
+  const temp = makeTempFolder();
+  t.after(() => removeTempFolder(temp));
+  const path = join(temp, "mount");
+  for (const makes of [true, false]) {
+    const missing = openFolderIn(path, "bank", makes);
+    assert.ok(isFailure(missing) && missing.code === "ENOENT");
+  }
+  fs.mkdirSync(path);
+  assert.ok(isFailure(openFolderIn(path, "bank", false)), "who reads makes no folder");
+  const written = openFolderIn(path, "bank", true);
+  assert.ok(!isFailure(written) && !isFailure(written.open("log")));
+  const read = openFolderIn(path, "bank", false);
+  assert.ok(!isFailure(read) && !isFailure(read.open("log")));
+  const none = read.open("other");
+  assert.ok(isFailure(none) && none.code === "ENOENT", "nor any file");
+  assert.deepEqual(read.list(), ["log"]);
+  fs.rmSync(path, { recursive: true });
+  assert.deepEqual(read.list(), [], "a path may be lost at any time");
+  const lost = read.open("log");
+  assert.ok(isFailure(lost) && /listing/.test(lost.message));
 });
 
 test("files are for their owner only", (t) => {

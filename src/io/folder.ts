@@ -16,7 +16,7 @@ const OPEN_FLAGS = fs.constants.O_RDWR | fs.constants.O_CREAT;
  * The `Folder` port over a directory of the machine, made durably with those above it when missing. Files in it are for
  * this user only (0600): they tell what the volumes hold.
  */
-export function openFolder(path: string): Folder | IoFailure {
+export function openFolder(path: string, flags = OPEN_FLAGS): Folder | IoFailure {
   const failure = makeFolder(path);
   if (failure !== undefined) return failure;
   const names = new Syncer({
@@ -28,7 +28,7 @@ export function openFolder(path: string): Folder | IoFailure {
     path,
     list: () => listFolder(path),
     exists: (name) => fs.existsSync(inFolder(path, name)),
-    open: (name) => openFile(inFolder(path, name), names),
+    open: (name) => openFile(inFolder(path, name), flags, names),
     remove(name) {
       const file = inFolder(path, name);
       try {
@@ -49,6 +49,36 @@ export function openFolder(path: string): Folder | IoFailure {
       return undefined;
     },
     sync: (done) => names.sync(done),
+  };
+}
+
+/** A folder in one that must be there. `makes`: it is made when missing, and so are files in it. */
+export function openFolderIn(path: string, name: string, makes: boolean): Folder | IoFailure {
+  const folder = inFolder(path, name);
+  try {
+    // `mkdir` would make what a missing mount leaves missing.
+    fs.statSync(makes ? path : folder);
+  } catch (error) {
+    return failureOf(error, `looking for ${makes ? path : folder}`);
+  }
+  const opened = openFolder(folder, makes ? OPEN_FLAGS : fs.constants.O_RDWR);
+  return "code" in opened ? opened : listedLater(opened);
+}
+
+/** A path may be lost at any time: a folder that could not be listed has no file that could be opened. */
+function listedLater(folder: Folder): Folder {
+  let lost: IoFailure | undefined;
+  return {
+    ...folder,
+    list() {
+      try {
+        return fs.readdirSync(folder.path);
+      } catch (error) {
+        lost = failureOf(error, `listing the folder ${folder.path}`);
+        return [];
+      }
+    },
+    open: (name) => lost ?? folder.open(name),
   };
 }
 
@@ -109,11 +139,11 @@ function inFolder(path: string, name: string): string {
   return join(path, name);
 }
 
-function openFile(path: string, names: Syncer): File | IoFailure {
+function openFile(path: string, flags: number, names: Syncer): File | IoFailure {
   let file: OpenFile;
   let bytes: number;
   try {
-    file = new OpenFile(fs.openSync(path, OPEN_FLAGS, 0o600), path);
+    file = new OpenFile(fs.openSync(path, flags, 0o600), path);
     bytes = fs.fstatSync(file.fd).size;
   } catch (error) {
     return failureOf(error, `opening ${path}`);
@@ -150,12 +180,22 @@ function openFile(path: string, names: Syncer): File | IoFailure {
       // longer.
       syncer.wrote(length);
       if (failure === undefined) bytes = Math.max(bytes, length === 0 ? 0 : offset + length);
-      else bytes = Math.max(bytes, fs.fstatSync(file.fd).size);
+      else bytes = Math.max(bytes, sizeNow(file));
       return failure;
     },
     sync: (done) => syncer.sync(done),
     close: () => file.close(),
   };
+}
+
+/** The size that a failed write has left; none where the whole file is out of reach, which the write has told. */
+function sizeNow({ fd, path }: OpenFile): number {
+  try {
+    return fs.fstatSync(fd).size;
+  } catch (error) {
+    failureOf(error, `looking at ${path}`);
+    return 0;
+  }
 }
 
 /** Takes what the page cache has of the beginning; how many bytes that is. */

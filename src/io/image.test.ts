@@ -1,15 +1,59 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import fs from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { MiB } from "#base/limits.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
+import {
+  blockDeviceSuite,
+  type BlockDeviceWorld,
+  DEVICE_BYTES,
+} from "../../test/acceptance/block-device-suite.ts";
 import { settle } from "../../test/support/settle.ts";
 import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder.ts";
+import { createFileDevice } from "./file-device.ts";
 import { openImage } from "./image.ts";
+import { nativeCalls } from "./sys.ts";
+import { createUnsyncedBudget } from "./unsynced-bound.ts";
 
 const BYTES = 64 * MiB;
+
+blockDeviceSuite("block device", loopWorld, {
+  skip: process.getuid?.() === 0 || process.env["CI"] === "true" ? false : "only root may attach",
+});
+
+/** A real block device of the kernel's over a file. */
+function loopWorld(): BlockDeviceWorld {
+  const temp = makeTempFolder();
+  const path = join(temp, "backing");
+  fs.writeFileSync(path, "");
+  fs.truncateSync(path, DEVICE_BYTES);
+  const losetup = ["--find", "--show", path];
+  const device = execFileSync("losetup", losetup, { encoding: "utf8" }).trim();
+  return {
+    open: () => opened(device, DEVICE_BYTES),
+    openBroken: () => withoutSync(DEVICE_BYTES),
+    settle,
+    end() {
+      execFileSync("losetup", ["--detach", device]);
+      removeTempFolder(temp);
+    },
+  };
+}
+
+/** What cannot be synced at all, held for a block device. */
+function withoutSync(bytes: number): BlockDevice {
+  return createFileDevice({
+    fd: fs.openSync("/dev/full", fs.constants.O_RDWR),
+    path: "/dev/full",
+    bytes,
+    isBlockSpecial: true,
+    budget: createUnsyncedBudget(),
+    sys: nativeCalls(),
+    onClosed() {},
+  });
+}
 
 test("a missing image is made sparse, with its size, for its owner only", (t) => {
   const path = join(tempFor(t), "data.img");
@@ -106,8 +150,8 @@ function openInChild(t: TestContext, path: string, noNative: string): Child {
   return { said: () => said, kill: () => child.kill("SIGKILL"), isOver: () => isOver };
 }
 
-function opened(path: string): BlockDevice {
-  const image = openImage(path, BYTES);
+function opened(path: string, bytes = BYTES): BlockDevice {
+  const image = openImage(path, bytes);
   if ("code" in image) assert.fail(image.message);
   return image;
 }

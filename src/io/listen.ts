@@ -5,6 +5,7 @@ import { type Address, formatAddress, parseAddress } from "#config/addresses.ts"
 import type { Connection, ConnectionEvents } from "#ports/transport.ts";
 import { bind } from "./bind.ts";
 import { createConnection } from "./connection.ts";
+import { adopt, createIntake } from "./receive.ts";
 import { ReceivedMemory } from "./received-memory.ts";
 
 export type ListenOptions = {
@@ -34,7 +35,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const address = listenAddressOf(options.address);
   const connections: Connections = new Map();
   const memory = options.memory ?? new ReceivedMemory();
-  const server = net.createServer((socket) => accept(socket, { ...options, memory }, connections));
+  const server = net.createServer({ pauseOnConnect: true }, (socket) =>
+    accept(socket, { ...options, memory }, connections),
+  );
   const connectionsMax = options.connectionsMax ?? limits.peerConnectionsMax;
   server.maxConnections = connectionsMax;
   server.on("drop", () => {
@@ -55,18 +58,19 @@ export function listenAddressOf(text: string): Address {
 }
 
 function accept(
-  socket: Socket,
+  accepted: Socket,
   options: ListenOptions & { readonly memory: ReceivedMemory },
   connections: Connections,
 ): void {
+  const intake = createIntake();
+  const socket = adopt(accepted, intake, false);
   const remote = remoteOf(socket);
-  createConnection(socket, { remote, memory: options.memory }, (connection) => {
+  createConnection(socket, { remote, memory: options.memory, intake }, (connection) => {
     const { promise, resolve } = Promise.withResolvers<void>();
     connections.set(connection, promise);
     const events = options.onConnection(connection);
     return {
-      onData: (chunk) => events.onData(chunk),
-      onDrain: () => events.onDrain(),
+      ...events,
       onClose(why) {
         connections.delete(connection);
         events.onClose(why);

@@ -12,9 +12,12 @@ import {
   createRequestDecoder,
   isMidRequest,
   isUsedUp,
+  landedInRequest,
+  landingOfRequest,
   nextRequest,
   partialBytes,
   pushRequests,
+  type RequestDecoder,
 } from "#wire/nbd/decode-request.ts";
 import { encodeGreeting } from "#wire/nbd/encode-handshake.ts";
 import {
@@ -44,6 +47,7 @@ import {
 } from "#wire/nbd/transmission.ts";
 import type { HeldBytes } from "./held-bytes.ts";
 import type { Poller } from "./poll.ts";
+import { adopt, createIntake, type Receiver } from "./receive.ts";
 import type { ReceivedMemory } from "./received-memory.ts";
 
 /** What a connection tells its server. */
@@ -79,8 +83,8 @@ export class NbdConnection {
   readonly #handshakeTimer: NodeJS.Timeout;
   readonly #handshakeDecoder = createHandshakeDecoder();
   readonly #handshake = createHandshake();
-  readonly #decoder = createRequestDecoder();
-  readonly #batch = createReplyBatch((bytes) => Buffer.allocUnsafeSlow(bytes));
+  readonly #decoder: RequestDecoder;
+  readonly #batch = createReplyBatch(allocate);
 
   #phase: "handshake" | "serving" | "draining" | "closed" = "handshake";
   #served: { readonly volume: HostVolume; readonly transmission: Transmission } | undefined;
@@ -99,13 +103,16 @@ export class NbdConnection {
   #seenRead = 0;
   #seenQueued = 0;
 
-  constructor(socket: Socket, ports: NbdConnectionPorts, events: NbdConnectionEvents) {
+  constructor(accepted: Socket, ports: NbdConnectionPorts, events: NbdConnectionEvents) {
+    const intake = createIntake();
+    const socket = adopt(accepted, intake, true);
+    intake.receiver = this.#receiver;
     this.#socket = socket;
+    this.#decoder = createRequestDecoder(ports.memory?.take ?? allocate);
     this.#ports = ports;
     this.#events = events;
     this.remote =
       socket.remoteAddress === undefined ? "unix" : `${socket.remoteAddress}:${socket.remotePort}`;
-    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
     socket.on("drain", () => this.#resume());
     socket.on("end", () => this.#onEnd());
     // The reason is the client's business: it is gone, and `close` follows.
@@ -116,6 +123,7 @@ export class NbdConnection {
       limits.nbdHandshakeMsMax,
     );
     socket.write(encodeGreeting());
+    socket.resume();
   }
 
   /** The volume being served; undefined before. */
@@ -166,7 +174,19 @@ export class NbdConnection {
     }
   }
 
-  #onData(chunk: Buffer): void {
+  readonly #receiver: Receiver = {
+    onData: (chunk) => this.#onData(chunk),
+    landing: {
+      room: () => (this.#phase === "serving" ? landingOfRequest(this.#decoder) : undefined),
+      landed: (bytes) => {
+        if (this.#phase !== "serving") return;
+        landedInRequest(this.#decoder, bytes);
+        this.#pump();
+      },
+    },
+  };
+
+  #onData(chunk: Uint8Array): void {
     if (this.#phase === "handshake") {
       pushHandshake(this.#handshakeDecoder, chunk);
       this.#haggle();
@@ -253,7 +273,7 @@ export class NbdConnection {
   #submit(volume: HostVolume, request: NbdRequest): void {
     this.#requestsInFlight++;
     this.#bytesInFlight += payloadBytes(request);
-    this.#ports.poller.start();
+    if (isPolledFor(request)) this.#ports.poller.start();
     volume.submit(request);
   }
 
@@ -267,9 +287,10 @@ export class NbdConnection {
     const nbd = request as NbdRequest;
     this.#requestsInFlight--;
     this.#bytesInFlight -= payloadBytes(nbd);
-    this.#ports.poller.end();
+    if (isPolledFor(nbd)) this.#ports.poller.end();
     // Shorter payloads fill no block. One that was refused may still be looked at by what was begun for it.
-    if (outcome === "ok" && nbd.payload.length > 1) this.#ports.memory?.giveBack(nbd.payload);
+    if (outcome === "ok" && nbd.kind === "write" && nbd.length >= limits.giveBackBytesMin)
+      this.#ports.memory?.giveBack(nbd.payload);
     if (this.#phase === "closed") return this.#reportHeld();
     const { split } = nbd;
     if (split === undefined) {
@@ -405,6 +426,13 @@ export class NbdConnection {
     this.#reportHeld();
     this.#events.onClose(this, this.#violation);
   }
+}
+
+const allocate = (bytes: number): Uint8Array<ArrayBuffer> => Buffer.allocUnsafeSlow(bytes);
+
+/** What staying awake saves is nothing beside the time of a long transfer, which needs the processor for its other ends. */
+function isPolledFor(request: HostRequest): boolean {
+  return payloadBytes(request) <= limits.hostPollRequestBytesMax;
 }
 
 /** Bytes that a request makes us hold, here or in the engine. Zeroing has a length but no bytes. */

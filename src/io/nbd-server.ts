@@ -125,6 +125,8 @@ class NbdFront {
         keepAlive: true,
         keepAliveInitialDelay: limits.nbdKeepAliveMs,
         allowHalfOpen: true,
+        // The connection says where it receives.
+        pauseOnConnect: true,
       },
       (socket) => this.#onConnection(socket),
     );

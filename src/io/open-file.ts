@@ -112,7 +112,13 @@ export class OpenFile {
   }
 
   #closeNow(): void {
-    fs.closeSync(this.fd);
+    try {
+      fs.closeSync(this.fd);
+    } catch (error) {
+      // A network's file system tells here of writes that it could not keep. None was synced, so nothing rests on them, and the
+      // number is free all the same. One that was not ours to close would be a mistake of ours.
+      if (failureOf(error, `closing ${this.path}`).code === "EBADF") throw error;
+    }
     this.#onClosed();
   }
 }

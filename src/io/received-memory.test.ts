@@ -18,6 +18,17 @@ test("a chunk that fills its block is freed at once where nobody sends", () => {
   assert.equal(chunk.length, 0);
 });
 
+test("a block of several chunks comes back with the last of them, and is used again", () => {
+  const memory = new ReceivedMemory();
+  const block = memory.take(3 * large).fill(7);
+  const [first, rest] = [block.subarray(0, large), block.subarray(large)];
+  memory.giveBack([rest]);
+  assert.equal(rest.length, 2 * large);
+  memory.giveBack([first]);
+  assert.equal(block.length + first.length + rest.length, 0);
+  assert.deepEqual(memory.take(3 * large), new Uint8Array(3 * large).fill(7));
+});
+
 test("a chunk with neighbours in its block, or a small one, is left alone", () => {
   const memory = new ReceivedMemory();
   const block = new Uint8Array(2 * large).fill(1);

@@ -2,15 +2,19 @@ import fs from "node:fs";
 import { dirname, join } from "node:path";
 import { must } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
-import type { Config } from "#config/types.ts";
+import { isDeviceUri, parseDeviceUri } from "#config/device-uri.ts";
+import type { Config, VolumeConfig } from "#config/types.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import type { Events, Trace } from "#ports/events.ts";
 import type { SitePorts } from "#site/ports.ts";
 import { readBootId } from "./boot-id.ts";
 import { createClock } from "./clock.ts";
 import { loadCrypto } from "./crypto.ts";
-import { openFolder } from "./folder.ts";
+import { openFolder, openFolderIn } from "./folder.ts";
 import { openImage } from "./image.ts";
+import { createLinkedImage } from "./linked-image.ts";
+import { createNbdLink } from "./nbd-link.ts";
+import type { NbdLinkOptions } from "./nbd-link.ts";
 import { createPacking } from "./packing.ts";
 import { createUnsyncedBudget, type UnsyncedBudget } from "./unsynced-bound.ts";
 import type { ReceivedMemory } from "./received-memory.ts";
@@ -34,17 +38,24 @@ export async function createSitePorts(options: SitePortsOptions): Promise<SitePo
   const { config, site, events, trace, memory } = options;
   const { data } = must(config.sites.get(site), `no site ${site} in the configuration`);
   const budget = createUnsyncedBudget();
+  const clock = createClock();
+  const transport = createTransport(memory);
   return {
-    clock: createClock(),
+    clock,
     crypto: await loadCrypto(),
-    transport: createTransport(memory),
+    transport,
     packing: createPacking(),
     events,
     trace,
     bootId: readBootId(),
     openFolder: (group) => openFolder(join(data, group)),
-    openImage: (group, volume, bytes) =>
-      openVolume(imagePath(options, group, volume), bytes, budget),
+    openLogFolder: (path, group, makes) => openFolderIn(path, group, makes),
+    openImage(group, volume, bytes) {
+      const place = imagePath(options, group, volume);
+      if (!isDeviceUri(place)) return openVolume(place, bytes, budget);
+      const trustDevice = volumeOf(config, group, volume).trustDevice === true;
+      return openDevice(place, { bytes, trustDevice, clock, transport });
+    },
   };
 }
 
@@ -55,12 +66,30 @@ export function imagePath(
   volume: string,
 ): string {
   const { data } = must(options.config.sites.get(options.site), `no site ${options.site}`);
-  const volumes = must(options.config.groups.get(group), `no group ${group}`).volumes;
-  const named = must(
+  const { at } = volumeOf(options.config, group, volume);
+  return at.get(options.site) ?? join(data, group, `${volume}.img`);
+}
+
+function volumeOf(config: Config, group: string, volume: string): VolumeConfig {
+  const { volumes } = must(config.groups.get(group), `no group ${group}`);
+  return must(
     volumes.find(({ name }) => name === volume),
     `no volume ${volume} in group ${group}`,
   );
-  return named.at.get(options.site) ?? join(data, group, `${volume}.img`);
+}
+
+/** An NBD server's export. It is dialled from now on, and found out to fit, or not, later. */
+function openDevice(
+  address: string,
+  options: Pick<NbdLinkOptions, "bytes" | "trustDevice" | "clock" | "transport">,
+): BlockDevice | IoFailure {
+  const parsed = parseDeviceUri(address);
+  if (!parsed.ok) return { code: "EINVAL", message: parsed.reason };
+  const { dial, name } = parsed.uri;
+  return createLinkedImage({
+    clock: options.clock,
+    connect: (events) => createNbdLink({ ...options, address, dial, name }, events),
+  });
 }
 
 /** A missing folder is made too, except under /dev, where a folder missing means a device missing. */

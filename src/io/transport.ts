@@ -2,6 +2,7 @@ import net from "node:net";
 import { parseAddress } from "#config/addresses.ts";
 import type { DialFailure, Transport } from "#ports/transport.ts";
 import { createConnection } from "./connection.ts";
+import { createIntake } from "./receive.ts";
 import { ReceivedMemory } from "./received-memory.ts";
 
 type DialHandlers = Parameters<Transport["dial"]>[2];
@@ -28,8 +29,12 @@ function dial(
     return;
   }
   const { address } = parsed;
+  const intake = createIntake();
+  const { onread } = intake;
   const socket = net.connect(
-    address.kind === "unix" ? { path: address.path } : { host: address.host, port: address.port },
+    address.kind === "unix"
+      ? { path: address.path, onread }
+      : { host: address.host, port: address.port, onread },
   );
   const fail = (failure: DialFailure): void => {
     clearTimeout(timer);
@@ -50,7 +55,7 @@ function dial(
     clearTimeout(timer);
     socket.removeAllListeners("error");
     socket.removeAllListeners("connect");
-    createConnection(socket, { remote: text, memory }, handlers.onOpen);
+    createConnection(socket, { remote: text, memory, intake }, handlers.onOpen);
   });
 }
 

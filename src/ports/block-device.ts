@@ -1,10 +1,11 @@
 import type { IoFailure } from "#base/errors.ts";
+import type { DeviceLink, DeviceLinkEvents } from "./device-link.ts";
 
 /** A range of a device that is either stored or reads as zeros without taking space. */
 export type Extent = { readonly offset: number; readonly length: number; readonly hole: boolean };
 
 /**
- * What holds a volume's blocks: a sparse file, a block device, later an NBD server.
+ * What holds a volume's blocks: a sparse file, a block device, an NBD server.
  *
  * Everything calls back, and may do so before the call returns. `context` is handed through untouched, so that one
  * function serves all requests and none costs a closure. Writes and zeroes that overlap take effect in the order in
@@ -28,6 +29,11 @@ export type BlockDevice = {
   /** What is stored in the range, in order and without gaps. A device that cannot tell says that all is stored. */
   extents(offset: number, length: number, done: (extents: readonly Extent[]) => void): void;
   close(): void;
+  /**
+   * For a device behind a link: hands the link over. Whoever takes it has the device for himself, loss and return included;
+   * everything else here is out of use then but `close`. Nothing of it may be under way.
+   */
+  readonly takeLink?: (events: DeviceLinkEvents) => DeviceLink;
 };
 
 export type ReadDone<C> = (context: C, failure: IoFailure | undefined, bytes: Uint8Array) => void;

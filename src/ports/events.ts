@@ -12,6 +12,13 @@ export type EventRecord = {
   readonly why: string;
 };
 
+/** Events that hosts' people and scripts wait for, by the names that the specification gives them (SPEC B7, B12). */
+export const raised = {
+  volumeFailed: "PRIMARY_VOLUME_FAILED",
+  nodeFailed: "PRIMARY_NODE_FAILED",
+  recovered: "RECOVERED",
+} as const;
+
 /** Takes events in the order in which they happened. Stamps and stores them; never fails and never blocks. */
 export type Events = { emit(event: EventRecord): void };
 

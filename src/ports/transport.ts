@@ -1,7 +1,16 @@
+/** Memory of the owner's in which the rest of a long message is received, past the chunks. */
+export type Landing = {
+  /** Asked before each read; undefined: the next bytes come as a chunk. It stays the owner's until the next question. */
+  room(): Uint8Array | undefined;
+  /** So many bytes have come to the beginning of that room. */
+  landed(bytes: number): void;
+};
+
 /** What a connection tells its owner. `onClose` comes exactly once, and nothing after it. */
 export type ConnectionEvents = {
   /** Bytes as they came. They stay valid until the owner lets go of them: nobody writes into them again. */
   onData(chunk: Uint8Array): void;
+  readonly landing?: Landing;
   onClose(why: string): void;
   /** Everything that was waiting to be sent has been taken by the network. */
   onDrain(): void;
@@ -16,10 +25,12 @@ export type Connection = {
   send(chunks: readonly Uint8Array[]): void;
   /** Bytes queued and not yet taken by the network. */
   queuedBytes(): number;
-  /** Stops and restarts the flow of `onData`, so that what is unread stays with the sender. */
+  /** Stops and restarts the flow of what is received, so that what is unread stays with the sender. */
   pause(): void;
   resume(): void;
-  /** Chunks that `onData` brought and nobody will look at any more: their memory may be used again. Need not be told. */
+  /** Memory for a landing, not cleared. */
+  take(bytes: number): Uint8Array;
+  /** Chunks that were received and nobody will look at any more: their memory may be used again. Need not be told. */
   giveBack(chunks: readonly Uint8Array[]): void;
   /** Sends what is queued, then ends. `onClose` follows with `why`. */
   end(why: string): void;

@@ -3,6 +3,7 @@ import type { CopyState, ImageState, LinkState, Role } from "#core/states.ts";
 
 // What a running site can be asked and told. The control API, the CLI and the simulator's operator all speak this.
 
+export { copyStates, imageStates, isPrimaryRole, linkStates, roles } from "#core/states.ts";
 export type { CopyState, ImageState, LinkState, Role } from "#core/states.ts";
 
 /** `antipode status --json` and GET /v1/status; the names are INTERFACE's and stay. */
@@ -29,6 +30,10 @@ export type GroupStatus = {
     readonly bytesUsed: number;
     readonly bytesMax: number;
     readonly stalledWrites: number;
+    /** Hosts are let in no faster than the copies drain the journal, lest it be full. */
+    readonly isPacing: boolean;
+    /** When it will be full if all goes on as of late; null: not at all. */
+    readonly overflowSeconds: number | null;
   };
   readonly copies: readonly CopyStatus[];
   /** The revision of the configuration that rules, 0 before there is one; and the sites whose files say something else. */
@@ -38,6 +43,25 @@ export type GroupStatus = {
   readonly requestsInFlight: number;
   /** Sites with whom this one is in split brain: both have written what the other lacks. */
   readonly splits?: readonly SplitStatus[];
+  /** At a copy that no primary feeds: who keeps the group's log, and could bring this copy up. */
+  readonly bunkers?: readonly BunkerAtHand[];
+  /** At who is not the primary: what is wrong with it, as this site knows. */
+  readonly primaryFailure?: PrimaryFailureStatus;
+};
+
+export type BunkerAtHand = {
+  readonly site: string;
+  readonly answers: boolean;
+  /** Its log has been replayed here, to its end. */
+  readonly isReplayed: boolean;
+};
+
+export type PrimaryFailureStatus = {
+  readonly site: string;
+  /** What the inquiry of its node came to, where it does not answer. */
+  readonly node?: string;
+  /** Its volumes that have failed. */
+  readonly volumes: readonly string[];
 };
 
 export type SplitStatus = {
@@ -58,6 +82,13 @@ export type VolumeStatus = {
   readonly name: string;
   readonly bytes: number;
   readonly state: "ok" | "failed" | "readonly";
+  /** At the primary, of a volume on a device behind a link. */
+  readonly device?: string;
+  readonly link?: LinkState;
+  /** Why the link is not up, or "". */
+  readonly why?: string;
+  /** What the device has not flushed, at most: the journal here has it. */
+  readonly deviceLagBytes?: number;
   /** Where hosts reach it. The site knows no front: whoever runs one fills it in. */
   readonly uri: string;
 };
@@ -83,12 +114,33 @@ export type CopyStatus = {
   /** Bytes of regions sent and compared by resyncs since this process started. */
   readonly resyncSentBytes: number;
   readonly resyncComparedBytes: number;
+  /** At the primary: the last walk that `verify` asked for, running or over. */
+  readonly verify?: VerifyStatus;
   /** In a copy's own status: the state that it can be taken back to while a resync writes to its image. */
   readonly preserved?: PreservedStatus;
   /** In a copy's own status: what it was before it gave up what it wrote by itself, until the operator drops that. */
   readonly branch?: BranchStatus;
   readonly link: LinkState;
+  /** At the primary: what the last probe of the site took, there and back; left out while none was ever answered. */
+  readonly roundTripMs?: number;
   readonly why: string;
+};
+
+export type VerifyStatus = {
+  readonly isRunning: boolean;
+  /** Why it ended before it had seen everything, or "". */
+  readonly why: string;
+  readonly repairs: boolean;
+  readonly totalBytes: number;
+  readonly comparedBytes: number;
+  readonly differingRegions: number;
+  readonly differingBytes: number;
+  /** Where they are: the first of them. */
+  readonly ranges: readonly {
+    readonly volume: string;
+    readonly offset: number;
+    readonly length: number;
+  }[];
 };
 
 /** Wall clocks in ms since 1970: when the last set of the point was sealed (0 for a mirror), and since when it is kept. */
@@ -125,6 +177,13 @@ export type SiteCommand =
       readonly full: boolean;
     }
   | { readonly kind: "repair"; readonly group: string; readonly volume: string }
+  /** Compares a copy's image with the primary's, while hosts write; its status tells how far it is. */
+  | {
+      readonly kind: "verify";
+      readonly group: string;
+      readonly copy: string;
+      readonly repair: boolean;
+    }
   | {
       readonly kind: "promote";
       readonly group: string;
@@ -146,6 +205,19 @@ export type SiteCommand =
       readonly group: string;
       readonly what: "give-up" | "undo" | "drop-branch";
       readonly force: boolean;
+      readonly dryRun: boolean;
+    }
+  /** At a copy: brings it up from a bunker's log, up to an LSN, or for so long; or calls that off for the old primary. */
+  | {
+      readonly kind: "replay";
+      readonly group: string;
+      /** The bunker; or the path on which this site reaches the group's second log. */
+      readonly from: string;
+      readonly until?: number | undefined;
+      readonly stopAfterMs?: number | undefined;
+      readonly cancel?: boolean | undefined;
+      /** With `cancel`: also for another copy, which does not answer. */
+      readonly force?: boolean | undefined;
       readonly dryRun: boolean;
     }
   /** Takes the changes of this site's file. */

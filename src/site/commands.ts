@@ -1,21 +1,31 @@
+import { logAddress, pathBunkerOf } from "#base/path-bunker.ts";
 import { compareHistories, generationCounter } from "#core/history.ts";
 import { savedBytes } from "#core/preserve.ts";
 import { planPromotion } from "#core/promotion.ts";
+import { markedBytes } from "#core/region-map.ts";
 import { takesSets } from "#core/member-state.ts";
 import type { Volume } from "#core/primary-state.ts";
 import type { PromotionFacts, PromotionPlan } from "#core/promotion.ts";
-import type { GroupView } from "#wire/peer/documents.ts";
+import type { GroupView } from "#wire/peer/probe.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
 import { runDiscard } from "./discard.ts";
+import { raised } from "#ports/events.ts";
+import { whyNotDrained } from "./gateways.ts";
 import { emit } from "./group-context.ts";
 import { notPrimary, refused } from "./refusals.ts";
 import { runReload } from "./reload.ts";
+import { cancelReplay } from "./replay-cancel.ts";
+import { readLogEnd } from "./replay-dial.ts";
+import { runReplay } from "./replay.ts";
+import type { ReplayCommand } from "./replay.ts";
 import type { ReloadSite } from "./reload.ts";
 import { troubleOf } from "./copy-anew.ts";
-import { primaryOf, promote } from "./group.ts";
+import { isBunkerOf, primaryOf } from "./group.ts";
+import { promote } from "./promote.ts";
 import { policiesOf } from "./policies.ts";
 import { runSwitchover, takeBack } from "./switchover.ts";
 import type { Group } from "./group.ts";
+import { runVerify } from "./verify.ts";
 
 // What an operator may tell a site. A change of role is a plan first: what will be done, and what it would lose.
 
@@ -39,10 +49,19 @@ export function runCommand(
       return runPromote(group, command, done);
     case "demote":
       return runDemote(group, command.dryRun, done);
+    case "replay":
+      return (command.cancel === true ? cancelReplay : runReplay)(
+        group,
+        withSource(group, command),
+        (asked) => askAll(group, asked),
+        done,
+      );
     case "reload":
       return runReload(site, group, command.dryRun, done);
     case "repair":
       return runRepair(group, command.volume, done);
+    case "verify":
+      return runVerify(group, command, done);
     case "discard":
       return runDiscard(group, command, { askAll, done });
     default:
@@ -50,9 +69,20 @@ export function runCommand(
   }
 }
 
+// A path stands for the second log of the group's journal, wherever this site reaches it.
+function withSource(
+  group: Group,
+  command: Extract<SiteCommand, { kind: "replay" }>,
+): ReplayCommand {
+  const { from } = command;
+  if (!from.includes("/")) return { ...command, address: group.context.addressOf(from) };
+  const address = logAddress({ group: group.name, path: from });
+  return { ...command, from: pathBunkerOf(group.name), address };
+}
+
 function runMemberCommand(
   group: Group,
-  command: Extract<SiteCommand, { copy: string }>,
+  command: Extract<SiteCommand, { kind: "pause" | "resume" | "resync" }>,
   done: Done,
 ): void {
   const { run } = group;
@@ -106,6 +136,7 @@ function reopen(group: Group, volume: Volume): CommandOutcome {
   context.images[index] = image;
   run.submit({ kind: "repaired", volume: index });
   emit(context, { kind: "volume", volume: name, from: "failed", to: "ok", why: "repaired" });
+  emit(context, { kind: raised.recovered, volume: name, why: "repaired" });
   return { ok: true, plan: [`${name} is open again; its copies are brought to its content`] };
 }
 
@@ -120,6 +151,14 @@ function runPromote(
     if (group.run.primary.handover !== undefined) return takeBack(group, group.run, command, done);
     return done({ ok: true, plan: [`${group.context.site} is the primary of ${group.name}`] });
   }
+  if (group.bunker !== undefined)
+    return done(
+      refused(
+        "unsafe",
+        `${group.context.site} is a bunker: it keeps the log of ${group.name}, and no volume to serve`,
+        `antipode replay ${group.name} --from ${group.context.site} brings a copy up from it`,
+      ),
+    );
   if (group.copy === undefined || group.isChangingRole || group.failedWhy !== "") {
     const why = group.failedWhy === "" ? troubleOf(group) : group.failedWhy;
     const reason = why === "" ? "a change of role is under way" : why;
@@ -127,10 +166,30 @@ function runPromote(
   }
   group.isChangingRole = true;
   const sinceMs = group.context.ports.clock.nowMs();
-  askAll(group, (answering) => {
-    group.isChangingRole = false;
-    decidePromote(group, command, { plan: promotionPlan(group, answering, sinceMs), done });
-  });
+  askAll(group, (answering) =>
+    readPathEnd(group, answering, (pathEndLsn) => {
+      group.isChangingRole = false;
+      const plan = promotionPlan(group, { answering, sinceMs, pathEndLsn });
+      decidePromote(group, command, { plan, done });
+    }),
+  );
+}
+
+/**
+ * A log on a path has no process that knows where it ends: it is read, which may take its time, where another one was replayed
+ * or could be, and it matters which of them has more. 0: unknown.
+ */
+function readPathEnd(
+  group: Group,
+  answering: ReadonlySet<string>,
+  done: (endLsn: number) => void,
+): void {
+  const { replayed } = group.context.store.record;
+  const onPath = pathBunkerOf(group.name);
+  const others = [...answering].filter((site) => isBunkerOf(group.config, site) && site !== onPath);
+  const matters = replayed === undefined ? others.length > 0 : replayed.from !== onPath;
+  if (matters && answering.has(onPath)) readLogEnd(group, onPath, done);
+  else done(0);
 }
 
 // Any of them may have been promoted since this site last heard of the group.
@@ -154,11 +213,14 @@ function otherSites(group: Group): string[] {
   return [...sites];
 }
 
-function promotionPlan(
-  group: Group,
-  answering: ReadonlySet<string>,
-  sinceMs: number,
-): PromotionPlan {
+/** What the other sites have said since a promotion was asked for. */
+type Heard = {
+  readonly answering: ReadonlySet<string>;
+  readonly sinceMs: number;
+  readonly pathEndLsn: number;
+};
+
+function promotionPlan(group: Group, { answering, sinceMs, pathEndLsn }: Heard): PromotionPlan {
   const { context, heard } = group;
   const { record } = context.store;
   const primary = primaryOf(group);
@@ -183,15 +245,40 @@ function promotionPlan(
     heardMsAgo: heard === undefined ? undefined : context.ports.clock.nowMs() - heard.atMs,
     appliedLsn: group.copy?.copy.appliedLsn ?? 0,
     sets: policy?.mode.unit === "set" ? setsKnown(group, answers ? view : undefined) : undefined,
+    bunkers: bunkersKnown(group, answering, pathEndLsn),
     wallMs: context.ports.clock.wallMs(),
     undoneBytes: undoneBytes(group),
+    failedBytes: failedBytes(group),
     mayAckAlone: policy?.loss.mayAckAlone ?? true,
+  });
+}
+
+function bunkersKnown(
+  { name, config, context, views }: Group,
+  answering: ReadonlySet<string>,
+  pathEndLsn: number,
+): PromotionFacts["bunkers"] {
+  const { history } = context.store.record;
+  return [...answering].flatMap((site) => {
+    if (!isBunkerOf(config, site)) return [];
+    if (site === pathBunkerOf(name)) return [{ site, endLsn: pathEndLsn }];
+    const view = views.get(site)?.view;
+    const isSame = view !== undefined && compareHistories(view.history, history) === "same";
+    return [{ site, endLsn: isSame ? view.lsn : 0 }];
   });
 }
 
 function undoneBytes({ copy }: Group): number {
   const preserve = copy?.copy.preserve;
   return preserve === undefined ? 0 : savedBytes(preserve);
+}
+
+function failedBytes({ context: { store } }: Group): number {
+  const { failedVolumes, volumes } = store.record;
+  return volumes.reduce((sum, { name }, i) => {
+    const map = store.openMaps[i]?.map;
+    return map === undefined || !failedVolumes.includes(name) ? sum : sum + markedBytes(map);
+  }, 0);
 }
 
 /** What staging here keeps at a promotion; nothing where this site was not fed with sets since it last was the primary. */
@@ -232,10 +319,10 @@ function decidePromote(
   if (!isAllowed) return done(refused("unsafe", plan.refusal, plan.hint, lines));
   if (command.dryRun) return done({ ok: true, plan: lines });
   emit(group.context, { kind: "promote", why: lines.join("; ") });
-  promote(group, (failure) => {
+  promote(group, { from: undefined }, (failure) => {
     if (failure === undefined) done({ ok: true, plan: lines });
     else
-      done(refused("failed", `the promotion could not be recorded: ${failure}`, undefined, lines));
+      done(refused("failed", `${group.name} could not be promoted: ${failure}`, undefined, lines));
   });
 }
 
@@ -252,6 +339,9 @@ function runDemote(group: Group, dryRun: boolean, done: Done): void {
     const has = takesSets(member) ? "gets everything first" : "has everything";
     plan.push(`${member.site} ${isThere ? has : "lacks writes and will still lack them"}`);
   }
+  const lacking = whyNotDrained(group.gateways);
+  if (lacking !== undefined)
+    return done(refused("unsafe", lacking, "bring the device back first", plan));
   if (dryRun) return done({ ok: true, plan });
   const { stage, drain, handover } = run.primary;
   if (stage === "ended" || drain !== undefined || handover !== undefined) {

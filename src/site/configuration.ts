@@ -3,7 +3,7 @@ import type { Configuration, GroupRecord } from "#core/group-record.ts";
 import type { GroupConfig } from "#config/types.ts";
 import type { Crypto } from "#ports/crypto.ts";
 import { saveRecord } from "#store/group-store.ts";
-import type { ConfigurationView, GroupView } from "#wire/peer/documents.ts";
+import type { ConfigurationView, GroupView } from "#wire/peer/probe.ts";
 import { emit } from "./group-context.ts";
 import type { Group } from "./group.ts";
 import { decodeSettings, digestOf, encodeSettings, withSettings } from "./settings.ts";
@@ -94,8 +94,8 @@ export function hearConfiguration(group: Group, site: string, view: GroupView): 
   // Nothing rests on it: a site that forgets it is told again.
   saveRecord(group.context.store, (failure) => {
     if (failure === undefined) return;
-    group.failedWhy = failure.message;
-    emit(group.context, { kind: "failed", why: failure.message });
+    group.failedWhy = `the group's record cannot be written: ${failure.message}`;
+    emit(group.context, { kind: "failed", why: group.failedWhy });
   });
   return true;
 }
@@ -129,11 +129,10 @@ export function configurationStatus(group: Group): {
 } {
   const ruling = group.context.store.record.configuration;
   if (ruling === undefined) return { revision: 0, differing: [] };
-  const files = new Map([[group.context.site, group.fileDigest]]);
+  const differing = group.fileDigest === ruling.digest ? [] : [group.context.site];
   for (const [site, { view }] of group.views) {
-    const { configuration } = view;
-    if (configuration?.digest === ruling.digest) files.set(site, configuration.file);
+    const { digest, file } = view.configuration ?? {};
+    if (digest === ruling.digest && file !== ruling.digest) differing.push(site);
   }
-  const differing = [...files].filter(([, digest]) => digest !== ruling.digest);
-  return { revision: ruling.revision, differing: differing.map(([site]) => site).toSorted() };
+  return { revision: ruling.revision, differing: differing.toSorted() };
 }

@@ -1,7 +1,3 @@
-import { sharedZeros } from "#base/bytes.ts";
-import { limits } from "#base/limits.ts";
-import { isFailure } from "#ports/file.ts";
-import type { Folder } from "#ports/file.ts";
 import { saveRecord } from "#store/group-store.ts";
 import { reopen } from "./copy-unit.ts";
 import type { CopyRun } from "./copy-run.ts";
@@ -9,6 +5,7 @@ import { endTrouble, fail } from "./group.ts";
 import type { Group, StagingTrouble } from "./group.ts";
 import { emit } from "./group-context.ts";
 import { whenIdle } from "./preserve-run.ts";
+import { hasRoom, retryMs } from "./room.ts";
 import type { StagingFailure } from "./staging-run.ts";
 
 // A copy whose staging log failed begins anew by itself, less and less often, for as long as that takes. A log that could not
@@ -58,10 +55,9 @@ function tell(
 
 function tryLater(group: Group, trouble: StagingTrouble): void {
   const { clock } = group.context.ports;
-  // Beyond some doublings the longest wait is reached anyway.
-  const waitMs = limits.stagingRetryMsMin * 2 ** Math.min(trouble.tries, 16);
+  const waitMs = retryMs(trouble.tries);
   trouble.tries += 1;
-  trouble.timer = clock.after(Math.min(waitMs, limits.stagingRetryMsMax), () => {
+  trouble.timer = clock.after(waitMs, () => {
     if (group.isStopping || group.stagingTrouble !== trouble) return;
     trouble.timer = undefined;
     tryAnew(group, trouble);
@@ -83,7 +79,8 @@ function tryAnew(group: Group, trouble: StagingTrouble): void {
   // A new start would find that image no better.
   if (run.staging.imageFailure !== undefined) return endTrouble(group);
   if (run.log.hasLostSync) return dropLog(group, copy, trouble);
-  if (!hasRoom(group.context.store.folder, trouble.neededBytes)) return tryLater(group, trouble);
+  if (!hasRoom(group.context.store.folder, "staging", trouble.neededBytes))
+    return tryLater(group, trouble);
   group.isChangingRole = true;
   copy.close("what is staged here begins anew");
   copy.abandon(() => whenIdle(copy.preserve, () => beginAnew(group, copy)));
@@ -105,6 +102,7 @@ function dropLog(group: Group, copy: CopyRun, trouble: StagingTrouble): void {
   copy.close("the staging log here begins anew");
   copy.settle((why) => {
     if (group.copy !== copy || group.isChangingRole || group.isStopping) return;
+    if (copy.copy.preserveFailure !== "") return tryLater(group, trouble);
     // The image has failed too, and that is what people hear of.
     if (why !== undefined) return endTrouble(group);
     group.isChangingRole = true;
@@ -116,7 +114,7 @@ function dropLog(group: Group, copy: CopyRun, trouble: StagingTrouble): void {
 
 /** The log could not even be opened, or made. */
 function openAgain(group: Group, trouble: StagingTrouble): void {
-  if (!trouble.hasLostSync && !hasRoom(group.context.store.folder, trouble.neededBytes))
+  if (!trouble.hasLostSync && !hasRoom(group.context.store.folder, "staging", trouble.neededBytes))
     return tryLater(group, trouble);
   group.isChangingRole = true;
   if (trouble.hasLostSync) forgetLog(group, () => reopen(group, "set"));
@@ -131,23 +129,6 @@ function forgetLog(group: Group, done: () => void): void {
     if (group.isStopping) return;
     if (failure === undefined) return done();
     group.isChangingRole = false;
-    fail(group, failure.message);
+    fail(group, `the group's record cannot be written: ${failure.message}`);
   });
-}
-
-/** What could not be written would have room now. It is tried, since nothing else tells: quotas count as well as blocks. */
-function hasRoom(folder: Folder, neededBytes: number): boolean {
-  const name = "staging-room.log";
-  const file = folder.open(name);
-  if (isFailure(file)) return false;
-  const bytes = neededBytes + limits.stagingRoomBytesMin;
-  let hasFailed = false;
-  for (let byte = 0; byte < bytes && !hasFailed; byte += limits.zeroChunkBytes) {
-    const length = Math.min(limits.zeroChunkBytes, bytes - byte);
-    hasFailed = file.write(byte, [sharedZeros(length)]) !== undefined;
-  }
-  file.close();
-  // A name that stays behind goes when the log is opened, like every log that the record does not name.
-  const notRemoved = folder.remove(name);
-  return !hasFailed && notRemoved === undefined;
 }

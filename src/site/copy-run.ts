@@ -29,14 +29,23 @@ import {
 import type { CopySets, SetsHost } from "./copy-sets.ts";
 import { closePreserve, dropPoint, makePoint, preserveTerms, saveRanges } from "./preserve-run.ts";
 import type { PreserveRun } from "./preserve-run.ts";
-import { closeStaging, settleStaging } from "./staging-run.ts";
+import { closeStaging, holdUp, settleStaging } from "./staging-run.ts";
 import type { StagingFailure, StagingRun } from "./staging-run.ts";
+import { createDriver, drive } from "./driver.ts";
+import type { Driver } from "./driver.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 import { readRegion } from "./read-region.ts";
-import { createSessionWire, hashesOf, sendBare, sendBits, sendMapPages } from "./session-wire.ts";
+import {
+  createSessionWire,
+  failWire,
+  hashesOf,
+  sendBare,
+  sendBits,
+  sendMapPages,
+} from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
 import { syncImages } from "./sync-images.ts";
 import { traceIn, traceOut } from "./trace-session.ts";
@@ -61,6 +70,8 @@ export type CopyRun = {
   acceptLane(peer: Peer, open: LaneOpen): string;
   /** Applies what is complete and gives up the rest; calls back with why that did not wholly work. */
   settle(done: (why: string | undefined) => void): void;
+  /** No point and no branch is on record any more: what could not be saved for it holds nothing up. */
+  letGo(): void;
   /** Staging, where there is one. */
   readonly staging: StagingRun | undefined;
   readonly preserve: PreserveRun;
@@ -93,10 +104,8 @@ type Run = {
   readonly options: CopyRunOptions;
   readonly context: GroupContext;
   readonly copy: Copy;
-  readonly inbox: CopyEvent[];
-  readonly effects: CopyEffect[];
+  readonly driver: Driver<CopyEvent, CopyEffect>;
   readonly quietWaiters: (() => void)[];
-  isRunning: boolean;
   wire: SessionWire | undefined;
   /** What the session was opened with. */
   open: SessionOpen | undefined;
@@ -119,10 +128,11 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
       context.store.openMaps.map((onDisk) => onDisk.map),
       preserveTerms(options.preserve),
     ),
-    inbox: [],
-    effects: [],
+    driver: createDriver(
+      (event, out) => stepCopy(run.copy, event, out),
+      (effect) => perform(run, effect),
+    ),
     quietWaiters: [],
-    isRunning: false,
     wire: undefined,
     open: undefined,
     ackSequence: undefined,
@@ -150,10 +160,8 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
     close: (why) => closeSession(run, why),
     acceptLane: (peer, open) =>
       run.sets === undefined ? "no sets are taken here" : acceptLane(run.sets, peer, open),
-    settle(done) {
-      if (options.staging === undefined) done(undefined);
-      else settleStaging(options.staging, done);
-    },
+    settle: (done) => settleStaging(options.staging, done),
+    letGo: () => submit(run, { kind: "unkept" }),
     staging: options.staging,
     preserve: options.preserve,
     changePreserve(bytesMax) {
@@ -249,6 +257,7 @@ function openedDocument(run: Run): SessionOpened {
     completeSet: run.options.staging?.staging.complete.set ?? 0,
     completeLsn: run.options.staging?.staging.complete.lsn ?? 0,
     preservedPoint: null,
+    ...(record.replayed === undefined ? {} : { wasReplayed: true }),
     ...(run.sets === undefined ? {} : { unpacks: [run.context.ports.packing.name] }),
   };
 }
@@ -269,24 +278,15 @@ function receive(run: Run, wire: SessionWire, session: number, frame: Frame): vo
   if (kind === "synchronized" && set > 0 && run.sets !== undefined)
     return takeWhole(run.sets, work.value);
   // Where the image is when a resync begins, and what its point is of: at the end of what is complete, synced.
-  if (work.value.begin?.resync === true && work.value.begin.firstSet > 0 && run.sets !== undefined)
+  const { begin } = work.value;
+  const isDrainedFirst = begin?.resync === true || begin?.isReplay === true;
+  if (isDrainedFirst && begin.firstSet > 0 && run.sets !== undefined)
     return takeBegin(run.sets, work.value);
   submit(run, { kind: "work", work: work.value });
 }
 
 function submit(run: Run, event: CopyEvent): void {
-  run.inbox.push(event);
-  if (run.isRunning) return; // A port answered at once: the current step ends first.
-  run.isRunning = true;
-  for (let i = 0; i < run.inbox.length; i += 1) {
-    const next = run.inbox[i];
-    if (next === undefined) continue;
-    stepCopy(run.copy, next, run.effects);
-    for (const effect of run.effects) perform(run, effect);
-    run.effects.length = 0;
-  }
-  run.inbox.length = 0;
-  run.isRunning = false;
+  drive(run.driver, event);
 }
 
 function perform(run: Run, effect: CopyEffect): void {
@@ -303,7 +303,8 @@ function perform(run: Run, effect: CopyEffect): void {
       });
     case "writeOpenMaps": {
       const failure = writeOpenMaps(context.store);
-      if (failure !== undefined) run.options.onFailed(failure.message);
+      if (failure !== undefined)
+        run.options.onFailed(`the open map cannot be written: ${failure.message}`);
       return;
     }
     case "record":
@@ -331,6 +332,8 @@ function perform(run: Run, effect: CopyEffect): void {
     case "setMarked":
       if (run.sets !== undefined) setMarked(run.sets, effect.set);
       return;
+    case "heldUp":
+      return holdUp(run.options.staging, effect.why);
     case "failSession":
       return failSession(run, effect.why);
     default:
@@ -339,11 +342,7 @@ function perform(run: Run, effect: CopyEffect): void {
 }
 
 function failSession(run: Run, why: string): void {
-  const { wire } = run;
-  if (wire === undefined) return;
-  const { generation, epoch } = wire;
-  sendDocument(wire.peer, frameType.failed, { why }, { generation, epoch });
-  wire.peer.connection.end(why);
+  if (run.wire !== undefined) failWire(run.wire, { why });
 }
 
 function setsHost(run: Run, staging: StagingRun): SetsHost {
@@ -456,7 +455,7 @@ function imageDone(
 }
 
 function tellQuiet(run: Run): void {
-  if (run.copy.writing > 0 || run.isRunning) return;
+  if (run.copy.writing > 0 || run.driver.isRunning) return;
   for (const waiter of run.quietWaiters.splice(0)) waiter();
 }
 

@@ -1,5 +1,5 @@
 import type { IoFailure } from "#base/errors.ts";
-import { firstBytes, joined } from "#base/bytes.ts";
+import { firstBytes, joined, restOf } from "#base/bytes.ts";
 import { limits } from "#base/limits.ts";
 import type { Copy, CopyEvent, CopyVolume, CopyWork } from "#core/copy-state.ts";
 import type { Entry } from "#core/entry.ts";
@@ -70,6 +70,7 @@ export function startCopySets(host: SetsHost): CopySets {
     syncImages: () => syncForStaging(sets),
     ackLane: (lane, sequence) => ackLane(sets, lane, sequence),
     progress: (complete, applied, synced) => tellProgress(sets, complete, applied, synced),
+    purged: (complete, entries) => tellPurged(sets, complete, entries),
     ready: () => host.sendBegun(),
     consistent: () => {
       const work = sets.pendingWhole;
@@ -118,11 +119,14 @@ export function beginSets(
     readonly firstSet: number;
     readonly lsn: number;
     readonly resync: boolean;
+    readonly isReplay?: true;
+    readonly purge?: true;
   },
 ): void {
-  const { incarnation, firstSet, lsn, resync } = begin;
+  const { incarnation, firstSet, lsn, resync, isReplay = false, purge = false } = begin;
   const epoch = sets.host.wire()?.epoch ?? 0;
-  submitStaging(sets.host.staging, { kind: "opened", epoch, incarnation, firstSet, lsn, resync });
+  const told = { epoch, incarnation, firstSet, lsn, resync, isReplay, purge };
+  submitStaging(sets.host.staging, { kind: "opened", ...told });
 }
 
 /** One more connection of the session that is open. Answers why it is not wanted, or "". */
@@ -190,16 +194,6 @@ function stageBatch(sets: CopySets, found: Found, payload: Payload): void {
   const { context } = host;
   traceBatch(context, "in", { copy: context.site, generation, epoch }, entries);
   submitStaging(host.staging, { kind: "batch", epoch, lane, sequence, batch });
-}
-
-function restOf(body: readonly Uint8Array[], from: number): Uint8Array[] {
-  const rest: Uint8Array[] = [];
-  let skip = from;
-  for (const chunk of body) {
-    if (skip < chunk.length) rest.push(skip === 0 ? chunk : chunk.subarray(skip));
-    skip = Math.max(0, skip - chunk.length);
-  }
-  return rest;
 }
 
 function brokenRule(entries: readonly Entry[], volumes: readonly CopyVolume[]): string | undefined {
@@ -291,6 +285,13 @@ function syncForStaging(sets: CopySets): void {
 function ackLane(sets: CopySets, lane: number, sequence: number): void {
   const wire = lane === 0 ? sets.host.wire() : sets.lanes.get(lane);
   if (wire !== undefined) sendBare(wire, frameType.staged, { sequence });
+}
+
+function tellPurged(sets: CopySets, { set, lsn }: Point, entries: number): void {
+  const wire = sets.host.wire();
+  if (wire === undefined) return;
+  sendBare(wire, frameType.purged, { set, lsn, index: entries });
+  traceOut(sets.host.context, sets.host.context.site, wire.scratch);
 }
 
 function tellProgress(sets: CopySets, complete: Point, applied: Point, synced: Point): void {

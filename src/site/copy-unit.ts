@@ -22,11 +22,12 @@ export function changeUnit(group: Group, copy: CopyRun, unit: FeedUnit): void {
   group.isChangingRole = true;
   copy.close(`this copy is about to take ${unit}s`);
   copy.settle((why) => {
-    if (why !== undefined) return failed(group, `the sets that are complete here: ${why}`);
+    if (why !== undefined) return unsettled(group, copy, why);
     copy.whenQuiet(() => {
       if (unit === "write") endSets(group.context.store.record, unit);
       saveRecord(group.context.store, (failure) => {
-        if (failure !== undefined) return failed(group, failure.message);
+        if (failure !== undefined)
+          return failed(group, `the group's record cannot be written: ${failure.message}`);
         if (group.isStopping) return;
         copy.dispose();
         reopen(group, unit);
@@ -92,7 +93,7 @@ function followStaging(group: Group, copy: CopyRun): void {
   group.isChangingRole = true;
   copy.close(`sets are staged in another way from now on: ${wanted}`);
   copy.settle((why) => {
-    if (why !== undefined) return failed(group, `the sets that are complete here: ${why}`);
+    if (why !== undefined) return unsettled(group, copy, why);
     copy.whenQuiet(() => {
       if (group.isStopping) return;
       copy.dispose();
@@ -110,6 +111,12 @@ function endSets(record: GroupRecord, unit: FeedUnit): void {
     record.toldOfFracture ??= { lsn, why: `it was about to take ${unit}s instead of sets` };
   delete record.stagingId;
   delete record.applied;
+}
+
+// Where old content cannot be saved, more room or another word of the operator's helps, and the copy is asked again then.
+function unsettled(group: Group, { copy }: CopyRun, why: string): void {
+  if (copy.preserveFailure === "") return failed(group, `the sets that are complete here: ${why}`);
+  group.isChangingRole = false;
 }
 
 function failed(group: Group, why: string): void {

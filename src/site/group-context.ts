@@ -16,6 +16,8 @@ export type GroupContext = {
   readonly store: GroupStore;
   /** By volume index; a repaired volume gets a new one. */
   readonly images: BlockDevice[];
+  /** The group's log on a path (site/path-bunker.ts), opened by this process: what is told of it is synced there. */
+  readonly isOnPath?: true;
   readonly inquiries: Inquiries;
   /** Address at which to dial a site. */
   readonly addressOf: (site: string) => string;

@@ -1,7 +1,15 @@
 import { compareHistories, currentGeneration, describeGeneration } from "#core/history.ts";
 import { isFavoured } from "#core/branch.ts";
+import { activationOf } from "#core/bunker.ts";
 import type { GroupRecord } from "#core/group-record.ts";
-import type { GroupView, LaneOpen, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
+import type {
+  LaneOpen,
+  PeerRefusal,
+  ReplayOpen,
+  SessionOpen,
+  TakeBackOpen,
+} from "#wire/peer/documents.ts";
+import type { GroupView } from "#wire/peer/probe.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import { configurationView, hearConfiguration } from "./configuration.ts";
 import { troubleOf } from "./copy-anew.ts";
@@ -9,10 +17,14 @@ import { changeUnit, mustChangeUnit } from "./copy-unit.ts";
 import { knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
 import { outrankedBy } from "./outranked.ts";
-import { sendDocument } from "./peer-connection.ts";
+import { refusePeer, sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 import type { PrimaryRun } from "./primary-run.ts";
 import { splitFrom } from "./split.ts";
+import { cancelAsked } from "./replay-cancel.ts";
+import { replayAsked } from "./replay-source.ts";
+import { replayedWhy } from "./replay.ts";
+import { takeBackAsked } from "./take-back.ts";
 
 // What other sites ask of a group here, and tell of it: sessions of a primary elsewhere, more connections for them, views.
 
@@ -72,6 +84,11 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
       group.run.submit(outrankedBy(peer.site, open.history, record.history));
     return refuseSession(group, peer, "busy", "this site is giving up its own role first");
   }
+  if (group.bunker !== undefined || open.unit === "record")
+    return bunkerAsked(group, peer, open, relation);
+  // What a bunker has brought must not be mixed with what an old primary would (SPEC 4.2, trap 4).
+  const replayed = relation === "same" ? replayedWhy(group) : "";
+  if (replayed !== "") return refuseSession(group, peer, "activated", replayed);
   // Fed at once it would fail at once: it begins anew by itself. A mirror needs no staging.
   const trouble = troubleOf(group);
   if (trouble !== "" && (open.unit !== "write" || group.copy === undefined))
@@ -87,7 +104,55 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
   group.copy.accept(peer, open);
 }
 
-function mismatchOf(record: GroupRecord, open: SessionOpen): string {
+// Both sites go by the same revision once they have heard of each other: until then one may have an older file.
+function bunkerAsked(
+  group: Group,
+  peer: Peer,
+  open: SessionOpen,
+  relation: ReturnType<typeof compareHistories>,
+): void {
+  const { site, store } = group.context;
+  const { bunker } = group;
+  if (bunker === undefined || open.unit !== "record") {
+    const what = bunker === undefined ? "keeps no log for others" : "keeps the log, and no volume";
+    return refuseSession(
+      group,
+      peer,
+      "not-a-copy",
+      `${site} ${what}; both sites need the same file`,
+    );
+  }
+  // A later generation makes it begin anew; the one that it holds is over (decision 6).
+  const activation = relation === "same" ? activationOf(store.record) : "";
+  if (activation !== "") return refuseSession(group, peer, "activated", activation);
+  const why = bunker.accept(peer, open);
+  if (why !== "") refuseSession(group, peer, "busy", why);
+}
+
+/** A copy asks the bunker here for what it lacks. */
+export function copyAsks(group: Group, peer: Peer, open: ReplayOpen): void {
+  const { bunker, context } = group;
+  if (group.failedWhy !== "") return refuseSession(group, peer, "busy", group.failedWhy);
+  if (bunker === undefined)
+    return refuseSession(group, peer, "not-a-copy", `${context.site} keeps no log for others`);
+  if (open.isCancelled === true) return cancelAsked(context, bunker, peer, open);
+  const mismatch = mismatchOf(context.store.record, open);
+  replayAsked(context, bunker, { peer, open, mismatch });
+}
+
+/** The primary that feeds the bunker here lost power, and asks for what it may have lost. */
+export function primaryAsks(group: Group, peer: Peer, open: TakeBackOpen): void {
+  const { bunker, context } = group;
+  if (group.failedWhy !== "") return refuseSession(group, peer, "busy", group.failedWhy);
+  if (bunker === undefined)
+    return refuseSession(group, peer, "not-a-copy", `${context.site} keeps no log for others`);
+  takeBackAsked(context, bunker, peer, open);
+}
+
+function mismatchOf(
+  record: GroupRecord,
+  open: Pick<SessionOpen, "regionBytes" | "volumes">,
+): string {
   if (open.regionBytes !== record.regionBytes) {
     return `regions are ${record.regionBytes} bytes here and ${open.regionBytes} there; both sites need the same file`;
   }
@@ -100,8 +165,7 @@ function mismatchOf(record: GroupRecord, open: SessionOpen): string {
 
 function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why: string): void {
   const { history } = knownRecord(group);
-  sendDocument(peer, frameType.refused, { code, why, history });
-  peer.connection.end(why);
+  refusePeer(peer, code, why, history);
 }
 
 /** What another site has said of the group. Gives whether the group goes by another configuration here from now on. */
@@ -118,7 +182,11 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
     noteGivenUp(group.run, site, view);
     return hearConfiguration(group, site, view);
   }
-  if (group.copy === undefined) return false;
+  if (group.bunker !== undefined && relation === "same") {
+    const why = view.fractured[context.site];
+    if (why !== undefined) group.bunker.toldFractured(view.lsn, why);
+  }
+  if (group.copy === undefined) return hearConfiguration(group, site, view);
   if (relation === "same") {
     if (view.role === "primary") group.copy.stable(view.stableLsn, view.lsnReserved);
     const why = view.fractured[context.site];
@@ -151,6 +219,7 @@ export function viewOf(group: Group, site: string): GroupView {
     set: 0,
     stableLsn: own?.stableLsn ?? 0,
     fractured: own?.fractured ?? fracturedBefore(record),
+    ...failedVolumes(group.run),
     wallMs: group.context.ports.clock.wallMs(),
     ...(configuration === undefined ? {} : { configuration }),
     ...(wrote === undefined ? {} : { wrote }),
@@ -158,10 +227,15 @@ export function viewOf(group: Group, site: string): GroupView {
   };
 }
 
+function failedVolumes(run: PrimaryRun | undefined): Pick<GroupView, "failedVolumes"> {
+  const failed = run?.primary.volumes.filter(({ state }) => state === "failed") ?? [];
+  return failed.length === 0 ? {} : { failedVolumes: failed.map(({ name }) => name) };
+}
+
 // Who was demoted in order knows its last LSN, until somebody feeds it; otherwise it had better say nothing.
 function lsnWithout(group: Group, record: GroupRecord): number {
   if (record.role === "demoted") return record.cleanStop ? record.lsnReserved - 1 : 0;
-  return group.copy?.copy.appliedLsn ?? 0;
+  return group.copy?.copy.appliedLsn ?? group.bunker?.bunker.end.lsn ?? 0;
 }
 
 // A demoted site has gone on without these before: they must not take its leaving for a handover of everything.

@@ -1,27 +1,34 @@
 import { hex } from "#base/bytes.ts";
-import type { IoFailure } from "#base/errors.ts";
 import type { GroupConfig } from "#config/types.ts";
-import { blankMember } from "#core/group-record.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import { currentGeneration, describeGeneration, withTenure } from "#core/history.ts";
 import type { HandoverEnd } from "#core/primary-events.ts";
 import { policyTable } from "#core/policy.ts";
-import { createRegionMap, mark, orInto } from "#core/region-map.ts";
+import type { LinkState } from "#core/states.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import type { Timer } from "#ports/clock.ts";
 import type { ExportFound } from "#ports/exports.ts";
 import { isFailure } from "#ports/file.ts";
-import { createDirtyMaps, eraseDirtyMaps, openGroupStore, saveRecord } from "#store/group-store.ts";
-import type { FeedUnit, GroupView } from "#wire/peer/documents.ts";
+import { eraseDirtyMaps, openGroupStore } from "#store/group-store.ts";
+import type { StoreOptions } from "#store/group-store.ts";
+import type { FeedUnit } from "#wire/peer/documents.ts";
+import type { GroupView } from "#wire/peer/probe.ts";
 import { configurationOf, isFileEdited, recordedConfig, setFile } from "./configuration.ts";
+import { startBunkerRun } from "./bunker-run.ts";
+import type { BunkerRun } from "./bunker-run.ts";
 import { startCopyRun } from "./copy-run.ts";
 import type { CopyRun } from "./copy-run.ts";
+import { createGateways } from "./gateway-run.ts";
+import { beginGateways, endGateways, renewDevices } from "./gateways.ts";
+import type { Gateways } from "./gateways.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
-import { closeJournal, openJournal, removeLogs } from "./journal-run.ts";
+import { closeJournal, removeLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
+import { openJournal } from "./journal-start.ts";
+import type { TakeBack } from "./journal-start.ts";
 import { openKept } from "./branch-run.ts";
-import { closePreserve, dropPoint, revert } from "./preserve-run.ts";
+import { closePreserve } from "./preserve-run.ts";
 import type { PreserveRun } from "./preserve-run.ts";
 import { openStaging } from "./staging-run.ts";
 import type { StagingFailure, StagingRun } from "./staging-run.ts";
@@ -29,12 +36,14 @@ import type { Inquiries } from "./inquiry.ts";
 import type { PeerIdentity } from "./peer-connection.ts";
 import type { SitePorts } from "./ports.ts";
 import { policiesOf } from "./policies.ts";
+import type { PrimaryFailure } from "./primary-failure.ts";
 import { startPrimaryRun } from "./primary-run.ts";
+import { takeBackFrom } from "./take-back.ts";
 import { recordLater } from "./record-later.ts";
+import type { ReplayRun } from "./replay.ts";
 import type { PrimaryRun } from "./primary-run.ts";
 
-// A group at one site: its store and images, and the run of the role it has. Changes of role happen here and nowhere
-// else, each durable before anything rests on it.
+// A group at one site: its store and images, and the run of the role it has.
 
 export type Group = {
   readonly name: string;
@@ -49,9 +58,19 @@ export type Group = {
   run: PrimaryRun | undefined;
   /** Open while a primary with copies that take sets runs here. */
   journal: JournalRun | undefined;
+  /** By volume, while a primary runs here: those on devices behind a link. */
+  gateways: Gateways;
+  /** Sites that do not answer this one, the primary, and how their links are called. */
+  readonly linksDown: Map<string, LinkState>;
   copy: CopyRun | undefined;
+  /** Open while this site keeps the group's log, and no volume. */
+  bunker: BunkerRun | undefined;
+  /** While a bunker brings this copy up. */
+  replay: ReplayRun | undefined;
   /** What was last heard of the group's primary. */
   heard: { readonly site: string; readonly view: GroupView; readonly atMs: number } | undefined;
+  /** What is wrong with the primary, where that is another site. */
+  primaryFailure: PrimaryFailure | undefined;
   /** The last view of each other site. */
   readonly views: Map<string, { readonly view: GroupView; readonly atMs: number }>;
   /** The staging log here could not be written, and has not been since. */
@@ -100,6 +119,7 @@ export type GroupOptions = {
   readonly onDrop: (group: string) => void;
   readonly onServed: (group: Group) => void;
   readonly onStaging: OnStaging;
+  readonly isOnPath?: true;
 };
 
 /** Opens a group and takes up the role that its record says. `done` gets the group, or why it cannot be opened. */
@@ -111,7 +131,7 @@ export function openGroup(
   const folder = ports.openFolder(config.name);
   if (isFailure(folder)) return done(undefined, folder.message);
   const images: BlockDevice[] = [];
-  for (const volume of config.volumes) {
+  for (const volume of isBunkerOf(config, options.site) ? [] : config.volumes) {
     const image = ports.openImage(config.name, volume.name, volume.bytes);
     if ("code" in image) return done(undefined, `group ${config.name}: ${image.message}`);
     images.push(image);
@@ -130,8 +150,13 @@ export function openGroup(
       context: { ...options, config: running, store, images },
       run: undefined,
       journal: undefined,
+      gateways: [],
+      linksDown: new Map(),
       copy: undefined,
+      bunker: undefined,
+      replay: undefined,
       heard: undefined,
+      primaryFailure: undefined,
       views: new Map(),
       stagingTrouble: undefined,
       failedWhy: "",
@@ -153,21 +178,22 @@ export function openGroup(
   });
 }
 
-function freshRecord(options: GroupOptions): Omit<GroupRecord, "replicaId" | "openMapIds"> {
+function freshRecord(options: GroupOptions): StoreOptions["fresh"] {
   const { config, site, ports } = options;
   const isPrimary = config.primary === site;
+  const isBunker = isBunkerOf(config, site);
   const id = hex(ports.crypto.randomBytes(8));
   return {
     cluster: options.cluster,
     group: config.name,
     site,
-    role: isPrimary ? "primary" : "secondary",
+    role: isPrimary ? "primary" : isBunker ? "bunker" : "secondary",
     history: isPrimary ? withTenure([], site, id, ports.clock.wallMs()) : [],
     incarnation: 0,
     lsnReserved: 1,
     bootId: ports.bootId,
     cleanStop: true,
-    image: isPrimary ? "synchronized" : "out-of-sync",
+    image: isPrimary ? "synchronized" : isBunker ? "none" : "out-of-sync",
     syncedAt: undefined,
     toldOfFracture: undefined,
     failedVolumes: [],
@@ -175,7 +201,19 @@ function freshRecord(options: GroupOptions): Omit<GroupRecord, "replicaId" | "op
     regionBytes: config.regionBytes,
     members: {},
     preservedPoint: undefined,
+    // Whatever an operator does to that folder, its log begins anew: no disk of it is a stranger.
+    ...(options.isOnPath === true ? { replicaId: site } : {}),
   };
+}
+
+/** Whoever keeps the group's log, its second log on a path included. */
+function bunkersOf(config: GroupConfig): string[] {
+  return [...config.copies.keys()].filter((site) => isBunkerOf(config, site));
+}
+
+/** The site keeps the group's log, and no volume. */
+export function isBunkerOf(config: GroupConfig, site: string): boolean {
+  return config.copies.get(site)?.mode === "bunker";
 }
 
 // ------------------------------------------------------------------------------------------- roles
@@ -186,27 +224,66 @@ function takeRole(group: Group, done: () => void): void {
   const isSameBoot = record.bootId !== "" && record.bootId === context.ports.bootId;
   const isPowerLost = !record.cleanStop && !isSameBoot;
   record.bootId = context.ports.bootId;
-  if (record.role === "primary") becomePrimary(group, isPowerLost, done);
-  else becomeCopy(group, done);
+  switch (record.role) {
+    case "primary":
+      return becomePrimary(group, isPowerLost, done);
+    case "bunker":
+      return becomeBunker(group, done);
+    default:
+      return becomeCopy(group, done);
+  }
+}
+
+function becomeBunker(group: Group, done: () => void): void {
+  const onFailed = (why: string): void => {
+    fail(group, why);
+    group.bunker?.close(why);
+  };
+  startBunkerRun(group.context, onFailed, (started) => {
+    if (started.ok) group.bunker = started.value;
+    else fail(group, `the log of this bunker cannot be used: ${started.error}`);
+    done();
+  });
 }
 
 /** Opens the journal where a copy needs one; then the primary runs, or the group has failed here. */
-function becomePrimary(group: Group, isPowerLost: boolean, done: () => void): void {
+export function becomePrimary(group: Group, isPowerLost: boolean, done: () => void): void {
   const { context, config } = group;
-  if (!takesSets(config)) {
+  const gateways = createGateways(context);
+  group.gateways = gateways;
+  if (!needsJournal(config)) {
+    if (gateways.some((gateway) => gateway !== undefined)) {
+      fail(group, "a volume on an NBD server needs a copy that is fed from the journal");
+      return done();
+    }
     // Whatever one holds is of the past, and must not be written over what follows.
     delete context.store.record.journalId;
     runPrimary(group, undefined);
     return done();
   }
-  openJournal({ context, bytesMax: config.journal.bytesMax, isPowerLost }, (opened) => {
-    if (opened.ok) runPrimary(group, opened.value);
-    else fail(group, `the journal cannot be used: ${opened.error}`);
-    done();
+  const isFresh = context.store.record.incarnation === 0;
+  const bunkers = isFresh ? [] : bunkersOf(config);
+  const takeBack: TakeBack = (journal, taken) => takeBackFrom(context, bunkers, journal, taken);
+  const options = { context, bytesMax: config.journal.bytesMax, isPowerLost, takeBack, gateways };
+  openJournal(options, (opened) => {
+    if (!opened.ok) {
+      fail(group, `the journal cannot be used: ${opened.error}`);
+      return done();
+    }
+    beginGateways(gateways, opened.value.log, (misfit) => {
+      if (misfit === undefined) runPrimary(group, opened.value);
+      else fail(group, misfit);
+      done();
+    });
   });
 }
 
-/** Some copy of the group is fed with sets, from a journal. */
+/** Some copy of the group is fed from a journal. */
+export function needsJournal(config: GroupConfig): boolean {
+  return [...config.copies.values()].some(({ mode }) => policyTable[mode].journal);
+}
+
+/** Some copy of the group is fed with sets. */
 export function takesSets(config: GroupConfig): boolean {
   return [...config.copies.values()].some(({ mode }) => policyTable[mode].unit === "set");
 }
@@ -236,6 +313,7 @@ function runPrimary(group: Group, journal: JournalRun | undefined): void {
     context,
     policies,
     journal,
+    gateways: group.gateways,
     onServed() {
       emit(context, { kind: "serving", why: describe(context) });
       if (group.journal === undefined) removeLogs(context.store.folder, "journal");
@@ -252,7 +330,7 @@ function runPrimary(group: Group, journal: JournalRun | undefined): void {
   });
 }
 
-function describe(context: GroupContext): string {
+export function describe(context: GroupContext): string {
   const { record } = context.store;
   return `${describeGeneration(record.history)}, incarnation ${record.incarnation}`;
 }
@@ -302,6 +380,12 @@ function runCopy(
 
 function primaryEnded(group: Group, how: "demoted" | "stopped" | "failed", why: string): void {
   group.run?.close();
+  const { gateways } = group;
+  group.gateways = [];
+  endGateways(gateways, () => afterPrimary(group, how, why));
+}
+
+function afterPrimary(group: Group, how: "demoted" | "stopped" | "failed", why: string): void {
   if (group.journal !== undefined) closeJournal(group.journal);
   group.journal = undefined;
   emit(group.context, { kind: "role", from: "primary", to: how, why });
@@ -311,6 +395,11 @@ function primaryEnded(group: Group, how: "demoted" | "stopped" | "failed", why: 
   }
   if (how === "demoted") {
     group.run = undefined;
+    const notOpened = renewDevices(group.context);
+    if (notOpened !== undefined) {
+      fail(group, notOpened);
+      return tellStopped(group);
+    }
     return becomeCopy(group, () => tellStopped(group));
   }
   tellStopped(group);
@@ -320,120 +409,10 @@ function tellStopped(group: Group): void {
   for (const waiter of group.stopWaiters.splice(0)) waiter();
 }
 
-/**
- * Makes this site the primary of a new generation. What every other member may lack is durable together with the
- * generation, before the first write (row 20, decision 4).
- */
-export function promote(group: Group, done: (failure: string | undefined) => void): void {
-  group.isChangingRole = true;
-  const copy = group.copy;
-  if (copy === undefined) return recordPromotion(group, done);
-  copy.close("this site is being promoted");
-  if (group.context.store.record.preservedPoint !== undefined)
-    return goBack(group, copy, () => recordPromotion(group, done), done);
-  // Complete sets belong to the image, and what follows them is given up (U50).
-  copy.settle((why) => {
-    if (why !== undefined) {
-      group.isChangingRole = false;
-      return done(`the sets that are complete here cannot be applied: ${why}`);
-    }
-    // What the old primary sent and is being written must not appear after hosts have read here.
-    copy.whenQuiet(() => recordPromotion(group, done));
-  });
-}
-
-/** The image is in the midst of a resync: it is taken back to what it was before, and nothing that came since is applied. */
-function goBack(
-  group: Group,
-  copy: CopyRun,
-  promoted: () => void,
-  done: (failure: string | undefined) => void,
-): void {
-  copy.abandon(() =>
-    revert(copy.preserve, (failure) => {
-      if (failure === undefined) return promoted();
-      // A restart finishes what was begun.
-      fail(group, failure);
-      done(failure);
-    }),
-  );
-}
-
-function recordPromotion(group: Group, done: (failure: string | undefined) => void): void {
-  const { context } = group;
-  const { record } = context.store;
-  const id = hex(context.ports.crypto.randomBytes(8));
-  group.recordBefore = { ...record };
-  record.history = withTenure(record.history, context.site, id, context.ports.clock.wallMs());
-  record.role = "primary";
-  record.image = "synchronized";
-  record.toldOfFracture = undefined;
-  // What a journal of an earlier tenure holds is of no order that follows this one; so are sets that were staged.
-  delete record.journalId;
-  delete record.stagingId;
-  delete record.applied;
-  delete record.reverted;
-  delete record.handover;
-  delete record.discarding;
-  delete record.branch;
-  const failure = markMembers(group);
-  if (failure !== undefined) {
-    group.failedWhy = unrecorded(failure);
-    return done(failure.message);
-  }
-  saveRecord(context.store, (notSaved) => {
-    if (notSaved !== undefined) {
-      // Whether the new generation is on the disk cannot be known: this site says nothing until it is started again.
-      group.failedWhy = unrecorded(notSaved);
-      return done(notSaved.message);
-    }
-    group.isChangingRole = false;
-    group.recordBefore = undefined;
-    if (group.copy !== undefined) dropPoint(group.copy.preserve, "branch");
-    group.copy?.dispose();
-    group.copy = undefined;
-    endTrouble(group);
-    emit(context, { kind: "role", from: "secondary", to: "primary", why: describe(context) });
-    becomePrimary(group, false, () => done(group.failedWhy === "" ? undefined : group.failedWhy));
-  });
-}
-
 /** Nobody waits for the staging log any more. */
 export function endTrouble(group: Group): void {
   group.stagingTrouble?.timer?.cancel();
   group.stagingTrouble = undefined;
-}
-
-function unrecorded({ message }: IoFailure): string {
-  return `a promotion here cannot be recorded: ${message}; this site must be started again`;
-}
-
-function markMembers(group: Group): IoFailure | undefined {
-  const { context, config } = group;
-  const { record, openMaps, dirtyMaps } = context.store;
-  // In the midst of a resync nobody has told this site yet what the other members lack: they are compared throughout.
-  // Nor does one that went back know what they had when it was there: a primary of old forgets that as it becomes a copy.
-  const { image, reverted } = group.recordBefore ?? record;
-  const isTold = reverted === undefined && (image === "synchronized" || image === "consistent");
-  for (const policy of policiesOf(config, context.site)) {
-    // A site that was primary before may know that this member lacks more than is open here.
-    const known = record.members[policy.site];
-    const lacks = dirtyMaps.get(policy.site);
-    const phase = known?.phase === "blank" ? "blank" : "dirty";
-    const fresh = { stoppedWhy: "", splitBrain: false, syncedLsn: 0, fullConfirmed: false };
-    record.members[policy.site] = { ...(known ?? blankMember()), ...fresh, phase };
-    const maps = config.volumes.map((volume, index) => {
-      const dirty = createRegionMap(volume.bytes, record.regionBytes);
-      for (const onDisk of [openMaps[index], lacks?.[index]]) {
-        if (onDisk !== undefined) orInto(dirty, onDisk.map);
-      }
-      if (!isTold) mark(dirty, 0, dirty.units - 1);
-      return dirty;
-    });
-    const failure = createDirtyMaps(context.store, policy.site, maps);
-    if (failure !== undefined) return failure;
-  }
-  return undefined;
 }
 
 /** The record as others may know it. */
@@ -471,12 +450,16 @@ export function stopGroup(group: Group, done: () => void): void {
   group.isStopping = true;
   endTrouble(group);
   const close = (): void => {
-    for (const image of group.context.images) image.close();
-    done();
+    endGateways(group.gateways, () => {
+      for (const image of group.context.images) image.close();
+      done();
+    });
   };
   if (group.run === undefined || group.run.primary.stage === "ended") {
     group.copy?.close("this site is stopping");
     group.copy?.dispose();
+    group.bunker?.close("this site is stopping");
+    group.bunker?.dispose();
     return close();
   }
   group.stopWaiters.push(close);

@@ -1,6 +1,6 @@
 import { frameType } from "#wire/peer/messages.ts";
-import { parseProbe } from "#wire/peer/documents.ts";
-import type { GroupView } from "#wire/peer/documents.ts";
+import { parseProbe } from "#wire/peer/probe.ts";
+import type { GroupView } from "#wire/peer/probe.ts";
 import { decodeJson } from "#wire/peer/decode.ts";
 import type { Transport } from "#ports/transport.ts";
 import { dialPeer, sendDocument } from "./peer-connection.ts";

@@ -5,20 +5,18 @@ import { limits } from "#base/limits.ts";
 import { coversFrom, digestStep } from "#core/entry.ts";
 import type { Entry } from "#core/entry.ts";
 import type { JournalFound } from "#core/journal.ts";
-import { isMarked, unitOf } from "#core/region-map.ts";
+import { noPosition, positionOf } from "#core/log-position.ts";
+import type { LogPosition } from "#core/log-position.ts";
 import { append, closeLog, figuresOf, placeOf, reclaim, sync } from "#store/log.ts";
 import type { Log, LogPlace } from "#store/log.ts";
 import { openLog } from "#store/log-open.ts";
-import { readRecords } from "#store/log-read.ts";
-import type { LogRecord } from "#store/log-read.ts";
+import type { OpenedLog } from "#store/log-open.ts";
 import { decodeTable, payloadIsSound } from "#wire/batch/decode.ts";
 import { encodeTable } from "#wire/batch/encode.ts";
-import { syncImages } from "./sync-images.ts";
 import type { Folder } from "#ports/file.ts";
-import { emit } from "./group-context.ts";
-import type { GroupContext } from "./group-context.ts";
 
-// The journal of a group's primary: batches in a log, where each set lies, and what a start finds and does again.
+// A log of batches: the journal of a group's primary, or what a bunker keeps of it. What an opening finds in it, where each set
+// lies, what is appended and what may go.
 
 /** Kind of the log's records: a batch of entries. */
 const batchKind = 1;
@@ -43,6 +41,8 @@ export type JournalRun = {
   readonly stretches: Stretch[];
   readonly stretchBytesMax: number;
   lastSealedSet: number;
+  /** The last entry; before the first, all 0. */
+  end: LogPosition;
   /** Appended since a sync was last asked for here. */
   unsyncedBytes: number;
   readonly found: JournalFound;
@@ -56,13 +56,15 @@ function segmentBytesOf(bytesMax: number): number {
   return Math.max(usual, Math.ceil(bytesMax / limits.logSegmentsMax));
 }
 
+export type LogKind = "journal" | "staging" | "bunker";
+
 /** A log's files carry its id: those of an earlier tenure are told apart, and go. */
-export function logName(kind: "journal" | "staging", logId: number): string {
+export function logName(kind: LogKind, logId: number): string {
   return `${kind}-${logId.toString(16).padStart(8, "0")}`;
 }
 
 /** Logs that the record does not name are of an earlier tenure, or of a start that did not get far. */
-export function removeOtherLogs(folder: Folder, kind: "journal" | "staging", logId: number): void {
+export function removeOtherLogs(folder: Folder, kind: LogKind, logId: number): void {
   for (const name of folder.list()) {
     // One that stays behind costs space, and is removed by the next start.
     if (isLogFile(name, kind) && !name.startsWith(logName(kind, logId))) folder.remove(name);
@@ -70,44 +72,39 @@ export function removeOtherLogs(folder: Folder, kind: "journal" | "staging", log
 }
 
 /** The record names no such log: whatever is there is of the past. */
-export function removeLogs(folder: Folder, kind: "journal" | "staging"): void {
+export function removeLogs(folder: Folder, kind: LogKind): void {
   for (const name of folder.list()) if (isLogFile(name, kind)) folder.remove(name);
 }
 
-function isLogFile(name: string, kind: "journal" | "staging"): boolean {
+function isLogFile(name: string, kind: LogKind): boolean {
   return name.startsWith(`${kind}-`) && /\.log(\.spare)?$/.test(name);
 }
 
-export type JournalOptions = {
-  readonly context: GroupContext;
+export type LogWhere = {
+  readonly folder: Folder;
+  readonly kind: LogKind;
+  readonly logId: number;
   readonly bytesMax: number;
-  readonly isPowerLost: boolean;
 };
 
-/** Opens the journal that the record names, or makes one; `done` gets it when what it holds is in the images again. */
-export function openJournal(
-  options: JournalOptions,
-  done: (result: Result<JournalRun>) => void,
+/** With `trouble`, a call to the disk has failed, and a later try may do better; with `sync`, that was a sync. */
+export type OpenedJournal =
+  | Extract<Result<JournalRun>, { ok: true }>
+  | Extract<OpenedLog, { ok: false }>;
+
+/** Opens the log, or makes it, and finds where its sets lie. */
+export function openJournalLog(
+  { folder, kind, logId, bytesMax }: LogWhere,
+  known: { readonly isWhole: boolean; readonly reserved: number },
+  done: (result: OpenedJournal) => void,
 ): void {
-  const { context, bytesMax } = options;
-  const { record, folder, randomId } = context.store;
-  const isExpected = record.journalId !== undefined;
-  record.journalId ??= randomId();
-  removeOtherLogs(folder, "journal", record.journalId);
-  const name = logName("journal", record.journalId);
-  // The images have what it had; what copies lack of that is still open, and is compared (I16).
-  const isGone = isExpected && !folder.list().some((file) => file.startsWith(name));
-  if (isGone) {
-    const why = `${folder.path}: the journal ${name} is gone; wherever anything is open, copies are compared`;
-    emit(context, { kind: "damage", why });
-  }
   const segmentBytes = segmentBytesOf(bytesMax);
   const scan = createScan(segmentBytes);
   openLog(
     {
       folder,
-      name,
-      logId: record.journalId,
+      name: logName(kind, logId),
+      logId,
       segmentBytes,
       bytesMax,
       knownThrough: 0,
@@ -123,11 +120,12 @@ export function openJournal(
         stretches: scan.stretches,
         stretchBytesMax: scan.stretchBytesMax,
         lastSealedSet: scan.lastSealedSet,
+        end: scan.end,
         unsyncedBytes: 0,
-        found: foundOf(scan, log, record.lsnReserved),
-        isWhole: !options.isPowerLost && !isGone && log.damage.length === 0,
+        found: foundOf(scan, log, known.reserved),
+        isWhole: known.isWhole && log.damage.length === 0,
       };
-      replay(run, context, done);
+      done({ ok: true, value: run });
     },
   );
 }
@@ -143,6 +141,7 @@ type Scan = {
   digest: number;
   lastSealedSet: number;
   lastLsn: number;
+  end: LogPosition;
   broken: string;
 };
 
@@ -156,6 +155,7 @@ function createScan(segmentBytes: number): Scan {
     digest: 0,
     lastSealedSet: 0,
     lastLsn: 0,
+    end: noPosition,
     broken: "",
   };
 }
@@ -174,10 +174,13 @@ function visit(scan: Scan, record: number, table: Uint8Array, payloadBytes: numb
       continue;
     }
     scan.set = entry.set;
-    scan.count += 1;
+    // The beginning of the set may have gone: a copy has told that it is complete, and a power cut took the SEAL from here.
+    scan.count = entry.index;
     scan.digest = digestStep(scan.digest, entry);
   }
-  scan.lastLsn = entries.value.at(-1)?.lsn ?? scan.lastLsn;
+  const last = must(entries.value.at(-1), "a batch has an entry");
+  scan.lastLsn = last.lsn;
+  scan.end = positionOf(last);
 }
 
 function noteStretch(
@@ -227,98 +230,12 @@ function foundOf(scan: Scan, log: Log, reserved: number): JournalFound {
   };
 }
 
-/**
- * Writes what the journal holds into the images, in its order: what they have of it already they get again. Only into granules
- * that are open: wherever the map is closed the images have everything, synced, and are not touched without it (I18).
- */
-function replay(
-  run: JournalRun,
-  context: GroupContext,
-  done: (result: Result<JournalRun>) => void,
-): void {
-  const { log } = run;
-  // A round syncs what was written since the start: what was written here must not be let go by it (trap 15).
-  const written = (): void => syncImages(context.images, ended);
-  const next = (from: LogPlace | undefined): void => {
-    if (from === undefined) return written();
-    readRecords(log, from, limits.journalReadBytes, (read) => {
-      if ("code" in read) return ended(read);
-      if (read.records.length === 0) return written();
-      applyRecords(context, read.records, (notWritten) => {
-        if (notWritten === undefined) next(read.next);
-        else ended(notWritten);
-      });
-    });
-  };
-  const ended = (failure: IoFailure | undefined): void => {
-    if (failure === undefined) done({ ok: true, value: run });
-    else done({ ok: false, error: `replaying the journal: ${failure.message}` });
-  };
-  next(placeOf(log, figuresOf(log).firstRecord));
-}
-
-function applyRecords(
-  context: GroupContext,
-  records: readonly LogRecord[],
-  done: (failure: IoFailure | undefined) => void,
-): void {
-  let missing = 1;
-  let failed: IoFailure | undefined;
-  const answered = (_: undefined, failure: IoFailure | undefined): void => {
-    failed ??= failure;
-    missing -= 1;
-    if (missing === 0) done(failed);
-  };
-  for (const { table, payload } of records) {
-    const entries = decodeTable(table, payload.length);
-    if (!entries.ok) {
-      failed = { code: "EIO", message: `a record that was sound is no batch: ${entries.error}` };
-      break;
-    }
-    // The read has held the payloads against their checksums.
-    let end = 0;
-    for (const entry of entries.value) {
-      const begin = end;
-      if (entry.kind === "write") end += entry.length;
-      const image = context.images[entry.volume];
-      if (entry.kind === "seal" || image === undefined) continue;
-      for (const { offset, length } of openParts(context, entry)) {
-        missing += 1;
-        const from = begin + offset - entry.offset;
-        if (entry.kind === "zero") image.zero(offset, length, entry.mayPunch, undefined, answered);
-        else image.write(offset, [payload.subarray(from, from + length)], undefined, answered);
-      }
-    }
-  }
-  answered(undefined, failed);
-}
-
-/** The parts of a write or zeroed range that lie in open granules. */
-function openParts(
-  context: GroupContext,
-  entry: Entry,
-): { readonly offset: number; readonly length: number }[] {
-  const map = context.store.openMaps[entry.volume]?.map;
-  const parts: { offset: number; length: number }[] = [];
-  const end = entry.offset + entry.length;
-  if (map === undefined) return parts;
-  for (let offset = entry.offset; offset < end;) {
-    const granule = unitOf(map, offset);
-    const until = Math.min(end, (granule + 1) * map.unitBytes);
-    const last = parts.at(-1);
-    const isOpen = isMarked(map, granule);
-    if (isOpen && last !== undefined && last.offset + last.length === offset)
-      last.length += until - offset;
-    else if (isOpen) parts.push({ offset, length: until - offset });
-    offset = until;
-  }
-  return parts;
-}
-
 // ------------------------------------------------------------------------------------- while it runs
 
 /** A batch that has just been appended: its bytes are the host's still, until the host is answered. */
 export type AppendedBatch = {
+  /** The last entry before it. */
+  readonly follows: LogPosition;
   /** Of its record in the log. */
   readonly number: number;
   readonly entries: readonly Entry[];
@@ -326,21 +243,40 @@ export type AppendedBatch = {
   readonly payload: readonly Uint8Array[];
 };
 
+type UnplacedRecord = Pick<AppendedBatch, "entries" | "table" | "payload">;
+
+/** With where its record begins. */
+export type PlacedBatch = AppendedBatch & { readonly place: LogPlace };
+
 /** Appends a turn's entries as one batch. */
 export function appendBatch(
   run: JournalRun,
   entries: readonly Entry[],
   payload: readonly Uint8Array[],
-): AppendedBatch | IoFailure {
+): PlacedBatch | IoFailure {
   const table = encodeTable(entries);
-  const place = append(run.log, batchKind, table, payload);
+  const follows = run.end;
+  const place = appendAt(run, { entries, table, payload });
   if (place === "full") return { code: "ENOSPC", message: "the journal has no room left" };
   if ("code" in place) return place;
-  const { number } = place;
+  return { place, number: place.number, follows, entries, table, payload };
+}
+
+/** Appends a record as it is. Gives its number in this log. */
+export function appendRecord(run: JournalRun, record: UnplacedRecord): number | "full" | IoFailure {
+  const place = appendAt(run, record);
+  return place === "full" || "code" in place ? place : place.number;
+}
+
+function appendAt(run: JournalRun, record: UnplacedRecord): LogPlace | "full" | IoFailure {
+  const { entries, table, payload } = record;
+  const place = append(run.log, batchKind, table, payload);
+  if (place === "full" || "code" in place) return place;
   const bytes = table.length + totalBytes(payload);
-  noteStretch(run, number, entries, bytes);
+  noteStretch(run, place.number, entries, bytes);
+  run.end = positionOf(must(entries.at(-1), "a batch has an entry"));
   syncEarly(run, bytes);
-  return { number, entries, table, payload };
+  return place;
 }
 
 // What nobody knows to be synced the next start reads, checks and writes again: a journal that no host flushes must not grow
@@ -367,9 +303,10 @@ export function reclaimThrough(run: JournalRun, lsn: number, set: number): void 
 export function journalFigures(run: JournalRun): {
   readonly bytesUsed: number;
   readonly firstSet: number;
+  readonly sealedSet: number;
 } {
   const firstSet = run.stretches[0]?.firstSet ?? run.lastSealedSet + 1;
-  return { bytesUsed: bytesTaken(run.log), firstSet };
+  return { bytesUsed: bytesTaken(run.log), firstSet, sealedSet: run.lastSealedSet };
 }
 
 /** What the log takes at most: whole segments. */
@@ -390,10 +327,19 @@ function bytesTaken(log: Log): number {
 
 /** Bytes of the volumes that were changed behind this set, at most: what a copy that has it all up to there lacks. */
 export function bytesBehind(run: JournalRun, set: number): number {
+  return bytesSince(run, ({ lastSet }) => lastSet <= set);
+}
+
+/** The same behind an LSN. */
+export function bytesAfter(run: JournalRun, lsn: number): number {
+  return bytesSince(run, ({ lastLsn }) => lastLsn <= lsn);
+}
+
+function bytesSince({ stretches }: JournalRun, isHad: (stretch: Stretch) => boolean): number {
   let bytes = 0;
-  for (let i = run.stretches.length - 1; i >= 0; i -= 1) {
-    const stretch = must(run.stretches[i], "there is a stretch");
-    if (stretch.lastSet <= set) break;
+  for (let i = stretches.length - 1; i >= 0; i -= 1) {
+    const stretch = must(stretches[i], "there is a stretch");
+    if (isHad(stretch)) break;
     bytes += stretch.changedBytes;
   }
   return bytes;

@@ -1,18 +1,28 @@
-import { must } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import { joined } from "#base/bytes.ts";
 import { compareHistories, generationCounter } from "#core/history.ts";
 import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
-import type { Member, Primary } from "#core/primary-state.ts";
-import { isFed, takesSets } from "#core/member-state.ts";
+import type { Member } from "#core/primary-state.ts";
+import { noPosition } from "#core/log-position.ts";
 import { mayConnect } from "#core/slow.ts";
 import { decodeJson } from "#wire/peer/decode.ts";
 import { parseOpened, parseRefusal } from "#wire/peer/documents.ts";
-import type { LaneOpen, SessionOpen } from "#wire/peer/documents.ts";
-import { parseProgress } from "./progress.ts";
+import type { SessionOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { Frame } from "#wire/peer/messages.ts";
 import type { GroupContext } from "./group-context.ts";
+import {
+  closeSession,
+  endSets,
+  flushedLsn,
+  locateLog,
+  nudgeIfSilent,
+  progressed,
+  slotOf,
+  startLog,
+  startSets,
+} from "./member-feed.ts";
+import type { Owner, Sessions, Slot } from "./member-feed.ts";
 import { offerRole } from "./offer-role.ts";
 import { outrankedBy } from "./outranked.ts";
 import { dialPeer } from "./peer-connection.ts";
@@ -28,19 +38,12 @@ import {
   feedRegion,
   feedSynchronized,
   feedWrite,
+  sendBare,
 } from "./session-wire.ts";
-import type { SessionWire } from "./session-wire.ts";
-import {
-  addLane,
-  endSender,
-  offerBatch,
-  senderApplied,
-  senderProbed,
-  startSender,
-} from "./sender-run.ts";
-import type { Sender } from "./sender-run.ts";
+import { offerBatch, senderProbed } from "./sender-run.ts";
 import type { AppendedBatch, JournalRun } from "./journal-run.ts";
-import { traceBatch, traceIn, traceOut } from "./trace-session.ts";
+import { offerRecord } from "./log-sender.ts";
+import { traceIn, traceOut } from "./trace-session.ts";
 
 // The primary's sessions with its members: dials them when they may be fed, turns frames into events and effects into
 // frames.
@@ -73,38 +76,13 @@ export type SessionEffect = Extract<
       | "sendFractured"
       | "sendSets"
       | "sendMark"
+      | "locateLog"
+      | "sendLog"
+      | "sendReleased"
       | "closeSession"
       | "offerRole";
   }
 >;
-
-type Slot = {
-  readonly member: Member;
-  wire: SessionWire | undefined;
-  /** What the copy of this session understands of packed batches. */
-  unpacks: readonly string[];
-  isDialing: boolean;
-  attempts: number;
-  dialAtMs: number;
-  /** With a journal: what feeds the member from it, while it is fed. */
-  sender: Sender | undefined;
-  /** When the session last showed a sign of life, or was asked for one. */
-  aliveMs: number;
-};
-
-/** The primary whose members these are. */
-export type Owner = {
-  readonly context: GroupContext;
-  readonly primary: Primary;
-  /** Comes and goes with the first and the last member that takes sets. */
-  journal: JournalRun | undefined;
-};
-
-type Sessions = Owner & {
-  readonly submit: (event: PrimaryEvent) => void;
-  readonly slots: Slot[];
-  epoch: number;
-};
 
 export function createMemberSessions(
   owner: Owner,
@@ -140,7 +118,10 @@ export function createMemberSessions(
     },
     perform: (effect) => perform(sessions, effect),
     journalGrew(batch) {
-      for (const { sender } of sessions.slots) if (sender !== undefined) offerBatch(sender, batch);
+      for (const { sender, logSender } of sessions.slots) {
+        if (logSender !== undefined) offerRecord(logSender, batch);
+        if (sender !== undefined) offerBatch(sender, batch);
+      }
     },
     membersChanged(journal) {
       sessions.journal = journal;
@@ -164,15 +145,13 @@ function newSlot(member: Member): Slot {
     attempts: 0,
     dialAtMs: 0,
     sender: undefined,
+    sentSet: 0,
+    logEnd: noPosition,
+    logStart: undefined,
+    logSender: undefined,
     aliveMs: 0,
   };
 }
-
-function slotOf(sessions: Sessions, index: number): Slot | undefined {
-  return sessions.slots.find(({ member }) => member.index === index);
-}
-
-// ---------------------------------------------------------------------------------------- dialling
 
 function dialIfDue(sessions: Sessions, slot: Slot): void {
   const { context, primary } = sessions;
@@ -231,7 +210,7 @@ function refused(sessions: Sessions, slot: Slot, document: unknown): void {
     if (compareHistories(refusal.value.history, ours) === "ahead")
       return sessions.submit(outrankedBy(slot.member.site, refusal.value.history, ours));
   }
-  if (refusal.ok && refusal.value.code === "stale") {
+  if (refusal.ok && (refusal.value.code === "stale" || refusal.value.code === "activated")) {
     return sessions.submit({ kind: "outranked", by: refusal.value.why });
   }
   if (refusal.ok && refusal.value.code === "diverged") {
@@ -269,8 +248,11 @@ function opened(
     sessions.submit({ kind: "sessionLost", member, epoch, why });
   };
   const { replicaId, history, isBlank, mustRewrite, aloneTowards } = hello.value;
-  const { completeSet, completeLsn, unpacks, discards = [] } = hello.value;
+  const { completeSet, completeLsn, wasReplayed = false, unpacks, discards = [] } = hello.value;
   slot.unpacks = unpacks ?? [];
+  // Another tenure's log does not lead to ours, wherever it ends.
+  const isSame = compareHistories(history, sessions.primary.record.history) === "same";
+  slot.logEnd = isSame ? (hello.value.logEnd ?? noPosition) : noPosition;
   sessions.submit({
     kind: "sessionOpened",
     member,
@@ -283,6 +265,7 @@ function opened(
       aloneTowards,
       completeSet,
       completeLsn,
+      wasReplayed,
       discards,
     },
   });
@@ -322,21 +305,35 @@ function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
     // What is staged there is on its way to be complete, which is what we wait for; the trace has it.
     case frameType.staged:
       return;
+    case frameType.logged:
+      return sessions.submit({ kind: "logged", member, lsn: header.lsn });
+    case frameType.purged: {
+      const { set: completeSet, lsn: completeLsn, index: entries } = header;
+      return sessions.submit({ kind: "purged", member, completeSet, completeLsn, entries });
+    }
     case frameType.begun:
       return sessions.submit({ kind: "begun", member });
     case frameType.synchronizedRecorded:
       return sessions.submit({ kind: "synchronizedRecorded", member });
-    case frameType.failed:
-      return wire.peer.connection.close(failureIn(frame));
+    case frameType.failed: {
+      const { why, isActivated } = failureIn(frame);
+      // A refusal is no loss: nothing may be acked any more, whatever `onLoss` says (decision 6).
+      if (isActivated) return sessions.submit({ kind: "outranked", by: why });
+      return wire.peer.connection.close(why);
+    }
     default:
       return wire.peer.connection.close(`a copy has no business to send frame type ${header.type}`);
   }
 }
 
-function failureIn(frame: Frame): string {
+function failureIn(frame: Frame): { readonly why: string; readonly isActivated: boolean } {
   const document = decodeJson(frame);
-  const why = document.ok ? (document.value as { why?: unknown } | null)?.why : undefined;
-  return typeof why === "string" ? why.slice(0, 500) : "the copy failed and did not say why";
+  const told = document.ok ? (document.value as { why?: unknown; code?: unknown } | null) : null;
+  const { why, code } = told ?? {};
+  return {
+    why: typeof why === "string" ? why.slice(0, 500) : "the copy failed and did not say why",
+    isActivated: code === "activated",
+  };
 }
 
 // The wire has 32 bits of a sequence; the rest follows from what was acked last.
@@ -367,12 +364,14 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
       break;
     case "sendBegin": {
       const { history, incarnation, lsnReserved } = primary.record;
-      const { resync, firstSet } = effect;
-      feedBegin(wire, { history, incarnation, lsn: effect.lsn, lsnReserved, resync, firstSet });
+      const { resync, firstSet, lsn: begunLsn, log } = effect;
+      const begin = { history, incarnation, lsn: begunLsn, lsnReserved, resync, firstSet };
+      const purge = slot.member.policy.mode.folds ? ({ purge: true } as const) : {};
+      feedBegin(wire, { ...begin, ...purge, ...(log === undefined ? {} : { log }) });
       break;
     }
     case "sendFlush":
-      feedFlush(wire, effect.volume, effect.ticket);
+      feedFlush(wire, effect.volume, effect.ticket, flushedLsn(primary, slot.member));
       break;
     case "sendMemberMap":
       feedMemberMap(wire, effect.volume, effect.map, primary.volumes[effect.volume]?.bytes ?? 0);
@@ -382,6 +381,13 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
       break;
     case "sendSets":
       return startSets(sessions, index, effect.fromSet);
+    case "locateLog":
+      return locateLog(sessions, slot, wire.epoch);
+    case "sendLog":
+      return startLog(sessions, slot, wire);
+    case "sendReleased":
+      sendBare(wire, frameType.released, { lsn: effect.lsn, set: effect.set });
+      break;
     case "sendMark":
       feedMark(wire, effect.set);
       break;
@@ -394,107 +400,4 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
       return offerRole(sessions, { wire, site: slot.member.site, ...effect });
   }
   traceOut(sessions.context, slot.member.site, wire.scratch);
-}
-
-// What is queued still goes out, so that the copy can read why; but for us the session ends now.
-function closeSession(sessions: Sessions, index: number, why: string): void {
-  const slot = slotOf(sessions, index);
-  const wire = slot?.wire;
-  if (slot === undefined || wire === undefined) return;
-  slot.wire = undefined;
-  endSets(slot, why);
-  wire.peer.onFrame = () => undefined;
-  wire.peer.onLost = () => undefined;
-  wire.peer.connection.end(why);
-  sessions.submit({ kind: "sessionLost", member: index, epoch: wire.epoch, why });
-}
-
-// -------------------------------------------------------------------------------------------- sets
-
-/** The member is fed from the journal, at first over the session's own connection; more are dialled beside it. */
-function startSets(sessions: Sessions, index: number, fromSet: number): void {
-  const slot = must(slotOf(sessions, index), "an effect names an unknown member");
-  const journal = must(sessions.journal, "only a group with a journal sends sets");
-  const { wire, member } = slot;
-  const { packing } = sessions.context.ports;
-  if (wire === undefined) return;
-  slot.sender = startSender(journal, wire, fromSet, {
-    packing,
-    compress: slot.unpacks.includes(packing.name) ? member.policy.compress : undefined,
-    onUnreadable(why) {
-      const lost = `what it lacks cannot be read from the journal: ${why}`;
-      sessions.submit({ kind: "journalUnreadable", member: index, why: lost });
-    },
-    nowMs: () => sessions.context.ports.clock.nowMs(),
-    onSent: ({ generation, epoch }, entries) => {
-      const { clock, trace } = sessions.context.ports;
-      const session = { copy: member.site, generation, epoch };
-      // A connection sends at the end of a turn what the turn has handed to it: behind the replies, of which hosts hear first.
-      if (trace !== undefined)
-        clock.soon(() => traceBatch(sessions.context, "out", session, entries));
-    },
-  });
-  for (let lane = 1; lane < member.policy.connections; lane += 1) dialLane(sessions, slot, lane);
-}
-
-// A connection that does not come about costs speed, and nothing else.
-function dialLane(sessions: Sessions, slot: Slot, lane: number): void {
-  const { context } = sessions;
-  const { wire, sender, member } = slot;
-  if (wire === undefined || sender === undefined) return;
-  const { generation, epoch } = wire;
-  const document: LaneOpen = {
-    purpose: "lane",
-    group: context.config.name,
-    generation,
-    epoch,
-    lane,
-  };
-  const target = { site: member.site, address: context.addressOf(member.site), document };
-  dialPeer(context.identity, context.ports.transport, target, (outcome) => {
-    if (outcome.kind !== "opened") return;
-    const { peer } = outcome;
-    if (slot.sender !== sender) return peer.connection.close("the session has ended");
-    // The batches on it would be missing for ever: the session begins anew.
-    peer.onLost = (why) => {
-      if (slot.sender === sender) closeSession(sessions, member.index, `a connection: ${why}`);
-    };
-    peer.onFrame = ({ header }) => {
-      traceIn(context, member.site, header);
-      slot.aliveMs = context.ports.clock.nowMs();
-      if (header.type !== frameType.staged)
-        peer.connection.close(`frame type ${header.type} does not belong on this connection`);
-    };
-    addLane(sender, createSessionWire(peer, generation, epoch, context.ports.crypto));
-  });
-}
-
-/**
- * A window of sets is full, and nothing is sent any more: were the copy's machine started anew meanwhile, neither side would
- * ever learn that its connection is gone. A frame that asks for nothing finds out; a copy that is merely slow takes no harm.
- */
-function nudgeIfSilent(sessions: Sessions, slot: Slot): void {
-  const { sender, member, wire } = slot;
-  if (wire === undefined || !takesSets(member)) return;
-  const nowMs = sessions.context.ports.clock.nowMs();
-  // BEGUN, or what became of the sets that are whole there.
-  const isAsked = sender === undefined ? isFed(member) : sender.sentSealed > sender.appliedSet;
-  if (isAsked && nowMs - slot.aliveMs < member.policy.ackTimeoutMs) return;
-  slot.aliveMs = nowMs;
-  if (isAsked) feedMark(wire, 0);
-}
-
-function endSets(slot: Slot, why: string): void {
-  const { sender } = slot;
-  slot.sender = undefined;
-  if (sender === undefined) return;
-  endSender(sender);
-  for (const { wire } of sender.lanes.slice(1)) wire.peer.connection.close(why);
-}
-
-function progressed(sessions: Sessions, slot: Slot, frame: Frame): void {
-  const sets = parseProgress(frame);
-  if (sets === undefined) return slot.wire?.peer.connection.close("a PROGRESS is incomplete");
-  if (slot.sender !== undefined) senderApplied(slot.sender, sets.appliedSet);
-  sessions.submit({ kind: "progress", member: slot.member.index, sets });
 }

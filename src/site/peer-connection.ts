@@ -4,7 +4,14 @@ import type { Result } from "#base/errors.ts";
 import type { Clock, Timer } from "#ports/clock.ts";
 import type { Crypto } from "#ports/crypto.ts";
 import type { Connection, ConnectionEvents, Transport } from "#ports/transport.ts";
-import { createFrameDecoder, decodeJson, pushChunk, stopDecoder } from "#wire/peer/decode.ts";
+import {
+  createFrameDecoder,
+  decodeJson,
+  landedInFrame,
+  landingOfFrame,
+  pushChunk,
+  stopDecoder,
+} from "#wire/peer/decode.ts";
 import type { FrameDecoder } from "#wire/peer/decode.ts";
 import { createHeaderPool, encodeJson } from "#wire/peer/encode.ts";
 import type { HeaderPool } from "#wire/peer/encode.ts";
@@ -167,6 +174,17 @@ export function sendDocument(
   peer.connection.send(encodeJson(peer.pool, type, document, fields));
 }
 
+/** Answers an OPEN with no, in words; the connection ends behind that. */
+export function refusePeer(
+  peer: Peer,
+  code: PeerRefusal["code"],
+  why: string,
+  history: PeerRefusal["history"],
+): void {
+  sendDocument(peer, frameType.refused, { code, why, history });
+  peer.connection.end(why);
+}
+
 // --------------------------------------------------------------------------------------- handshake
 
 function handshake(
@@ -185,6 +203,7 @@ function handshake(
     decoder: createFrameDecoder(
       (frame) => (state.peer === undefined ? receive(state, frame) : state.peer.onFrame(frame)),
       (rule) => connection.close(rule),
+      (bytes) => connection.take(bytes),
     ),
     timer: identity.clock.after(side.timeoutMs, () =>
       connection.close("the handshake took too long"),
@@ -197,6 +216,13 @@ function handshake(
     onData: (chunk) => {
       pushChunk(state.decoder, chunk);
       state.peer?.onChunkEnd();
+    },
+    landing: {
+      room: () => landingOfFrame(state.decoder),
+      landed(bytes) {
+        landedInFrame(state.decoder, bytes);
+        state.peer?.onChunkEnd();
+      },
     },
     onDrain: () => state.peer?.onDrain(),
     onClose: (why) => {

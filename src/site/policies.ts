@@ -2,7 +2,7 @@ import type { GroupConfig } from "#config/types.ts";
 import { lossTable, policyTable } from "#core/policy.ts";
 import type { MemberPolicy } from "#core/policy.ts";
 
-/** Every other site that holds the group's volumes is a member for a primary here. */
+/** Every other site that holds the group's volumes, or its log, is a member for a primary here. */
 export function policiesOf(config: GroupConfig, site: string): MemberPolicy[] {
   const policies: MemberPolicy[] = [];
   const sites = new Set([config.primary, ...config.copies.keys()]);
@@ -10,7 +10,8 @@ export function policiesOf(config: GroupConfig, site: string): MemberPolicy[] {
   for (const member of sites) {
     // After a role change the first primary is a copy like the others, on the terms of the copy that replaced it.
     const copy = config.copies.get(member) ?? config.copies.get(site);
-    if (copy === undefined) continue;
+    // A bunker feeds nobody as a primary does.
+    if (copy === undefined || config.copies.get(site)?.mode === "bunker") continue;
     policies.push({
       site: member,
       mode: policyTable[copy.mode],

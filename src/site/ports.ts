@@ -20,6 +20,11 @@ export type SitePorts = {
   /** The folder of a group's metadata, `<data>/<group>`, made when missing. */
   readonly openFolder: (group: string) => Folder | IoFailure;
   /**
+   * The folder of a group's log on a path that other machines may reach, too. The path must be there already: a mount that is
+   * missing must not be taken for an empty one. `makes`: the group's folder on it is made when missing, and so are its files.
+   */
+  readonly openLogFolder: (path: string, group: string, makes: boolean) => Folder | IoFailure;
+  /**
    * Opens a volume's image at this site, a sparse file of `bytes` bytes made when missing, or the device that the
    * configuration names. A failure when it is there with another size.
    */

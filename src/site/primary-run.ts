@@ -10,17 +10,15 @@ import { memberOf as findMember } from "#core/primary-state.ts";
 import type { Member, Primary, ResyncItem } from "#core/primary-state.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { stableLsn } from "#core/flush.ts";
+import type { Timer } from "#ports/clock.ts";
 import type { HostOutcome, HostRequest, HostVolume } from "#ports/host-request.ts";
-import {
-  createDirtyMaps,
-  eraseDirtyMaps,
-  saveRecord,
-  syncOpenMaps,
-  writeDirtyMaps,
-  writeOpenMaps,
-} from "#store/group-store.ts";
+import { eraseDirtyMaps, saveRecord } from "#store/group-store.ts";
 import { sync } from "#store/log.ts";
-import type { GroupView } from "#wire/peer/documents.ts";
+import type { GroupView } from "#wire/peer/probe.ts";
+import { createDriver, drive } from "./driver.ts";
+import type { Driver } from "./driver.ts";
+import { areDrained as hasAll, deviceFound } from "./gateway-run.ts";
+import type { Gateways } from "./gateways.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import type { HandoverWaiter } from "./group.ts";
@@ -36,6 +34,8 @@ import {
 } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { machineJournal, setsOf } from "./journal-terms.ts";
+import { performStore } from "./primary-store.ts";
+import type { StoreOwner } from "./primary-store.ts";
 import { readRegion } from "./read-region.ts";
 
 // Drives a group's primary: hands events to the machine one at a time, and performs its effects in order. It decides
@@ -60,6 +60,8 @@ export type PrimaryRunOptions = {
   readonly policies: readonly MemberPolicy[];
   /** Open, and replayed; undefined where no copy needs one. */
   readonly journal: JournalRun | undefined;
+  /** By volume: those on devices behind a link, with the journal in front of them. */
+  readonly gateways: Gateways;
   /** The last member that took sets is fed with writes now, or has left. */
   readonly onJournalEnded: () => void;
   readonly onServed: () => void;
@@ -75,9 +77,8 @@ type Run = {
   readonly sessions: MemberSessions;
   /** Open while some member takes sets. */
   journal: JournalRun | undefined;
-  readonly inbox: PrimaryEvent[];
-  effects: PrimaryEffect[];
-  isRunning: boolean;
+  readonly driver: Driver<PrimaryEvent, PrimaryEffect>;
+  readonly storeOwner: StoreOwner;
   /** When this loop last did anything: a long gap means that it stood still. */
   lastSeenMs: number;
   standstillMs: number;
@@ -96,8 +97,12 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
     dirtyMaps: dirtyMapsOf(context),
     nowMs: clock.nowMs(),
     wallMs: clock.wallMs(),
-    journal: options.journal === undefined ? undefined : machineJournal(context, options.journal),
+    journal:
+      options.journal === undefined
+        ? undefined
+        : machineJournal(context, options.journal, hasAll(options.gateways)),
     isJournalWhole: options.journal?.isWhole ?? false,
+    devices: options.gateways.map(deviceFound),
   });
   const run: Run = {
     options,
@@ -109,9 +114,16 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
       submit(run, event);
     }),
     journal: options.journal,
-    inbox: [],
-    effects: [],
-    isRunning: false,
+    driver: createDriver(
+      (event, out) => step(primary, event, out),
+      (effect) => perform(run, effect),
+    ),
+    storeOwner: {
+      store: context.store,
+      memberOf: (index) => memberOf(run, index),
+      submit: (event) => submit(run, event),
+      failed: (failure) => storeFailed(run, failure),
+    },
     lastSeenMs: clock.nowMs(),
     pressed: [],
     standstillMs: standstillOf(options.policies),
@@ -121,8 +133,23 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
     submit(run, { kind: "tick", nowMs: clock.nowMs(), wallMs: clock.wallMs() });
     run.sessions.dialDue();
   });
+  attachGateways(run);
   submit(run, { kind: "start" });
   run.sessions.dialDue();
+  return surfaceOf(run, timer);
+}
+
+function attachGateways(run: Run): void {
+  run.options.gateways.forEach((gateway, volume) =>
+    gateway?.attach({
+      synced: (lsn) => submit(run, { kind: "deviceSynced", volume, lsn }),
+      failed: (what) => submit(run, { kind: "storeFailed", what }),
+    }),
+  );
+}
+
+function surfaceOf(run: Run, timer: Timer): PrimaryRun {
+  const { primary } = run;
   return {
     primary,
     volumes: primary.volumes.map((volume) => hostVolume(run, volume)),
@@ -195,7 +222,8 @@ function hostVolume(run: Run, volume: Primary["volumes"][number]): HostVolume {
 // instead (DESIGN §3.11). The device has begun to sync long before.
 function isPressed(run: Run, request: HostRequest): boolean {
   if (request.kind !== "write" && request.kind !== "zero") return false;
-  return imageOf(run, request.volume).isPressed();
+  const gateway = run.options.gateways[request.volume];
+  return gateway?.isPressed() ?? imageOf(run, request.volume).isPressed();
 }
 
 function press(run: Run, request: HostRequest): void {
@@ -205,12 +233,15 @@ function press(run: Run, request: HostRequest): void {
     return;
   }
   run.pressed[request.volume] = [request];
-  // A failure needs no answer here: the device fails all writes from now on, these first.
-  imageOf(run, request.volume).sync(() => {
+  const release = (): void => {
     const released = run.pressed[request.volume] ?? [];
     run.pressed[request.volume] = undefined;
     for (const one of released) submit(run, { kind: "request", request: one });
-  });
+  };
+  const gateway = run.options.gateways[request.volume];
+  // A failure needs no answer here: the device fails all writes from now on, these first.
+  if (gateway === undefined) imageOf(run, request.volume).sync(release);
+  else gateway.whenRoom(release);
 }
 
 // A process that was stopped for longer than the others wait may have been succeeded: it must not answer before it
@@ -226,20 +257,7 @@ function watchStandstill(run: Run): void {
 }
 
 function submit(run: Run, event: PrimaryEvent): void {
-  run.inbox.push(event);
-  if (run.isRunning) return; // A port answered at once: the current step ends first.
-  run.isRunning = true;
-  // The inbox grows while it is worked off; reading by index costs no shifting.
-  for (let i = 0; i < run.inbox.length; i += 1) {
-    const next = run.inbox[i];
-    if (next === undefined) continue;
-    step(run.primary, next, run.effects);
-    const effects = run.effects;
-    for (const effect of effects) perform(run, effect);
-    effects.length = 0;
-  }
-  run.inbox.length = 0;
-  run.isRunning = false;
+  drive(run.driver, event);
 }
 
 function imageOf(run: Run, volume: number) {
@@ -292,7 +310,7 @@ function perform(run: Run, effect: PrimaryEffect): void {
     case "createDirtyMaps":
     case "eraseDirtyMaps":
     case "record":
-      return store(run, effect);
+      return performStore(run.storeOwner, effect);
     default:
       return run.sessions.perform(effect);
   }
@@ -301,6 +319,12 @@ function perform(run: Run, effect: PrimaryEffect): void {
 // ------------------------------------------------------------------------------------------ images
 
 function read(run: Run, request: HostRequest): void {
+  const gateway = run.options.gateways[request.volume];
+  if (gateway !== undefined) {
+    const { offset, length } = request;
+    const range = { offset, length, patienceMs: limits.deviceTimeoutMs };
+    return gateway.read(range, { run, request }, readDone);
+  }
   imageOf(run, request.volume).read(request.offset, request.length, { run, request }, readDone);
 }
 
@@ -319,6 +343,9 @@ function readDone(
 }
 
 function writeImage(run: Run, request: HostRequest): void {
+  // The journal has it, and the device gets it from there.
+  if (run.options.gateways[request.volume] !== undefined)
+    return submit(run, { kind: "imageDone", request, failure: undefined });
   const image = imageOf(run, request.volume);
   if (request.kind === "write") {
     image.write(request.offset, request.payload, { run, request }, imageDone);
@@ -341,9 +368,12 @@ function syncImage(run: Run, volume: number, ticket: number): void {
 }
 
 function readForMember(run: Run, item: ResyncItem): void {
-  readRegion(imageOf(run, item.volume), item, item, (read, failure, bytes) => {
+  const done = (read: ResyncItem, failure: IoFailure | undefined, bytes: Uint8Array): void =>
     submit(run, { kind: "regionRead", item: read, bytes, failure });
-  });
+  const gateway = run.options.gateways[item.volume];
+  // Hosts' writes to the region wait for this read: it does not wait for a device that is away.
+  if (gateway !== undefined) gateway.read({ ...item, patienceMs: 0 }, item, done);
+  else readRegion(imageOf(run, item.volume), item, item, done);
 }
 
 function reply(run: Run, request: HostRequest, outcome: HostOutcome): void {
@@ -367,49 +397,6 @@ function generationOf(history: History): number {
   return history[history.length - 1]?.counter ?? 0;
 }
 
-// ------------------------------------------------------------------------------------------- store
-
-type StoreEffect = Extract<
-  PrimaryEffect,
-  {
-    kind:
-      | "syncOpenMaps"
-      | "writeOpenMaps"
-      | "writeDirtyMaps"
-      | "createDirtyMaps"
-      | "eraseDirtyMaps"
-      | "record";
-  }
->;
-
-function store(run: Run, effect: StoreEffect): void {
-  const onDisk = run.context.store;
-  switch (effect.kind) {
-    case "syncOpenMaps":
-      return syncOpenMaps(onDisk, (failure) => {
-        if (failure === undefined) submit(run, { kind: "openMapDurable", ticket: effect.ticket });
-        else storeFailed(run, failure);
-      });
-    case "record":
-      return saveRecord(onDisk, (failure) => {
-        if (failure === undefined) submit(run, { kind: "recorded", ticket: effect.ticket });
-        else storeFailed(run, failure);
-      });
-    case "writeOpenMaps":
-      return check(run, writeOpenMaps(onDisk));
-    case "writeDirtyMaps":
-      return check(run, writeDirtyMaps(onDisk, memberOf(run, effect.member).site));
-    case "createDirtyMaps": {
-      const member = memberOf(run, effect.member);
-      return check(run, createDirtyMaps(onDisk, member.site, member.dirty ?? []));
-    }
-    case "eraseDirtyMaps":
-      return check(run, eraseDirtyMaps(onDisk, memberOf(run, effect.member).site));
-    default:
-      return unreachable(effect);
-  }
-}
-
 // ----------------------------------------------------------------------------------------- journal
 
 type JournalEffect = Extract<PrimaryEffect, { kind: "append" | "syncJournal" | "reclaim" }>;
@@ -421,6 +408,7 @@ function journal(run: Run, effect: JournalEffect): void {
       const payload = effect.requests.flatMap(({ payload: chunks }) => chunks);
       const batch = appendBatch(onDisk, effect.entries, payload);
       if ("code" in batch) return storeFailed(run, batch);
+      for (const gateway of run.options.gateways) gateway?.journaled(batch.place, batch.entries);
       const { requests } = effect;
       submit(run, { kind: "appended", requests, ...journalFigures(onDisk) });
       return run.sessions.journalGrew(batch);
@@ -453,7 +441,7 @@ function reconfigure(
     kind: "reconfigure",
     policies,
     durability: context.config.durability,
-    journal: opened === undefined ? undefined : machineJournal(context, opened),
+    journal: opened === undefined ? undefined : machineJournal(context, opened, true),
     sets: setsOf(context),
   });
   run.sessions.membersChanged(run.journal);

@@ -29,6 +29,7 @@ const copy = (site: string): fc.Arbitrary<CopyConfig> =>
     }),
     staging: fc.constantFrom("durable", "memory"),
     connections: fc.constantFrom(1, 4),
+    ackAt: fc.constantFrom(undefined, "switch", "journal"),
     compress: fc.constantFrom(undefined, "on", "auto"),
     rateBytesPerSecond: optional,
   });
@@ -74,6 +75,18 @@ test("a plan has no line exactly where two configurations have one digest", () =
     }),
     { numRuns: 500 },
   );
+});
+
+test("A19: an option that is changed alone has its line: ackAt", () => {
+  const [before] = fc.sample(group, 1);
+  assert.ok(before !== undefined);
+  const west = { ...fc.sample(copy("west"), 1)[0], mode: "cycle" } as CopyConfig;
+  const withAck = (ackAt: CopyConfig["ackAt"]): GroupConfig => ({
+    ...before,
+    copies: new Map([["west", { ...west, ackAt }]]),
+  });
+  const lines = describeChanges(withAck("switch"), withAck("journal"), facts);
+  assert.deepEqual(lines, ["west: ackAt switch -> journal"]);
 });
 
 test("settings are told as text and taken for the same again; anything else is taken for none", () => {

@@ -1,6 +1,7 @@
 import type { Place } from "#config/locate.ts";
 import type { PlacedProblem } from "#config/shape.ts";
 import type { Config, CopyConfig, GroupConfig } from "#config/types.ts";
+import { policyTable } from "#core/policy.ts";
 
 // What a reload would change, and what it cannot change. Pure: two configurations in, sentences and refusals out.
 
@@ -25,6 +26,7 @@ const options: readonly Option[] = [
     name: "seal",
     show: ({ seal }) => `${seal.everyMs} ms, ${seal.bytesMax} bytes, onFlush ${seal.onFlush}`,
   },
+  { name: "ackAt", show: ({ ackAt }) => ackAt ?? "none" },
   { name: "staging", show: ({ staging }) => staging, when: "it is fed anew, from the journal" },
   { name: "connections", show: ({ connections }) => `${connections}`, when: "it is fed anew" },
   { name: "compress", show: ({ compress }) => compress ?? "off", when: "it is fed anew" },
@@ -84,12 +86,14 @@ export function describeChanges(
 
 function modeLine(was: CopyConfig, now: CopyConfig, facts: CopyFacts): string {
   const { site } = now;
+  if (policyTable[was.mode].unit === policyTable[now.mode].unit)
+    return `${site}: mode ${was.mode} -> ${now.mode}; it is fed anew, from the journal`;
   const compared = `what is open (at most ${facts.openBytes} bytes) is compared, and only what differs is copied`;
   const { behindWrites } = facts;
   const first =
     now.mode === "sync" ? "hosts wait for it from then on" : "hosts wait for it no more";
   const when =
-    was.mode === "async" && behindWrites > 0
+    policyTable[was.mode].unit === "set" && behindWrites > 0
       ? `, once it has the ${behindWrites} writes that it lacks`
       : "";
   return `${site}: mode ${was.mode} -> ${now.mode}${when}; ${first}; ${compared}`;
@@ -170,6 +174,17 @@ function groupRefusals(before: GroupConfig, after: GroupConfig, site: string): P
         "reload at another site that is its primary",
       ),
     );
+  for (const [copy, { mode }] of after.copies) {
+    const was = before.copies.get(copy)?.mode;
+    if (was === undefined || was === mode || (was !== "bunker" && mode !== "bunker")) continue;
+    problems.push(
+      refusal(
+        [...place, "copies", copy, "mode"],
+        `a ${was} copy does not become a ${mode} one: a bunker keeps the log, the others keep volumes`,
+        "put it back; take the copy out, empty its folder, and put it in again",
+      ),
+    );
+  }
   if (before.regionBytes !== after.regionBytes)
     problems.push(
       refusal(
@@ -201,7 +216,7 @@ function groupRefusals(before: GroupConfig, after: GroupConfig, site: string): P
           "put it back; growing a volume is `antipode resize`",
         ),
       );
-    if (was.at.get(site) !== volume.at.get(site))
+    if (was.at.get(site) !== volume.at.get(site) || was.trustDevice !== volume.trustDevice)
       problems.push(
         refusal([...here, "at"], `the image of ${volume.name} at ${site} is in use`, atRestart),
       );

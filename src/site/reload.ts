@@ -6,11 +6,13 @@ import { saveRecord } from "#store/group-store.ts";
 import type { CommandOutcome } from "./api.ts";
 import { configurationOf, setConfig, setFile } from "./configuration.ts";
 import { emit } from "./group-context.ts";
-import { primaryOf, takesSets } from "./group.ts";
+import { needsJournal, primaryOf } from "./group.ts";
 import { policiesOf } from "./policies.ts";
 import type { Group } from "./group.ts";
-import { closeJournal, openJournal, removeLogs } from "./journal-run.ts";
+import { closeJournal, removeLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
+import { openJournal } from "./journal-start.ts";
+import { refused } from "./refusals.ts";
 import { describeAddresses, describeChanges, refusalsOf } from "./reload-plan.ts";
 import type { CopyFacts } from "./reload-plan.ts";
 import { digestOf, withSettings } from "./settings.ts";
@@ -71,15 +73,6 @@ export function runReload(site: ReloadSite, group: Group, dryRun: boolean, done:
   const reload: Reload = { site, group, file: read.config, wanted, plan, done };
   if (group.run === undefined) return reloadElsewhere(reload, dryRun);
   reloadPrimary(reload, dryRun);
-}
-
-function refused(
-  code: "config" | "failed",
-  message: string,
-  hint?: string,
-  plan: readonly string[] = [],
-): CommandOutcome {
-  return { ok: false, code, message, hint, plan };
 }
 
 function addressLines(site: ReloadSite, file: Config): string[] {
@@ -149,9 +142,11 @@ function reloadPrimary(reload: Reload, dryRun: boolean): void {
     return done({ ok: true, plan });
   }
   group.isReloading = true;
-  if (group.journal !== undefined || !takesSets(wanted)) return commit(reload, undefined);
+  if (group.journal !== undefined || !needsJournal(wanted)) return commit(reload, undefined);
+  const { context } = group;
   openJournal(
-    { context: group.context, bytesMax: wanted.journal.bytesMax, isPowerLost: false },
+    // A group with devices has its journal from the first start on.
+    { context, bytesMax: wanted.journal.bytesMax, isPowerLost: false, gateways: [] },
     (opened) => {
       const late = opened.ok ? whyGone(group) : `the journal cannot be made: ${opened.error}`;
       if (opened.ok && late === undefined) return commit(reload, opened.value);

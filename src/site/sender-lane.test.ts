@@ -7,14 +7,12 @@ import type { Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { Entry } from "#core/entry.ts";
 import type { Packing } from "#ports/packing.ts";
-import type { Connection } from "#ports/transport.ts";
 import { encodeTable } from "#wire/batch/encode.ts";
 import { createFrameDecoder, pushChunk } from "#wire/peer/decode.ts";
-import { createHeaderPool } from "#wire/peer/encode.ts";
-import type { Peer } from "./peer-connection.ts";
+import { sampleEntry } from "../../test/support/sample-entry.ts";
+import { wireTo } from "../../test/support/wire-to.ts";
 import { createPackChoice } from "./pack-choice.ts";
 import { createSenderLane, queuedBytes, sendBatch, type Packer } from "./sender-lane.ts";
-import { createSessionWire } from "./session-wire.ts";
 import { createUnpacking, endUnpacking, passInOrder, type Unpacking } from "./unpacking.ts";
 
 type Done = (result: Result<Uint8Array>) => void;
@@ -43,31 +41,8 @@ function answerAll(held: (() => void)[], places: readonly number[]): void {
 }
 
 function lineOf(lsn: number, payload: Uint8Array): Entry {
-  const place = { source: 0, incarnation: 1, set: 1, index: lsn, volume: 0, offset: 0, stampMs: 0 };
   const { length } = payload;
-  return { kind: "write", mayPunch: false, lsn, length, payloadCrc: crc32c(payload), ...place };
-}
-
-function wireTo(send: (bytes: Uint8Array) => void) {
-  const nothing = (): void => undefined;
-  const connection: Connection = {
-    remote: "west",
-    send: (chunks) => chunks.forEach((chunk) => send(chunk.slice())),
-    queuedBytes: () => 0,
-    pause: nothing,
-    resume: nothing,
-    giveBack: nothing,
-    end: nothing,
-    close: nothing,
-  };
-  const handlers = { onFrame: nothing, onChunkEnd: nothing, onDrain: nothing, onLost: nothing };
-  const peer: Peer = { site: "west", connection, pool: createHeaderPool(), ...handlers };
-  const crypto = {
-    randomBytes: () => assert.fail("no randomness"),
-    hmacSha256: () => assert.fail("no secret"),
-    hash64: () => assert.fail("no hash"),
-  };
-  return createSessionWire(peer, 1, 1, crypto);
+  return sampleEntry({ set: 1, index: lsn, lsn, length, payloadCrc: crc32c(payload) });
 }
 
 const places = fc.array(fc.nat(20), { minLength: 1, maxLength: 10 });
@@ -95,7 +70,7 @@ test("S2: packed or not, a connection brings batches as they were and in the ord
         },
         (rule) => assert.fail(rule),
       );
-      const lane = createSenderLane(wireTo((bytes) => pushChunk(decoder, bytes)));
+      const lane = createSenderLane(wireTo("west", (bytes) => pushChunk(decoder, bytes)));
       const sent: number[] = [];
       const packer: Packer = {
         packing,

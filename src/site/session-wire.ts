@@ -8,7 +8,7 @@ import type { HostRequest } from "#ports/host-request.ts";
 import { encodeHeader } from "#wire/peer/encode.ts";
 import { allVolumes, emptyHeader, frameFlags, frameType } from "#wire/peer/messages.ts";
 import type { FrameHeader, FrameType } from "#wire/peer/messages.ts";
-import type { SessionBegin } from "#wire/peer/documents.ts";
+import type { SessionBegin, WirePosition } from "#wire/peer/documents.ts";
 import { sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 
@@ -82,8 +82,10 @@ export function hashesOf(bytes: Uint8Array, regionBytes: number, crypto: Crypto)
   return hashes;
 }
 
-export function feedFlush(feed: SessionWire, volume: number, ticket: number): void {
+/** `lsn`: what a log must have before it syncs; 0 for a mirror, which has whatever came before. */
+export function feedFlush(feed: SessionWire, volume: number, ticket: number, lsn: number): void {
   const header = prepare(feed, frameType.flush, 0);
+  header.lsn = lsn;
   header.volume = volume < 0 ? allVolumes : volume;
   header.index = ticket;
   sendFrame(feed, noBody);
@@ -101,6 +103,22 @@ export function feedMark(feed: SessionWire, set: number): void {
   const header = prepare(feed, frameType.mark, 0);
   header.set = set;
   sendFrame(feed, noBody);
+}
+
+/** A record of the journal as it lies there, and which entry it follows. */
+export function feedRecord(
+  feed: SessionWire,
+  follows: WirePosition,
+  table: Uint8Array,
+  payload: readonly Uint8Array[],
+): void {
+  const header = prepare(feed, frameType.record, 0);
+  header.lsn = follows.lsn;
+  header.set = follows.set;
+  header.offset = follows.index;
+  header.length = follows.incarnation;
+  header.index = table.length;
+  sendFrame(feed, [table, ...payload]);
 }
 
 /** A batch as it lies in the journal. */
@@ -138,6 +156,15 @@ export function feedFractured(feed: SessionWire, lsn: number, why: string): void
   const { generation, epoch } = feed;
   prepare(feed, frameType.fractured, 0).lsn = lsn;
   sendDocument(feed.peer, frameType.fractured, { why }, { generation, epoch, lsn });
+}
+
+/** Tells whoever feeds us that this session cannot go on; its connection ends behind that. */
+export function failWire(
+  { peer, generation, epoch }: SessionWire,
+  failed: { readonly why: string; readonly code?: "activated" },
+): void {
+  sendDocument(peer, frameType.failed, failed, { generation, epoch });
+  peer.connection.end(failed.why);
 }
 
 /** What another member lacks, in granules, a frame for each page of the map. */

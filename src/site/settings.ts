@@ -74,6 +74,7 @@ const copyChecks: Readonly<Record<keyof CopyConfig, Check>> = {
   probeMs: isNumber,
   timeoutMs: isNumber,
   seal: isSeal,
+  ackAt: (value) => isOneOf(value, [undefined, "switch", "journal"]),
   staging: (value) => isOneOf(value, ["durable", "memory"]),
   connections: (value) => isNumber(value) && value >= 1 && value <= limits.sessionLanesMax,
   compress: (value) => isOneOf(value, [undefined, "on", "auto"]),

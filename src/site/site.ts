@@ -2,9 +2,9 @@ import type { Config, GroupConfig } from "#config/types.ts";
 import type { Connection, ConnectionEvents } from "#ports/transport.ts";
 import type { ExportFound, ExportInfo, Exports } from "#ports/exports.ts";
 import { limits } from "#base/limits.ts";
+import { groupOfPathBunker, logAddress, pathBunkerOf } from "#base/path-bunker.ts";
 import { parseOpen } from "#wire/peer/documents.ts";
-import type { GroupView } from "#wire/peer/documents.ts";
-import { frameType } from "#wire/peer/messages.ts";
+import type { GroupView } from "#wire/peer/probe.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "./api.ts";
 import { runCommand } from "./commands.ts";
 import { setFile } from "./configuration.ts";
@@ -12,13 +12,15 @@ import { noteStaging } from "./copy-anew.ts";
 import { followTerms } from "./copy-unit.ts";
 import { findVolume, openGroup, stopGroup } from "./group.ts";
 import type { Group } from "./group.ts";
-import { laneAsked, sessionAsked, viewHeard, viewOf } from "./group-door.ts";
+import { copyAsks, laneAsked, primaryAsks, sessionAsked, viewHeard, viewOf } from "./group-door.ts";
 import { handoverAsked } from "./take-over.ts";
 import { createInquiries } from "./inquiry.ts";
 import type { Inquiries, InquirySite } from "./inquiry.ts";
-import { acceptPeer, sendDocument } from "./peer-connection.ts";
+import { withPathBunkers } from "./path-bunker.ts";
+import { acceptPeer, refusePeer } from "./peer-connection.ts";
 import type { Peer, PeerIdentity } from "./peer-connection.ts";
 import type { SitePorts } from "./ports.ts";
+import { nodeAnswered, nodeFailed } from "./primary-failure.ts";
 import { emit } from "./group-context.ts";
 import { runReload } from "./reload.ts";
 import type { FileRead, ReloadSite } from "./reload.ts";
@@ -69,18 +71,21 @@ type Parts = {
 };
 
 export function createSite(options: SiteOptions): Site {
-  const { config, name, ports } = options;
-  const knownSites = new Set(config.sites.keys());
-  const identity: PeerIdentity = {
-    cluster: config.cluster,
-    site: name,
-    knownSites,
-    secret: config.secret,
-    bootId: ports.bootId,
-    crypto: ports.crypto,
-    clock: ports.clock,
-  };
+  const { config, name } = options;
+  const knownSites = new Set(namesOf(config));
+  const identity = identityOf(options, knownSites);
   const groups = new Map<string, Group>();
+  const transport = withPathBunkers({
+    ports: options.ports,
+    identity,
+    groupOf(name) {
+      const group = groups.get(name);
+      // A primary that is starting asks for what it may have lost.
+      const config = group?.config ?? parts.config.groups.get(name);
+      return config && { config, isPrimary: group?.run !== undefined };
+    },
+  });
+  const ports: SitePorts = { ...options.ports, transport };
   const inquiries = createInquiries({
     identity,
     transport: ports.transport,
@@ -94,15 +99,15 @@ export function createSite(options: SiteOptions): Site {
       }
     },
     onAnswer(site, roundTripMs) {
-      for (const group of groups.values()) group.run?.siteAnswered(site, roundTripMs);
+      for (const group of groups.values()) nodeAnswered(group, site, roundTripMs);
     },
     onDown(site, why) {
-      for (const group of groups.values()) group.run?.siteDown(site, why);
+      for (const group of groups.values()) nodeFailed(group, site, why);
     },
   });
   const parts: Parts = {
     config,
-    options,
+    options: { ...options, ports },
     identity,
     knownSites,
     inquiries,
@@ -134,6 +139,15 @@ export function createSite(options: SiteOptions): Site {
       else stopGroups(groups, done);
     },
   };
+}
+
+function identityOf(
+  { config, name, ports }: SiteOptions,
+  knownSites: ReadonlySet<string>,
+): PeerIdentity {
+  const { bootId, crypto, clock } = ports;
+  const { cluster, secret } = config;
+  return { cluster, site: name, knownSites, secret, bootId, crypto, clock };
 }
 
 function stopGroups(groups: ReadonlyMap<string, Group>, done: () => void): void {
@@ -169,7 +183,15 @@ function shared(groups: ReadonlyMap<string, Group>, site: string): Group[] {
   return [...groups.values()].filter((group) => holds(group.config, site));
 }
 
+/** Who may be dialled, and may say to be that one. */
+function namesOf({ sites, groups }: Config): string[] {
+  return [...sites.keys(), ...[...groups.keys()].map((group) => pathBunkerOf(group))];
+}
+
 function addressOf(config: Config, from: string, to: string): string {
+  const group = groupOfPathBunker(to);
+  if (group !== undefined)
+    return logAddress({ group, path: config.groups.get(group)?.bunkerPath ?? "" });
   const reach = config.sites.get(from)?.reach.get(to);
   return reach ?? config.sites.get(to)?.peer ?? "";
 }
@@ -269,7 +291,7 @@ function adopt(parts: Parts, file: Config, group: string): void {
     sites: new Map([...parts.config.sites, ...file.sites]),
     groups,
   };
-  for (const site of file.sites.keys()) parts.knownSites.add(site);
+  for (const site of namesOf(file)) parts.knownSites.add(site);
   // Once the group goes by it. The other sites need not wait for the next probe to hear of it.
   parts.options.ports.clock.soon(() => {
     if (parts.isStopped) return;
@@ -322,11 +344,12 @@ function opened(parts: Parts, peer: Peer, document: unknown): void {
   if (group !== undefined && holds(group.config, peer.site)) {
     if (open.value.purpose === "lane") return laneAsked(group, peer, open.value);
     if (open.value.purpose === "handover") return handoverAsked(group, peer, open.value);
+    if (open.value.purpose === "replay") return copyAsks(group, peer, open.value);
+    if (open.value.purpose === "takeBack") return primaryAsks(group, peer, open.value);
     return sessionAsked(group, peer, open.value);
   }
   const why = `site ${parts.options.name} has no part in group ${open.value.group}, or is still starting`;
-  sendDocument(peer, frameType.refused, { code: "not-a-copy", why, history: [] });
-  peer.connection.end(why);
+  refusePeer(peer, "not-a-copy", why, []);
 }
 
 // ----------------------------------------------------------------------------------------- exports

@@ -3,7 +3,7 @@ import type { Divergence } from "#core/group-record.ts";
 import { compareHistories, forkOf, successorOf } from "#core/history.ts";
 import { mark, markedBytes, orInto } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
-import type { GroupView } from "#wire/peer/documents.ts";
+import type { GroupView } from "#wire/peer/probe.ts";
 import { knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
 
@@ -22,7 +22,11 @@ export type Split = {
  * one of them are left out where their primary is known.
  */
 export function splitsOf(group: Group): Split[] {
-  const splits = [...group.views.keys()].flatMap((site) => splitFrom(group, site) ?? []);
+  const splits: Split[] = [];
+  for (const site of group.views.keys()) {
+    const split = splitFrom(group, site);
+    if (split !== undefined) splits.push(split);
+  }
   const leaders = splits.filter(({ site, view }) => view.history.at(-1)?.site === site);
   return leaders.length > 0 ? leaders : splits;
 }

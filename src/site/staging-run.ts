@@ -1,5 +1,5 @@
-import { unreachable } from "#base/assert.ts";
-import { totalBytes, textOf, utf8 } from "#base/bytes.ts";
+import { must, unreachable } from "#base/assert.ts";
+import { getU64, putU64, textOf, totalBytes, utf8, viewOf } from "#base/bytes.ts";
 import type { Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { Entry } from "#core/entry.ts";
@@ -22,6 +22,8 @@ import type { LogRecord } from "#store/log-read.ts";
 import { saveRecord } from "#store/group-store.ts";
 import { decodeTable, payloadIsSound, splitPayload } from "#wire/batch/decode.ts";
 import { encodeTable } from "#wire/batch/encode.ts";
+import { createDriver, drive } from "./driver.ts";
+import type { Driver } from "./driver.ts";
 import type { GroupContext } from "./group-context.ts";
 import { logName, removeOtherLogs } from "./journal-run.ts";
 
@@ -31,8 +33,11 @@ import { logName, removeOtherLogs } from "./journal-run.ts";
 /** Where a write's bytes are: the chunks that were received, or read back after a restart. */
 export type Payload = readonly Uint8Array[];
 
-/** Kinds of the staging log's records: a batch as it came, and flags of sets that are whole before them. */
-export const recordKind = { batch: 1, flags: 2 } as const;
+/**
+ * Kinds of the staging log's records: a batch as it came; flags of sets that are whole before them, as JSON; a purge, whose
+ * table is a u64, little-endian: of all that lies before it, sets above this one were given up.
+ */
+export const recordKind = { batch: 1, flags: 2, purge: 3 } as const;
 
 /** A batch as it came: what the log stores without looking into it. */
 export type RawBatch = { readonly table: Uint8Array; readonly payload: Payload };
@@ -43,6 +48,7 @@ export type StagingOwner = {
   syncImages(): void;
   ackLane(lane: number, sequence: number): void;
   progress(complete: Point, applied: Point, synced: Point): void;
+  purged(complete: Point, entries: number): void;
   ready(epoch: number): void;
   consistent(point: Point): void;
   started(): void;
@@ -73,12 +79,12 @@ export type StagingRun = {
   neededBytes: number;
   /** Set by whom it belongs to, before the first event. */
   owner: StagingOwner | undefined;
-  readonly inbox: StagingEvent<Payload>[];
-  readonly effects: StagingEffect<Payload>[];
-  isRunning: boolean;
+  readonly driver: Driver<StagingEvent<Payload>, StagingEffect<Payload>>;
   /** Nothing is decided any more: what is under way ends by itself. */
   isClosed: boolean;
   readonly settleWaiters: ((why: string | undefined) => void)[];
+  /** What is complete is not applied, for this reason, or "". */
+  heldUpWhy: string;
 };
 
 /** The run, or why it cannot be had; with `failure` the disk is to blame, and a later try may do better. */
@@ -116,11 +122,13 @@ export function openStaging(context: GroupContext, done: (result: OpenedStaging)
           foundThrough: log.lastRecord,
           neededBytes: 0,
           owner: undefined,
-          inbox: [],
-          effects: [],
-          isRunning: false,
+          driver: createDriver(
+            (event, out) => stepStaging(run.staging, event, out),
+            (effect) => perform(run, effect),
+          ),
           isClosed: false,
           settleWaiters: [],
+          heldUpWhy: "",
         };
         done({ ok: true, value: run });
       });
@@ -151,7 +159,7 @@ function readFound(
         if (one === undefined)
           return done({
             ok: false,
-            error: `staging record ${record.number} is neither batch nor flags`,
+            error: `staging record ${record.number} is none that this version knows`,
           });
         found.push(one);
       }
@@ -167,6 +175,7 @@ function foundOf(record: LogRecord, applied: Point): FoundRecord<Payload> | unde
     const flags = parseFlags(table);
     return flags === undefined ? undefined : { place, kind: "flags", flags };
   }
+  if (kind === recordKind.purge) return { place, kind: "purge", completeSet: parsePurge(table) };
   const entries = decodeTable(table, payload.length);
   const payloads = entries.ok ? splitPayload(entries.value, [payload]) : undefined;
   if (!entries.ok || payloads === undefined) return undefined;
@@ -185,26 +194,43 @@ export function parseFlags(table: Uint8Array): readonly Flag[] | undefined {
   return text === undefined ? undefined : (JSON.parse(text) as readonly Flag[]);
 }
 
-export function submitStaging(run: StagingRun, event: StagingEvent<Payload>): void {
-  if (run.isClosed) return;
-  run.inbox.push(event);
-  if (run.isRunning) return;
-  run.isRunning = true;
-  for (let i = 0; i < run.inbox.length; i += 1) {
-    const next = run.inbox[i];
-    if (next === undefined) continue;
-    stepStaging(run.staging, next, run.effects);
-    const effects = run.effects.splice(0);
-    for (const effect of effects) perform(run, effect);
-  }
-  run.inbox.length = 0;
-  run.isRunning = false;
+/** The set up to which everything was complete when the rest was given up. */
+export function parsePurge(table: Uint8Array): number {
+  return must(getU64(viewOf(table), 0), "a purge of ours names a set");
 }
 
-/** Applies what is complete and gives up the rest (U50); `done` gets why that did not wholly work. */
-export function settleStaging(run: StagingRun, done: (why: string | undefined) => void): void {
+function encodePurge(completeSet: number): Uint8Array {
+  const table = new Uint8Array(8);
+  putU64(viewOf(table), 0, completeSet);
+  return table;
+}
+
+export function submitStaging(run: StagingRun, event: StagingEvent<Payload>): void {
+  if (run.isClosed) return;
+  drive(run.driver, event);
+}
+
+/** Applies what is complete and gives up the rest. `done` gets why that did not work, or why it does not come to it for now. */
+export function settleStaging(
+  run: StagingRun | undefined,
+  done: (why: string | undefined) => void,
+): void {
+  if (run === undefined) return done(undefined);
   run.settleWaiters.push(done);
   submitStaging(run, { kind: "settle" });
+  tellHeldUp(run);
+}
+
+/** The copy's machine applies nothing any more, for this reason; or does again. Whoever waits for it must not wait for ever. */
+export function holdUp(run: StagingRun | undefined, why: string): void {
+  if (run === undefined) return;
+  run.heldUpWhy = why;
+  tellHeldUp(run);
+}
+
+function tellHeldUp(run: StagingRun): void {
+  if (run.heldUpWhy === "") return;
+  for (const waiter of run.settleWaiters.splice(0)) waiter(run.heldUpWhy);
 }
 
 export function closeStaging(run: StagingRun): void {
@@ -225,6 +251,10 @@ function perform(run: StagingRun, effect: StagingEffect<Payload>): void {
         table: utf8(JSON.stringify(effect.flags)),
         payload: [],
       });
+    case "purge": {
+      const table = encodePurge(effect.completeSet);
+      return put(run, effect.ticket, { kind: recordKind.purge, table, payload: [] });
+    }
     case "sync":
       return sync(log, (failure) => {
         submitStaging(run, { kind: "synced", ticket: effect.ticket, failure });
@@ -248,6 +278,8 @@ function perform(run: StagingRun, effect: StagingEffect<Payload>): void {
     }
     case "release":
       return owner.release(effect.held);
+    case "purged":
+      return owner.purged(effect.complete, effect.entries);
     case "ready":
       return owner.ready(effect.epoch);
     case "started":
@@ -292,6 +324,10 @@ function put(run: StagingRun, ticket: number, record: RawBatch & { readonly kind
 
 function recordApplied(run: StagingRun, point: Point): void {
   const { store } = run.context;
-  store.record.applied = point;
+  const { record } = store;
+  record.applied = point;
+  // A sync that failed fails for as long as the image is open. Since it was opened anew, all that may have been lost was
+  // applied again from this log; regions of a resync are not in it.
+  if (record.image === "consistent") record.failedVolumes = [];
   saveRecord(store, (failure) => submitStaging(run, { kind: "appliedRecorded", failure }));
 }

@@ -1,18 +1,31 @@
 import { limits } from "#base/limits.ts";
-import { isInJournal, shownState, takesSets } from "#core/member-state.ts";
+import { activationOf } from "#core/bunker.ts";
+import type { Bunker } from "#core/bunker.ts";
+import type { CopyMode } from "#config/types.ts";
+import { whyNoRoom } from "#core/journal-room.ts";
+import { lagBytesOf } from "#core/log-members.ts";
+import { isInJournal, keepsLog, shownState, takesSets } from "#core/member-state.ts";
+import { isDrained } from "#core/gateway.ts";
 import { generationCounter } from "#core/history.ts";
+import { overflowsInMs } from "#core/pace.ts";
+import { policyTable } from "#core/policy.ts";
+import type { Pace } from "#core/pace.ts";
 import { figuresOf } from "#store/log.ts";
 import { markedBytes } from "#core/region-map.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
-import type { CopyState, LinkState } from "#core/states.ts";
-import type { CopyStatus, GroupStatus, SplitStatus, VolumeStatus } from "./api.ts";
+import type { CopyState, LinkState, Role } from "#core/states.ts";
+import type { BunkerAtHand, CopyStatus, GroupStatus, SplitStatus, VolumeStatus } from "./api.ts";
+import type { BunkerRun } from "./bunker-run.ts";
+import type { ReplayRun } from "./replay.ts";
+import { bytesAfter } from "./journal-run.ts";
 import { configurationStatus } from "./configuration.ts";
 import { troubleOf } from "./copy-anew.ts";
-import { knownRecord, primaryOf } from "./group.ts";
+import { isBunkerOf, knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { InquiryStatus } from "./inquiry.ts";
 import { memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
 import { splitsOf } from "./split.ts";
+import { verifyStatus } from "./verify.ts";
 import type { Split } from "./split.ts";
 
 // What `status` says. Never better than what is known: a copy without contact to its primary is `consistent` at best
@@ -22,38 +35,76 @@ export function groupStatus(group: Group): GroupStatus {
   const record = knownRecord(group);
   const primary = group.run?.primary;
   const splits = splitsOf(group);
+  const bunkers = bunkersAtHand(group);
   return {
     name: group.name,
-    role: record.role,
+    role: roleOf(group),
     generation: generationCounter(record.history),
     primary: primaryOf(group),
     durability: group.config.durability,
     serving: primary?.stage === "serving",
-    why: group.failedWhy === "" ? (primary?.why ?? "") : group.failedWhy,
-    lsn: primary === undefined ? (group.copy?.copy.appliedLsn ?? 0) : primary.nextLsn - 1,
+    why: group.failedWhy || primary?.why || (primary === undefined ? "" : whyNoRoom(primary)),
+    lsn: primary === undefined ? heldLsn(group) : primary.nextLsn - 1,
     set:
       primary?.journal === undefined
-        ? (group.copy?.staging?.staging.applied.set ?? 0)
+        ? (group.bunker?.bunker.end.set ?? group.copy?.staging?.staging.applied.set ?? 0)
         : primary.journal.set - 1,
     volumes: group.config.volumes.map((volume, index) => volumeStatus(group, volume, index)),
     journal: {
       bytesUsed: primary?.journal?.bytesUsed ?? 0,
       bytesMax: primary?.journal?.bytesMax ?? 0,
       stalledWrites: primary?.held.length ?? 0,
+      ...paceStatus(primary?.journal?.pace),
     },
     copies:
       primary === undefined
-        ? [ownStatus(group)]
+        ? [group.bunker === undefined ? ownStatus(group) : bunkerStatus(group, group.bunker)]
         : primary.members.map((member) => memberStatus(group, primary, member)),
     configuration: configurationStatus(group),
     openGranules: primary?.openGranules ?? openGranulesOf(group),
     requestsInFlight: primary?.inFlight ?? 0,
     ...(splits.length === 0 ? {} : { splits: splits.map(splitStatus) }),
+    ...(bunkers.length === 0 ? {} : { bunkers }),
+    ...primaryFailure(group),
   };
+}
+
+/** A primary in front of devices is a gateway: the replication is its own, and none of it in the store (A7). */
+function roleOf(group: Group): Role {
+  const { role } = knownRecord(group);
+  const isGateway = group.gateways.some((gateway) => gateway !== undefined);
+  return role === "primary" && isGateway ? "gateway" : role;
+}
+
+function bunkersAtHand({ copy, config, context, replay }: Group): BunkerAtHand[] {
+  if (copy?.staging === undefined || copy.fedBy() !== undefined || replay !== undefined) return [];
+  const { replayed } = context.store.record;
+  const isWhole = replayed?.isCancelled !== true && (replayed?.lsn ?? 0) >= (replayed?.endLsn ?? 1);
+  return [...config.copies.keys()]
+    .filter((site) => isBunkerOf(config, site))
+    .map((site) => ({
+      site,
+      answers: context.inquiries.of(site).isUp,
+      isReplayed: isWhole && replayed?.from === site,
+    }));
+}
+
+function primaryFailure({
+  run,
+  primaryFailure: failure,
+}: Group): Pick<GroupStatus, "primaryFailure"> {
+  if (failure === undefined || run !== undefined) return {};
+  const { site, nodeWhy, volumes } = failure;
+  return { primaryFailure: { site, volumes, ...(nodeWhy === undefined ? {} : { node: nodeWhy }) } };
 }
 
 function splitStatus({ site, wrote, theirs }: Split): SplitStatus {
   return { site, wroteHere: wrote, ...(theirs === undefined ? {} : { wroteThere: theirs }) };
+}
+
+// At a bunker, the last that its log has.
+function heldLsn({ bunker, copy }: Group): number {
+  return bunker?.bunker.end.lsn ?? copy?.copy.appliedLsn ?? 0;
 }
 
 function openGranulesOf(group: Group): number {
@@ -69,7 +120,20 @@ function volumeStatus(
 ): VolumeStatus {
   const own = group.run?.primary.volumes[index];
   const state = own === undefined ? "readonly" : own.state;
-  return { name: volume.name, bytes: volume.bytes, state, uri: "" };
+  return { name: volume.name, bytes: volume.bytes, state, uri: "", ...deviceStatus(group, index) };
+}
+
+function deviceStatus({ gateways, journal }: Group, index: number): Partial<VolumeStatus> {
+  const gateway = gateways[index]?.gateway;
+  if (gateway === undefined) return {};
+  const { address, isUp, why, flushedLsn } = gateway;
+  const isBehind = journal !== undefined && !isDrained(gateway);
+  return {
+    device: address,
+    link: isUp ? "up" : "device-down",
+    why,
+    deviceLagBytes: isBehind ? bytesAfter(journal, flushedLsn) : 0,
+  };
 }
 
 // ------------------------------------------------------------------------------ the primary's view
@@ -83,7 +147,10 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
   // While anything is dirty, how many writes that was is not remembered: all since the member last had everything, at most.
   const heldLsn =
     dirtyBytes > 0 ? Math.min(member.ackedLsn, member.record.syncedLsn) : member.ackedLsn;
-  const lagWrites = isWell ? 0 : Math.max(0, lsn - heldLsn);
+  // Who is waited for lacks nothing that was acked.
+  const lacksNothing = isWell && member.policy.loss.takesPart;
+  const lagWrites = lacksNothing ? 0 : Math.max(0, lsn - heldLsn);
+  const lagBytes = keepsLog(member) ? logLagBytes(group, member) : dirtyBytes;
   const lostMsAgo = member.lostAtMs === 0 ? 0 : primary.nowMs - member.lostAtMs;
   return {
     site: member.site,
@@ -94,9 +161,9 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
     staged: member.ackedLsn,
     complete: member.ackedLsn,
     applied: member.record.syncedLsn,
-    lagBytes: isWell ? 0 : dirtyBytes,
+    lagBytes: lacksNothing || lagWrites === 0 ? 0 : lagBytes,
     lagWrites,
-    lagSeconds: isWell || dirtyBytes === 0 ? 0 : lostMsAgo / 1000,
+    lagSeconds: isWell || lagBytes === 0 || lagWrites === 0 ? 0 : lostMsAgo / 1000,
     applyLagBytes: 0,
     applyLagWrites: 0,
     dirtyBytes,
@@ -106,15 +173,23 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
       : memberFigures(primary, member, group.journal, dirtyBytes)),
     resyncSentBytes: member.sentBytes,
     resyncComparedBytes: member.comparedBytes,
+    ...verifyStatus(primary, member.verify),
     link: linkOf(inquiry, member),
+    ...(inquiry.lastAnswerMs === undefined ? {} : { roundTripMs: inquiry.roundTripMs }),
     why: isWell ? whyBehind(primary, member) : whyNot(member, inquiry),
   };
+}
+
+// An upper bound, as ever: what the journal has behind what the member told last.
+function logLagBytes({ journal }: Group, member: Member): number {
+  return journal === undefined ? lagBytesOf(member) : bytesAfter(journal, member.ackedLsn);
 }
 
 // What a lost strict member may lack is in the open map alone until it is back: nothing was acked without it since.
 function missingBytes(primary: Primary, member: Member): number {
   // The journal has what it lacks; what is open may be so for other reasons.
   if (member.stage === "synchronized" || isInJournal(member)) return 0;
+  if (keepsLog(member)) return 0;
   const dirty = (member.dirty ?? []).reduce((sum, map) => sum + markedBytes(map), 0);
   // Writes on their way to a member that is not waited for are acked already.
   if (member.stage !== "none") return dirty + member.outstandingBytes;
@@ -122,6 +197,7 @@ function missingBytes(primary: Primary, member: Member): number {
 }
 
 function imageOf(member: Member): CopyStatus["image"] {
+  if (keepsLog(member)) return "none";
   if (member.stage === "synchronized") return member.policy.mode.imageWell;
   if (member.record.phase === "blank") return "out-of-sync";
   return member.stage === "resync" || member.stage === "joining" ? "synchronizing" : "consistent";
@@ -149,8 +225,65 @@ function whyNot(member: Member, inquiry: InquiryStatus): string {
     case "opening":
       return "the session is being opened";
     default:
+      if (keepsLog(member)) return "catching up from the journal; nobody waits for it yet";
       return `${record.phase === "blank" ? "first sync" : "resync"} is running`;
   }
+}
+
+// ------------------------------------------------------------------------------- a bunker's own view
+
+function bunkerStatus(group: Group, run: BunkerRun): CopyStatus {
+  const { bunker } = run;
+  const { record } = bunker;
+  const { heard, context } = group;
+  const isFed = bunker.session?.isBegun === true;
+  const isWhole = record.bunker?.isWhole === true;
+  const fedState = isWhole ? "streaming" : "replaying";
+  const lostState = record.syncedAt === undefined ? "init-sync" : "buffering";
+  const lagWrites = Math.max(0, (heard?.view.lsn ?? 0) - bunker.end.lsn);
+  const msAgo = heard === undefined ? 0 : context.ports.clock.nowMs() - heard.atMs;
+  return {
+    site: context.site,
+    mode: "bunker",
+    state: isFed ? fedState : lostState,
+    image: "none",
+    received: bunker.end.lsn,
+    staged: bunker.end.lsn,
+    complete: bunker.end.lsn,
+    applied: 0,
+    lagBytes: 0,
+    // Fed and whole it lacks nothing that was acked: what it has heard of and not got is on its way.
+    lagWrites: isFed && isWhole ? 0 : lagWrites,
+    lagSeconds: isFed ? 0 : msAgo / 1000,
+    applyLagBytes: 0,
+    applyLagWrites: 0,
+    dirtyBytes: 0,
+    sets: [],
+    resyncSentBytes: 0,
+    resyncComparedBytes: 0,
+    link: isFed ? "up" : "wan-down",
+    why: whyNotWhole(group, bunker, { isFed, isWhole }),
+  };
+}
+
+function whyNotWhole(
+  group: Group,
+  { failure, record }: Bunker,
+  { isFed, isWhole }: { readonly isFed: boolean; readonly isWhole: boolean },
+): string {
+  if (group.failedWhy !== "") return group.failedWhy;
+  if (failure !== "") return failure;
+  if (isFed && isWhole) return "";
+  const { toldOfFracture } = record;
+  const activation = activationOf(record);
+  if (activation !== "")
+    return `${activation}, and takes nothing from ${primaryOf(group)} any more`;
+  if (isFed) return "catching up from the journal of the primary";
+  if (toldOfFracture !== undefined)
+    return `the primary went on without this bunker: ${toldOfFracture.why}`;
+  const primary = primaryOf(group);
+  const { why } = group.context.inquiries.of(primary);
+  return `no session with ${primary}${why === "" ? "" : `: ${why}`}`;
 }
 
 // ------------------------------------------------------------------------------- a copy's own view
@@ -170,7 +303,7 @@ function ownStatus(group: Group): CopyStatus {
     staging !== undefined && (copy?.session?.takesSets ?? record.applied !== undefined);
   return {
     site: context.site,
-    mode: isAsync ? "async" : "sync",
+    mode: isAsync ? setsMode(group) : "sync",
     state: ownState(group, isFed),
     // Without contact nobody here knows whether the primary went on alone.
     image: isSynchronized && !isFed ? "consistent" : record.image,
@@ -200,6 +333,22 @@ function ownStatus(group: Group): CopyStatus {
   };
 }
 
+function paceStatus(
+  pace: Pace | undefined,
+): Pick<GroupStatus["journal"], "isPacing" | "overflowSeconds"> {
+  if (pace === undefined) return { isPacing: false, overflowSeconds: null };
+  const inMs = overflowsInMs(pace);
+  const isPacing = Number.isFinite(pace.allowanceBytes);
+  return { isPacing, overflowSeconds: inMs === undefined ? null : Math.round(inMs) / 1000 };
+}
+
+// The first primary is a copy on the terms of the copy that took its place.
+function setsMode(group: Group): CopyMode {
+  const { config, site } = group.context;
+  const copy = config.copies.get(site) ?? config.copies.get(primaryOf(group));
+  return copy !== undefined && policyTable[copy.mode].unit === "set" ? copy.mode : "async";
+}
+
 function preservedStatus(group: Group): Pick<CopyStatus, "preserved"> {
   const { preservedPoint: point } = knownRecord(group);
   const preserve = group.copy?.preserve;
@@ -222,6 +371,7 @@ function branchStatus(group: Group): Pick<CopyStatus, "branch"> {
 }
 
 function ownState(group: Group, isFed: boolean): CopyState {
+  if (group.replay !== undefined) return "replaying";
   const { image } = knownRecord(group);
   if (image === "out-of-sync") return "init-sync";
   if (!isFed && splitsOf(group).length > 0) return "split-brain";
@@ -231,6 +381,11 @@ function ownState(group: Group, isFed: boolean): CopyState {
   return isFed && image === "synchronized" ? "synchronized" : "fractured";
 }
 
+function replayWords({ copy }: Group, { from, startLsn, endLsn }: ReplayRun): string {
+  const lsn = copy?.staging?.staging.applied.lsn ?? startLsn;
+  return `a replay from ${from}: LSN ${lsn} of ${startLsn + 1} to ${endLsn}`;
+}
+
 function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
   const record = knownRecord(group);
   if (group.failedWhy !== "") return group.failedWhy;
@@ -238,8 +393,11 @@ function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
   if (imageFailure !== undefined) return `${imageFailure}; this site must be started again`;
   const trouble = troubleOf(group);
   if (trouble !== "") return trouble;
+  if (group.replay !== undefined) return replayWords(group, group.replay);
   const preserveFailure = group.copy?.copy.preserveFailure ?? "";
   if (preserveFailure !== "") return preserveFailure;
+  if (!isFed && record.failedVolumes.length > 0)
+    return `a sync of ${record.failedVolumes.join(", ")} has failed here: what hosts wrote last may not be on the disk`;
   if (isFed && record.image === "synchronized") return "";
   if (isFed && group.copy?.copy.session?.takesSets === true && record.image === "consistent")
     return "";

@@ -3,6 +3,7 @@ import { planSwitchover } from "#core/handover-plan.ts";
 import type { SwitchoverPlan } from "#core/handover-plan.ts";
 import { isOffered } from "#core/handover.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
+import { whyNotDrained } from "./gateways.ts";
 import { emit } from "./group-context.ts";
 import type { Group } from "./group.ts";
 import { askWhetherItTakes } from "./offer-role.ts";
@@ -32,6 +33,9 @@ export function runSwitchover(group: Group, command: Switchover, done: Done): vo
     return done(
       refused(plan.verdict === "usage" ? "usage" : "unsafe", plan.refusal, plan.hint, plan.lines),
     );
+  const lacking = whyNotDrained(group.gateways);
+  if (lacking !== undefined)
+    return done(refused("unsafe", lacking, "bring the device back first", plan.lines));
   const busy = group.isReloading ? `a reload of ${group.name} is under way` : "";
   if (busy !== "") return done(refused("failed", busy, "try again when it is over", plan.lines));
   if (plan.member === undefined) return done({ ok: true, plan: plan.lines });

@@ -6,6 +6,8 @@ export function syncImages(
   images: readonly BlockDevice[],
   done: (failure: IoFailure | undefined) => void,
 ): void {
+  // All of a primary's may be devices, which are synced otherwise.
+  if (images.length === 0) return done(undefined);
   let missing = images.length;
   let failed: IoFailure | undefined;
   for (const image of images) {

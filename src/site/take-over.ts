@@ -4,9 +4,10 @@ import type { HandoverOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { CopyRun } from "./copy-run.ts";
 import { emit } from "./group-context.ts";
-import { knownRecord, promote } from "./group.ts";
+import { knownRecord } from "./group.ts";
+import { promote } from "./promote.ts";
 import type { Group } from "./group.ts";
-import { sendDocument } from "./peer-connection.ts";
+import { refusePeer, sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 
 // The side of a handover that takes the role (core/handover.ts).
@@ -24,7 +25,7 @@ export function handoverAsked(group: Group, peer: Peer, open: HandoverOpen): voi
   copy.stable(open.stableLsn, open.lsnReserved);
   const told = `${peer.site} hands over everything up to LSN ${open.lsn}; nothing is lost`;
   emit(group.context, { kind: "promote", why: told });
-  promote(group, (failure) => {
+  promote(group, { from: peer.site }, (failure) => {
     if (failure === undefined) return sendDocument(peer, frameType.opened, {});
     // Whether the generation is on the disk is not known: this site says nothing, also not that it refuses.
     if (group.failedWhy !== "") return peer.connection.close(failure);
@@ -67,6 +68,5 @@ function whyBehind({ copy, staging }: CopyRun, { lsn }: HandoverOpen): string | 
 
 function refuse(group: Group, peer: Peer, why: string): void {
   const { history } = knownRecord(group);
-  sendDocument(peer, frameType.refused, { code: "not-a-copy", why, history });
-  peer.connection.end(why);
+  refusePeer(peer, "not-a-copy", why, history);
 }

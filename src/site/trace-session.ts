@@ -17,11 +17,17 @@ export function traceOut(context: GroupContext, copy: string, header: FrameHeade
   if (context.ports.trace !== undefined) line(context, "out", copy, header);
 }
 
+type TracedSession = {
+  readonly copy: string;
+  readonly generation: number;
+  readonly epoch: number;
+};
+
 /** A line for each write, zeroed range and SEAL of a batch. */
 export function traceBatch(
   context: GroupContext,
   dir: "in" | "out",
-  session: { readonly copy: string; readonly generation: number; readonly epoch: number },
+  session: TracedSession,
   entries: readonly Entry[],
 ): void {
   const { trace } = context.ports;
@@ -45,6 +51,23 @@ export function traceBatch(
   }
 }
 
+/**
+ * What a session has sent, told once the turn has ended: a connection sends then what the turn has handed to it, behind the
+ * replies, of which hosts hear first.
+ */
+export function traceSent(
+  context: GroupContext,
+  session: TracedSession,
+  entries: readonly Entry[],
+): void {
+  const { clock, trace } = context.ports;
+  if (trace !== undefined) clock.soon(() => traceBatch(context, "out", session, entries));
+}
+
+function countsByIndex(type: number): boolean {
+  return type === frameType.flush || type === frameType.purged;
+}
+
 function line(context: GroupContext, dir: "in" | "out", copy: string, header: FrameHeader): void {
   context.ports.trace?.line({
     dir,
@@ -54,7 +77,7 @@ function line(context: GroupContext, dir: "in" | "out", copy: string, header: Fr
     generation: header.generation,
     epoch: header.epoch,
     set: header.set,
-    index: header.type === frameType.flush ? header.index : header.sequence,
+    index: countsByIndex(header.type) ? header.index : header.sequence,
     lsn: header.lsn,
     volume: context.config.volumes[header.volume]?.name ?? "*",
     offset: header.offset,

@@ -3,6 +3,10 @@
 //    group.record                 who this site is and what it knows of the others     store/record-file.ts
 //    open-<volume>.map            granules not known synced at every member            store/map-file.ts
 //    dirty-<site>-<volume>.map    regions that <site> lacks; there only while it does
+//    journal-<id>-<n>.log         at a primary with copies that are fed from it          store/log-format.ts
+//    staging-<id>-<n>.log         at a copy that takes sets: what has come of them       store/log-format.ts
+//    bunker-<id>-<n>.log          at a bunker, which has neither maps nor images: the group's log
+//    log.owner                    beside a bunker's log on a path: whose that is         store/owner-file.ts
 //    preserve-<id>-<n>.log        what a resync overwrote here                           store/preserve-log.ts
 //    branch-<id>-<n>.log          what was overwritten of a side that was given up       store/preserve-log.ts
 //    <volume>.img                 the image, unless the configuration places it elsewhere
@@ -52,8 +56,9 @@ export type MapOnDisk = {
 export type StoreOptions = {
   readonly folder: Folder;
   readonly randomBytes: (count: number) => Uint8Array;
-  /** What the record is when there is none yet; `replicaId` and map ids are filled in here. */
-  readonly fresh: Omit<GroupRecord, "replicaId" | "openMapIds">;
+  /** What the record is when there is none yet; map ids are filled in here, and a `replicaId` that is not given. */
+  readonly fresh: Omit<GroupRecord, "replicaId" | "openMapIds"> &
+    Partial<Pick<GroupRecord, "replicaId">>;
 };
 
 const recordName = "group.record";
@@ -105,6 +110,11 @@ function mismatchOf(record: GroupRecord, fresh: StoreOptions["fresh"]): string |
   if (record.regionBytes !== fresh.regionBytes) {
     return `the group was made with regions of ${record.regionBytes} bytes, the configuration says ${fresh.regionBytes}`;
   }
+  if ((record.role === "bunker") !== (fresh.role === "bunker")) {
+    return record.role === "bunker"
+      ? "this folder holds the log of a bunker, the configuration wants volumes there"
+      : "this folder holds volumes, the configuration wants a bunker there";
+  }
   const was = record.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
   const now = fresh.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
   if (was !== now) return `the group was made with volumes ${was}, the configuration says ${now}`;
@@ -120,11 +130,12 @@ function createStore(
   const { folder, fresh } = options;
   const record: GroupRecord = {
     ...fresh,
-    replicaId: hex(options.randomBytes(16)),
-    openMapIds: fresh.volumes.map(randomId),
+    replicaId: fresh.replicaId ?? hex(options.randomBytes(16)),
+    // Who keeps no volume has nothing open.
+    openMapIds: fresh.role === "bunker" ? [] : fresh.volumes.map(randomId),
   };
   const openMaps: MapOnDisk[] = [];
-  for (const [index, volume] of fresh.volumes.entries()) {
+  for (const [index, volume] of record.openMapIds.length === 0 ? [] : fresh.volumes.entries()) {
     const created = createMap(folder, openName(volume.name), {
       kind: mapKind.open,
       mapId: record.openMapIds[index] ?? 0,
@@ -208,6 +219,7 @@ function loadMaps(
   damage: string[],
 ): Result<MapOnDisk[]> {
   const maps: MapOnDisk[] = [];
+  if (record.role === "bunker") return { ok: true, value: maps };
   for (const [index, volume] of record.volumes.entries()) {
     const identity: MapIdentity = {
       kind: which.kind,

@@ -26,6 +26,12 @@ export type LogRead = {
 
 export type ReadDone = (read: LogRead | IoFailure) => void;
 
+/** Where the next record begins, when it lies in the same segment: else the next segment is looked for. */
+export function afterRecord({ number, place, table, payload }: LogRecord): LogPlace {
+  const bytes = recordHeadBytes + table.length + payload.length;
+  return { number: number + 1, segment: place.segment, byte: place.byte + bytes };
+}
+
 /**
  * Reads whole records from a place on: as many as lie in `bytesMax` bytes of one segment, but at least one. The place is one
  * that the log gave. At the end of the log, and for a place that is no longer there, `done` is called before this returns.

@@ -1,13 +1,21 @@
 import { assert } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
+import {
+  addToBody,
+  beginBody,
+  type Body,
+  createBody,
+  landedInBody,
+  landingOf,
+} from "#wire/body.ts";
 import { command, magic, size } from "./messages.ts";
 
 /**
  * Takes a client's requests out of received chunks, and is itself the last request taken: the fields from `flags` to
  * `payload` hold until the next call. So the hot path allocates no message that would be read once and thrown away.
  *
- * A write's payload is a list of views into the chunks as they were received; nothing is copied or joined on the way to
- * image and wire. Only a client that sends in crumbs is gathered (see `keepPiece`), lest the views outweigh the data.
+ * A small write's payload is mostly a view into the chunk as it was received, a long one's lies in blocks that were
+ * received into (see `Body`); nothing is copied or joined on the way to image and wire.
  */
 export type RequestDecoder = {
   chunk: Uint8Array;
@@ -25,20 +33,21 @@ export type RequestDecoder = {
   /** The bytes of a write; empty for other requests and for a write longer than we take. */
   payload: Uint8Array[];
 
-  /** Bytes of the current payload not yet seen, and whether they are dropped because the request is too long. */
-  payloadLeft: number;
+  /** The payload that is being received, if one is; and whether it is dropped because the request is too long. */
+  readonly body: Body;
+  isInPayload: boolean;
   dropping: boolean;
-  /** Free room behind the last piece, when that piece is a gathering block. */
-  gatherFree: number;
   readonly header: Uint8Array;
   readonly headerView: DataView;
   headerFill: number;
 };
 
 const nothing = new Uint8Array(0);
+const nothingReceived: Uint8Array[] = [];
 const nothingView = new DataView(nothing.buffer);
 
-export function createRequestDecoder(): RequestDecoder {
+/** `take` gives memory for payloads. */
+export function createRequestDecoder(take: (bytes: number) => Uint8Array): RequestDecoder {
   const header = new Uint8Array(size.request);
   return {
     chunk: nothing,
@@ -50,10 +59,10 @@ export function createRequestDecoder(): RequestDecoder {
     cookieLow: 0,
     offset: 0,
     length: 0,
-    payload: [],
-    payloadLeft: 0,
+    payload: nothingReceived,
+    body: createBody(take),
+    isInPayload: false,
     dropping: false,
-    gatherFree: 0,
     header,
     headerView: new DataView(header.buffer),
     headerFill: 0,
@@ -73,26 +82,37 @@ export function pushRequests(decoder: RequestDecoder, chunk: Uint8Array): void {
  * nobody knows where the next one begins, the connection has to end.
  */
 export function nextRequest(decoder: RequestDecoder): "request" | "more" | "malformed" {
-  if (decoder.payloadLeft === 0) {
+  if (!decoder.isInPayload) {
     const began = takeHeader(decoder);
     if (began !== "request") return began;
-    decoder.payload = [];
-    decoder.gatherFree = 0;
+    decoder.payload = nothingReceived;
     if (decoder.type !== command.write || decoder.length === 0) return "request";
-    decoder.payloadLeft = decoder.length;
+    beginBody(decoder.body, decoder.length);
+    decoder.isInPayload = true;
     decoder.dropping = decoder.length > limits.hostRequestBytesMax;
   }
   return takePayload(decoder) ? "request" : "more";
 }
 
+/** Where to receive the rest of a long payload; undefined: as chunks. */
+export function landingOfRequest(decoder: RequestDecoder): Uint8Array | undefined {
+  const mayLand = decoder.isInPayload && !decoder.dropping && isUsedUp(decoder);
+  return mayLand ? landingOf(decoder.body) : undefined;
+}
+
+/** So many bytes have been received there. */
+export function landedInRequest(decoder: RequestDecoder, count: number): void {
+  landedInBody(decoder.body, count);
+}
+
 /** Bytes of a request that has begun and not ended: what the client makes us hold without having asked anything yet. */
 export function partialBytes(decoder: RequestDecoder): number {
-  return decoder.payloadLeft === 0 || decoder.dropping ? 0 : decoder.length - decoder.payloadLeft;
+  return decoder.isInPayload && !decoder.dropping ? decoder.length - decoder.body.missing : 0;
 }
 
 /** A request has begun and its end has not come. */
 export function isMidRequest(decoder: RequestDecoder): boolean {
-  return decoder.payloadLeft > 0 || decoder.headerFill > 0;
+  return decoder.isInPayload || decoder.headerFill > 0;
 }
 
 /** Nothing received waits to be decoded. */
@@ -131,15 +151,19 @@ function parseHeader(decoder: RequestDecoder, view: DataView, at: number): "requ
 
 /** Takes payload from the chunk. True when it is whole. */
 function takePayload(decoder: RequestDecoder): boolean {
-  const { chunk, at } = decoder;
-  const taken = Math.min(decoder.payloadLeft, chunk.length - at);
-  if (taken > 0 && !decoder.dropping) keepPiece(decoder, chunk.subarray(at, at + taken));
+  const { chunk, at, body } = decoder;
+  const taken = Math.min(body.missing, chunk.length - at);
+  if (decoder.dropping) body.missing -= taken;
+  else if (taken > 0) addToBody(body, chunk.subarray(at, at + taken));
   decoder.at = at + taken;
-  decoder.payloadLeft -= taken;
-  const isWhole = decoder.payloadLeft === 0;
+  const isWhole = body.missing === 0;
   // Whoever answers the request may give the chunk's memory back: it must not be ours any more.
   if (!isWhole || isUsedUp(decoder)) letGo(decoder);
-  return isWhole;
+  if (!isWhole) return false;
+  decoder.isInPayload = false;
+  decoder.payload = body.pieces;
+  body.pieces = [];
+  return true;
 }
 
 /** A used-up chunk must not be kept alive by an idle connection. */
@@ -147,38 +171,4 @@ function letGo(decoder: RequestDecoder): void {
   decoder.chunk = nothing;
   decoder.view = nothingView;
   decoder.at = 0;
-}
-
-/**
- * Adds a piece to the payload. The first few are kept as they are, whatever their size: a request that lies across two
- * or three chunks is the ordinary case. Behind them small pieces are copied into gathering blocks, so that 32 MiB sent
- * byte by byte do not become 32 million views with a chunk behind each.
- */
-function keepPiece(decoder: RequestDecoder, piece: Uint8Array): void {
-  const { payload } = decoder;
-  if (payload.length < limits.nbdPiecesUngathered || piece.length >= limits.nbdPieceBytesMin) {
-    payload.push(piece);
-    decoder.gatherFree = 0;
-    return;
-  }
-  let copied = 0;
-  while (copied < piece.length) {
-    if (decoder.gatherFree === 0) {
-      decoder.gatherFree = Math.min(limits.nbdGatherBytes, decoder.payloadLeft - copied);
-      payload.push(new Uint8Array(new ArrayBuffer(decoder.gatherFree), 0, 0));
-    }
-    copied += appendToLast(decoder, piece.subarray(copied));
-  }
-}
-
-function appendToLast(decoder: RequestDecoder, bytes: Uint8Array): number {
-  const { payload } = decoder;
-  const last = payload[payload.length - 1];
-  assert(last !== undefined, "gathering without a block");
-  const count = Math.min(bytes.length, decoder.gatherFree);
-  const longer = new Uint8Array(last.buffer, 0, last.length + count);
-  longer.set(bytes.subarray(0, count), last.length);
-  payload[payload.length - 1] = longer;
-  decoder.gatherFree -= count;
-  return count;
 }

@@ -29,6 +29,7 @@ export const handshakeFlag = { fixedNewstyle: 1, noZeroes: 2 } as const;
 
 export const transmissionFlag = {
   hasFlags: 1 << 0,
+  readOnly: 1 << 1,
   sendFlush: 1 << 2,
   sendFua: 1 << 3,
   sendTrim: 1 << 5,
@@ -103,6 +104,7 @@ export type NbdError = (typeof nbdError)[keyof typeof nbdError];
 
 /** Sizes on the wire, in bytes. */
 export const size = {
+  greeting: 18,
   clientFlags: 4,
   optionHeader: 16,
   optionReplyHeader: 20,

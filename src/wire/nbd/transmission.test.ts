@@ -47,14 +47,23 @@ const rows: readonly (readonly [keyof typeof command, number, number, number, nu
 
 for (const [type, flags, offset, length, withStructured, withSimple] of rows) {
   test(`NBD: ${type} with flags ${flags}, offset ${offset}, length ${length}`, () => {
-    const request = { ...createRequestDecoder(), type: command[type], flags, offset, length };
+    const request = {
+      ...createRequestDecoder(allocate),
+      type: command[type],
+      flags,
+      offset,
+      length,
+    };
     assert.equal(refusalOf(structured, request)?.error ?? 0, withStructured);
     assert.equal(refusalOf(simple, request)?.error ?? 0, withSimple);
   });
 }
 
 test("NBD: a command of the future is refused", () => {
-  assert.equal(refusalOf(structured, { ...createRequestDecoder(), type: 99 })?.error, invalid);
+  assert.equal(
+    refusalOf(structured, { ...createRequestDecoder(allocate), type: 99 })?.error,
+    invalid,
+  );
 });
 
 test("NBD: only WRITE_ZEROES without NO_HOLE and TRIM let the range lose its space", () => {
@@ -109,6 +118,8 @@ test("NBD BLOCK_STATUS: runs tell what the extents say, joined, and nothing beyo
   );
 });
 
+const allocate = (bytes: number): Uint8Array => new Uint8Array(bytes);
+
 function request(fields: Partial<RequestDecoder>) {
   const volume: HostVolume = {
     group: "g",
@@ -118,5 +129,5 @@ function request(fields: Partial<RequestDecoder>) {
     submit: () => undefined,
     extents: () => undefined,
   };
-  return createRequest({ ...createRequestDecoder(), ...fields }, volume, () => undefined);
+  return createRequest({ ...createRequestDecoder(allocate), ...fields }, volume, () => undefined);
 }

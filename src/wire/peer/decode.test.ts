@@ -7,7 +7,14 @@ import { limits } from "#base/limits.ts";
 import { encodeFrames, headerOf, sampleFrames } from "../../../test/support/peer-samples.ts";
 import type { SampleFrame } from "../../../test/support/peer-samples.ts";
 import { cut } from "../../../test/support/cut.ts";
-import { createFrameDecoder, decodeJson, pushChunk, stopDecoder } from "./decode.ts";
+import {
+  createFrameDecoder,
+  decodeJson,
+  landedInFrame,
+  landingOfFrame,
+  pushChunk,
+  stopDecoder,
+} from "./decode.ts";
 import { createHeaderPool, encodeHeader, encodeJson } from "./encode.ts";
 import { emptyHeader, frameHeaderBytes, frameType } from "./messages.ts";
 import type { Frame, FrameHeader, FrameType } from "./messages.ts";
@@ -152,7 +159,38 @@ test("row 56: a body beyond its type's limit is refused at the header, before a 
     const rule = `a frame of type ${type} claims ${bodyBytes} bytes of body`;
     assert.deepEqual(malformed, isTaken ? [] : [rule]);
     pushChunk(decoder, new Uint8Array(100));
-    assert.equal(decoder.body.length, isTaken ? 1 : 0);
+    assert.equal(decoder.body.pieces.length, isTaken ? 1 : 0);
+  }
+});
+
+test("I34: a long body is received where the decoder says, and is judged like any other", () => {
+  const body = new Uint8Array(Buffer.alloc(3_000_000, "antipode"));
+  const frames = [
+    { type: frameType.write, fields: { sequence: 1 }, body },
+    { type: frameType.ack, fields: { sequence: 2 }, body: new Uint8Array(0) },
+  ];
+  for (const isDamaged of [false, true]) {
+    const wire = encodeFrames(frames);
+    if (isDamaged) wire[2_000_000] = (wire[2_000_000] ?? 0) ^ 1;
+    const heard: Heard = { frames: [], malformed: [] };
+    const decoder = createFrameDecoder(
+      (frame) => heard.frames.push(frame),
+      (rule) => heard.malformed.push(rule),
+    );
+    pushChunk(decoder, wire.subarray(0, 10_000));
+    let landed = 0;
+    for (let at = 10_000; at < wire.length;) {
+      const room = landingOfFrame(decoder);
+      const read = wire.subarray(at, at + Math.min(room?.length ?? 70_000, 70_000));
+      if (room === undefined) pushChunk(decoder, read);
+      else room.set(read);
+      if (room !== undefined) landedInFrame(decoder, read.length);
+      if (room !== undefined) landed += read.length;
+      at += read.length;
+    }
+    assert.ok(isDamaged || landed > 2_900_000, `${landed} bytes landed`);
+    if (isDamaged) assert.match(heard.malformed.join(), /checksum of the body/);
+    else assertHeard(heard.frames, frames);
   }
 });
 

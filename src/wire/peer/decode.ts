@@ -2,7 +2,15 @@ import { firstBytes, getU64, joined, textOf, viewOf } from "#base/bytes.ts";
 import { crc32c, crc32cChunks } from "#base/checksum.ts";
 import { limits } from "#base/limits.ts";
 import type { Result } from "#base/errors.ts";
-import { frameHeaderBytes, frameMagic, frameType } from "./messages.ts";
+import {
+  addToBody,
+  beginBody,
+  type Body,
+  createBody,
+  landedInBody,
+  landingOf,
+} from "#wire/body.ts";
+import { frameHeaderBytes, frameMagic, frameType, hasTable } from "./messages.ts";
 import type { Frame, FrameHeader, FrameType } from "./messages.ts";
 
 /** Types whose body may be as long as a host's request; every other body is a control message. */
@@ -10,14 +18,14 @@ const payloadTypes: ReadonlySet<number> = new Set([
   frameType.write,
   frameType.region,
   frameType.batch,
+  frameType.record,
 ]);
 const knownTypes: ReadonlySet<number> = new Set(Object.values(frameType));
 
 /**
- * Takes a byte stream apart into frames. Feed it chunks of any size by `pushChunk`; it calls `onFrame` for each whole,
- * valid frame, in order, and `onMalformed` once for the first that is not, after which it ignores everything.
- *
- * Bodies are never copied: they are views of the chunks.
+ * Takes a byte stream apart into frames. Feed it chunks of any size by `pushChunk`, or receive into `landingOfFrame`; it calls
+ * `onFrame` for each whole, valid frame, in order, and `onMalformed` once for the first that is not, after which it ignores
+ * everything.
  */
 export type FrameDecoder = {
   readonly onFrame: (frame: Frame) => void;
@@ -27,14 +35,15 @@ export type FrameDecoder = {
   partialBytes: number;
   header: FrameHeader | undefined;
   bodyCrc: number;
-  body: Uint8Array[];
-  bodyMissing: number;
+  readonly body: Body;
   dead: boolean;
 };
 
+/** `take` gives memory for bodies. */
 export function createFrameDecoder(
   onFrame: (frame: Frame) => void,
   onMalformed: (rule: string) => void,
+  take: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes),
 ): FrameDecoder {
   return {
     onFrame,
@@ -43,8 +52,7 @@ export function createFrameDecoder(
     partialBytes: 0,
     header: undefined,
     bodyCrc: 0,
-    body: [],
-    bodyMissing: 0,
+    body: createBody(take),
     dead: false,
   };
 }
@@ -55,6 +63,18 @@ export function pushChunk(decoder: FrameDecoder, chunk: Uint8Array): void {
     at =
       decoder.header === undefined ? takeHeader(decoder, chunk, at) : takeBody(decoder, chunk, at);
   }
+}
+
+/** Where to receive the rest of a long body; undefined: as chunks. */
+export function landingOfFrame({ header, body, dead }: FrameDecoder): Uint8Array | undefined {
+  return header === undefined || dead ? undefined : landingOf(body);
+}
+
+/** So many bytes have been received there. */
+export function landedInFrame(decoder: FrameDecoder, count: number): void {
+  if (decoder.dead) return;
+  landedInBody(decoder.body, count);
+  if (decoder.body.missing === 0) endFrame(decoder);
 }
 
 /** Ends the decoder: whoever closes the connection in the middle of a chunk hears no more of it. */
@@ -78,10 +98,12 @@ function takeHeader(decoder: FrameDecoder, chunk: Uint8Array, at: number): numbe
 }
 
 function takeBody(decoder: FrameDecoder, chunk: Uint8Array, at: number): number {
-  const take = Math.min(decoder.bodyMissing, chunk.length - at);
-  decoder.body.push(at === 0 && take === chunk.length ? chunk : chunk.subarray(at, at + take));
-  decoder.bodyMissing -= take;
-  if (decoder.bodyMissing === 0) endFrame(decoder);
+  const take = Math.min(decoder.body.missing, chunk.length - at);
+  addToBody(
+    decoder.body,
+    at === 0 && take === chunk.length ? chunk : chunk.subarray(at, at + take),
+  );
+  if (decoder.body.missing === 0) endFrame(decoder);
   return at + take;
 }
 
@@ -111,9 +133,9 @@ function beginFrame(decoder: FrameDecoder, bytes: Uint8Array): void {
     sequence: view.getUint32(52, true),
   };
   decoder.bodyCrc = view.getUint32(56, true);
-  decoder.bodyMissing = decoder.header.bodyBytes;
-  decoder.body = [];
-  if (decoder.bodyMissing === 0) endFrame(decoder);
+  const { type, index, bodyBytes } = decoder.header;
+  beginBody(decoder.body, bodyBytes, hasTable(type) ? Math.min(index, bodyBytes) : 0);
+  if (decoder.body.missing === 0) endFrame(decoder);
 }
 
 // The lengths are judged before anything of the body is kept, so that a stranger cannot make us allocate.
@@ -140,9 +162,9 @@ function endFrame(decoder: FrameDecoder): void {
   const header = decoder.header;
   if (header === undefined) return;
   decoder.header = undefined;
-  const body = decoder.body;
-  decoder.body = [];
-  const guarded = header.type === frameType.batch ? firstBytes(body, header.index) : body;
+  const body = decoder.body.pieces;
+  decoder.body.pieces = [];
+  const guarded = hasTable(header.type) ? firstBytes(body, header.index) : body;
   if (header.bodyBytes > 0 && crc32cChunks(guarded) !== decoder.bodyCrc) {
     return giveUp(
       decoder,

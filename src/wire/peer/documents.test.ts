@@ -3,7 +3,14 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { Result } from "#base/errors.ts";
 import { sampleDocuments } from "../../../test/support/peer-samples.ts";
-import { parseBegin, parseOpen, parseOpened, parseProbe, parseRefusal } from "./documents.ts";
+import {
+  parseBegin,
+  parseOpen,
+  parseOpened,
+  parseRefusal,
+  parseReplayOpened,
+} from "./documents.ts";
+import { parseProbe } from "./probe.ts";
 import { commonVersion, parseGreeting, parseProof, proofText } from "./handshake.ts";
 import { peerVersions } from "./messages.ts";
 
@@ -16,6 +23,10 @@ const parsers: Readonly<Record<string, Parser>> = {
   open: { parse: parseOpen, sample: sampleDocuments.open },
   lane: { parse: parseOpen, sample: sampleDocuments.lane },
   handover: { parse: parseOpen, sample: sampleDocuments.handover },
+  replay: { parse: parseOpen, sample: sampleDocuments.replay },
+  cancel: { parse: parseOpen, sample: sampleDocuments.cancel },
+  takeBack: { parse: parseOpen, sample: sampleDocuments.takeBack },
+  replayOpened: { parse: parseReplayOpened, sample: sampleDocuments.replayOpened },
   opened: { parse: parseOpened, sample: sampleDocuments.opened },
   refusal: { parse: parseRefusal, sample: sampleDocuments.refused },
   begin: { parse: parseBegin, sample: sampleDocuments.begin },
@@ -23,7 +34,12 @@ const parsers: Readonly<Record<string, Parser>> = {
 };
 
 /** Fields without which a document is still whole. */
-const optional: ReadonlySet<string> = new Set(["opened.preservedPoint", "refusal.history"]);
+const optional: ReadonlySet<string> = new Set([
+  "cancel.isCancelled",
+  "cancel.reached",
+  "opened.preservedPoint",
+  "refusal.history",
+]);
 
 function errorOf(result: Result<unknown>): string {
   return result.ok ? "" : result.error;
@@ -165,7 +181,8 @@ test("row 33: what a site gave up, what it wrote by itself, and when a tenure be
   const [view] = sampleDocuments.probe.views;
   const probe = (more: object) => parseProbe({ id: 1, views: [{ ...view, ...more }] });
   const wrote = { regions: 3, bytes: 196_608, sinceMs: 7 };
-  const told = probe({ wrote, discards: ["b2"] });
+  const told = probe({ wrote, discards: ["b2"], failedVolumes: ["data"] });
+  assert.deepEqual(told.ok && told.value.views[0]?.failedVolumes, ["data"]);
   assert.deepEqual(told.ok && [told.value.views[0]?.wrote, told.value.views[0]?.discards], [
     wrote,
     ["b2"],
@@ -175,12 +192,28 @@ test("row 33: what a site gave up, what it wrote by itself, and when a tenure be
     { wrote: { ...wrote, bytes: -1 } },
     { wrote: { ...wrote, sinceMs: "now" } },
     { discards: {} },
+    { failedVolumes: "data" },
     { history: [{ counter: 1, id: "a1", site: "east", atMs: "now" }] },
   ])
     assert.ok(!probe(wrong).ok, JSON.stringify(wrong));
   const history = [{ counter: 1, id: "a1", site: "east", atMs: 9 }];
   const dated = probe({ history });
   assert.deepEqual(dated.ok && dated.value.views[0]?.history, history);
+});
+
+test("row 33: OPENED and BEGIN of a log are taken whole or refused, and are not asked of others", () => {
+  const { opened, begin } = sampleDocuments;
+  const logEnd = { incarnation: 2, lsn: 12, set: 7, index: 3 };
+  const log = { anew: true, releasedLsn: 4, releasedSet: 2 };
+  const told = parseOpened({ ...opened, logEnd });
+  assert.deepEqual(told.ok && told.value.logEnd, logEnd);
+  const begun = parseBegin({ ...begin, log, isReplay: true });
+  assert.deepEqual(begun.ok && [begun.value.log, begun.value.isReplay], [log, true]);
+  for (const wrong of [null, 1, {}, { ...logEnd, set: -1 }])
+    assert.equal(parseOpened({ ...opened, logEnd: wrong }).ok, false);
+  for (const wrong of [null, 1, {}, { ...log, anew: 1 }])
+    assert.equal(parseBegin({ ...begin, log: wrong }).ok, false);
+  assert.equal(parseBegin({ ...begin, isReplay: "yes" }).ok, false);
 });
 
 test("row 33: a copy says in OPENED what it unpacks, or nothing, as copies of before do", () => {

@@ -2,8 +2,9 @@ import type { Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { isCount, isObject, isText } from "./handshake.ts";
 
-// The JSON documents of sessions and inquiries. Each parser takes what a peer sent and gives the document, or which
-// rule it breaks. Unknown fields are left alone, so that a later version may add some.
+// The JSON documents of sessions, and of what else a connection is opened for (an inquiry's are in probe.ts). Each
+// parser takes what a peer sent and gives the document, or which rule it breaks. Unknown fields are left alone, so that
+// a later version may add some.
 
 export type WireGeneration = {
   readonly counter: number;
@@ -27,7 +28,7 @@ export type SessionOpen = {
   readonly unit?: FeedUnit;
 };
 
-export type FeedUnit = "write" | "set";
+export type FeedUnit = "write" | "set" | "record";
 
 /** OPEN of one more connection of a session that takes sets: any of them may bring any batch. */
 export type LaneOpen = {
@@ -57,7 +58,61 @@ export type HandoverOpen = {
 
 export type InquiryOpen = { readonly purpose: "inquiry" };
 
-export type PeerOpen = SessionOpen | LaneOpen | HandoverOpen | InquiryOpen;
+/** OPEN of a replay: a copy whose primary is lost asks a bunker for what it lacks. */
+export type ReplayOpen = {
+  readonly purpose: "replay";
+  readonly group: string;
+  readonly volumes: SessionOpen["volumes"];
+  readonly regionBytes: number;
+  readonly history: readonly WireGeneration[];
+  readonly incarnation: number;
+  /** The last set that is complete at the copy. */
+  readonly completeSet: number;
+  /** The last LSN of that set, as the copy has it. */
+  readonly completeLsn?: number;
+  /** No set that has an LSN above this one; null: everything. */
+  readonly untilLsn: number | null;
+  /** Otherwise it only wants to know what there is. */
+  readonly isWanted: boolean;
+  /** It wants nothing more: the bunker takes what the primary of this generation sends again. */
+  readonly isCancelled?: true;
+  /** By force, also where another copy asked for it, unless that is among these sites, which answer the asker. */
+  readonly reached?: readonly string[];
+};
+
+/** OPENED of a replay: what there is for the copy. The bunker is about to send it. */
+export type ReplayOpened = {
+  readonly history: readonly WireGeneration[];
+  readonly epoch: number;
+  readonly isWhole: boolean;
+  /** What the log has behind the copy's last set; and as much of it as is sent. */
+  readonly has: ReplayRange;
+  readonly sends: ReplayRange;
+};
+
+export type ReplayRange = {
+  /** Where it ends; 0 and 0 where it has nothing. */
+  readonly set: number;
+  readonly lsn: number;
+  readonly writes: number;
+  readonly bytes: number;
+};
+
+/** OPEN of a primary that lost power: it asks its bunker for what follows the end of its own journal (decision 5). */
+export type TakeBackOpen = {
+  readonly purpose: "takeBack";
+  readonly group: string;
+  readonly history: readonly WireGeneration[];
+  readonly end: WirePosition;
+};
+
+export type PeerOpen =
+  | SessionOpen
+  | LaneOpen
+  | HandoverOpen
+  | ReplayOpen
+  | TakeBackOpen
+  | InquiryOpen;
 
 /** OPENED of a session: the copy says who it is and what it has. Its open map follows where the generations differ. */
 export type SessionOpened = {
@@ -82,11 +137,33 @@ export type SessionOpened = {
   readonly unpacks?: readonly string[];
   /** Ids of generations in whose favour its operator has given up what it wrote by itself (U57). */
   readonly discards?: readonly string[];
+  /** Of a site that keeps the log: the last entry that it has; all 0 where it has none. */
+  readonly logEnd?: WirePosition;
+  /** A bunker ended its last set since this generation's primary fed it last. */
+  readonly wasReplayed?: true;
+};
+
+/** An entry's place in a group's log, and the start of a primary that gave it. */
+export type WirePosition = {
+  readonly incarnation: number;
+  readonly lsn: number;
+  readonly set: number;
+  readonly index: number;
 };
 
 /** REFUSED, also in the handshake. `code` is for the machine, `why` for people. */
 export type PeerRefusal = {
-  readonly code: "higher-generation" | "diverged" | "stale" | "not-a-copy" | "busy" | "handshake";
+  readonly code:
+    | "higher-generation"
+    | "diverged"
+    | "stale"
+    | "not-a-copy"
+    | "busy"
+    | "handshake"
+    /** A bunker, or a copy that was brought up from one: nothing of this generation is taken any more (decision 6). */
+    | "activated"
+    /** What a bunker has is not what the copy lacks. */
+    | "unfit";
   readonly why: string;
   readonly history: readonly WireGeneration[];
 };
@@ -101,53 +178,27 @@ export type SessionBegin = {
   readonly resync: boolean;
   /** With sets: the first that follows; 0 for a mirror. */
   readonly firstSet: number;
+  /** From a bunker: what is not complete here is sent anew, and ends where the log of the bunker does. */
+  readonly isReplay?: true;
+  /** What is not complete there is to be given up, durably; PURGED says so before BEGUN (A3). */
+  readonly purge?: true;
+  /** To a site that keeps the log: whether it begins anew, with what comes next; and what nobody needs any more. */
+  readonly log?: LogBegin;
 };
 
-/** What a site says of a group in a probe and in its answer. */
-export type GroupView = {
-  readonly group: string;
-  readonly role: string;
-  readonly history: readonly WireGeneration[];
-  readonly image: string;
-  readonly lsn: number;
-  readonly lsnReserved: number;
-  readonly set: number;
-  /** Lowest LSN synced at all members (primary only). */
-  readonly stableLsn: number;
-  /** Members that the primary has gone on without, and why. */
-  readonly fractured: Readonly<Record<string, string>>;
-  /** The sender's wall clock, for people only (U58). */
-  readonly wallMs: number;
-  /** The configuration that it goes by, and what its own file says. */
-  readonly configuration?: ConfigurationView;
-  /** To a site with another branch of the history: what the sender wrote by itself, at most. */
-  readonly wrote?: WroteView;
-  /** See `SessionOpened`. */
-  readonly discards?: readonly string[];
+export type LogBegin = {
+  readonly anew: boolean;
+  readonly releasedLsn: number;
+  readonly releasedSet: number;
 };
-
-export type WroteView = {
-  readonly regions: number;
-  readonly bytes: number;
-  readonly sinceMs?: number;
-};
-
-export type ConfigurationView = {
-  readonly revision: number;
-  readonly digest: string;
-  /** Digest of the sender's own file. */
-  readonly file: string;
-  /** The settings themselves, from the primary to a site that has others. */
-  readonly settings?: string;
-};
-
-export type Probe = { readonly id: number; readonly views: readonly GroupView[] };
 
 export function parseOpen(value: unknown): Result<PeerOpen> {
   if (!isObject(value)) return wrong("OPEN is no document");
   if (value["purpose"] === "inquiry") return { ok: true, value: { purpose: "inquiry" } };
   if (value["purpose"] === "lane") return parseLane(value);
   if (value["purpose"] === "handover") return parseHandover(value);
+  if (value["purpose"] === "replay") return parseReplay(value);
+  if (value["purpose"] === "takeBack") return parseTakeBack(value);
   if (value["purpose"] !== "session") return wrong("OPEN names a purpose that we do not know");
   const { group, volumes, regionBytes, history, incarnation, epoch, lsn, unit } = value;
   if (!isText(group) || !isCount(regionBytes) || !isCount(incarnation) || !isCount(lsn)) {
@@ -156,7 +207,7 @@ export function parseOpen(value: unknown): Result<PeerOpen> {
   if (!isCount(epoch) || epoch > 0xffff_ffff) return wrong("OPEN names no epoch");
   if (!Array.isArray(volumes) || !volumes.every(isVolume)) return wrong("OPEN names no volumes");
   if (!isHistory(history)) return wrong("OPEN carries no history");
-  if (unit !== undefined && unit !== "write" && unit !== "set")
+  if (unit !== undefined && unit !== "write" && unit !== "set" && unit !== "record")
     return wrong("OPEN names a unit that we do not know");
   const open = { group, volumes, regionBytes, history, incarnation, epoch, lsn };
   return {
@@ -190,6 +241,50 @@ function parseHandover(value: Record<string, unknown>): Result<HandoverOpen> {
   };
 }
 
+function parseTakeBack(value: Record<string, unknown>): Result<TakeBackOpen> {
+  const { group, history, end } = value;
+  if (!isText(group) || !isPosition(end)) return wrong("OPEN of a taking back is incomplete");
+  if (!isHistory(history)) return wrong("OPEN carries no history");
+  return { ok: true, value: { purpose: "takeBack", group, history, end } };
+}
+
+function parseReplay(value: Record<string, unknown>): Result<ReplayOpen> {
+  const { group, volumes, regionBytes, history, incarnation } = value;
+  const { completeSet, completeLsn, untilLsn, isWanted, isCancelled, reached } = value;
+  if (!isText(group) || !isCount(regionBytes) || !isCount(incarnation) || !isCount(completeSet))
+    return wrong("OPEN of a replay is incomplete");
+  if (!Array.isArray(volumes) || !volumes.every(isVolume)) return wrong("OPEN names no volumes");
+  if (!isHistory(history)) return wrong("OPEN carries no history");
+  if (untilLsn !== null && !isCount(untilLsn)) return wrong("OPEN of a replay names no end");
+  if (typeof isWanted !== "boolean") return wrong("OPEN of a replay is incomplete");
+  if (isCancelled !== undefined && isCancelled !== true)
+    return wrong("OPEN of a replay is unclear");
+  if (completeLsn !== undefined && !isCount(completeLsn))
+    return wrong("OPEN of a replay is unclear");
+  if (reached !== undefined && !isTexts(reached)) return wrong("OPEN of a replay is unclear");
+  const known = { group, volumes, regionBytes, history, incarnation, completeSet };
+  const words = {
+    ...(isCancelled === true ? { isCancelled: true as const } : {}),
+    ...(reached === undefined ? {} : { reached }),
+    ...(completeLsn === undefined ? {} : { completeLsn }),
+  };
+  return { ok: true, value: { purpose: "replay", ...known, ...words, untilLsn, isWanted } };
+}
+
+export function parseReplayOpened(value: unknown): Result<ReplayOpened> {
+  if (!isObject(value)) return wrong("OPENED of a replay is no document");
+  const { history, epoch, isWhole, has, sends } = value;
+  if (!isHistory(history) || !isCount(epoch) || typeof isWhole !== "boolean")
+    return wrong("OPENED of a replay is incomplete");
+  if (!isRange(has) || !isRange(sends)) return wrong("OPENED of a replay says not what there is");
+  return { ok: true, value: { history, epoch, isWhole, has, sends } };
+}
+
+function isRange(value: unknown): value is ReplayRange {
+  if (!isObject(value)) return false;
+  return ["set", "lsn", "writes", "bytes"].every((field) => isCount(value[field]));
+}
+
 export function parseOpened(value: unknown): Result<SessionOpened> {
   if (!isObject(value)) return wrong("OPENED is no document");
   const { replicaId, history, role, image, isBlank, mustRewrite } = value;
@@ -210,6 +305,9 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
     return wrong("OPENED says in no way of ours what is given up");
   if (unpacks !== undefined && !isTexts(unpacks))
     return wrong("OPENED says in no way of ours what the copy unpacks");
+  const { logEnd, wasReplayed } = value;
+  if (wasReplayed !== undefined && wasReplayed !== true) return wrong("OPENED is unclear");
+  if (logEnd !== undefined && !isPosition(logEnd)) return wrong("OPENED names no end of its log");
   const preservedPoint = null;
   return {
     ok: true,
@@ -228,6 +326,8 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
       preservedPoint,
       ...(unpacks === undefined ? {} : { unpacks }),
       ...(discards === undefined ? {} : { discards }),
+      ...(logEnd === undefined ? {} : { logEnd }),
+      ...(wasReplayed === true ? { wasReplayed } : {}),
     },
   };
 }
@@ -239,6 +339,8 @@ const refusalCodes: ReadonlySet<unknown> = new Set<PeerRefusal["code"]>([
   "not-a-copy",
   "busy",
   "handshake",
+  "activated",
+  "unfit",
 ]);
 
 export function parseRefusal(value: unknown): Result<PeerRefusal> {
@@ -257,74 +359,44 @@ export function parseBegin(value: unknown): Result<SessionBegin> {
   if (!isHistory(history) || !isCount(incarnation)) return wrong("BEGIN is incomplete");
   if (!isCount(lsn) || !isCount(lsnReserved)) return wrong("BEGIN names no LSNs");
   if (typeof resync !== "boolean" || !isCount(firstSet)) return wrong("BEGIN is incomplete");
-  return { ok: true, value: { history, incarnation, lsn, lsnReserved, resync, firstSet } };
-}
-
-export function parseProbe(value: unknown): Result<Probe> {
-  if (!isObject(value) || !isCount(value["id"]) || !Array.isArray(value["views"])) {
-    return wrong("a probe is incomplete");
-  }
-  const views: GroupView[] = [];
-  for (const candidate of value["views"]) {
-    const view = parseView(candidate);
-    if (view === undefined) return wrong("a probe's view of a group is incomplete");
-    views.push(view);
-  }
-  return { ok: true, value: { id: value["id"], views } };
-}
-
-function parseView(value: unknown): GroupView | undefined {
-  if (!isObject(value)) return undefined;
-  const { group, role, history, image, lsn, lsnReserved, set } = value;
-  const { stableLsn, fractured, wallMs } = value;
-  if (!isText(group) || !isText(role) || !isText(image) || !isHistory(history)) return undefined;
-  if (
-    !isCount(lsn) ||
-    !isCount(lsnReserved) ||
-    !isCount(set) ||
-    !isCount(stableLsn) ||
-    typeof wallMs !== "number"
-  ) {
-    return undefined;
-  }
-  if (!isObject(fractured) || !Object.values(fractured).every(isText)) return undefined;
-  const reasons = fractured as Record<string, string>;
-  const position = { lsn, lsnReserved, set, stableLsn };
-  const told = { group, role, history, image, ...position, fractured: reasons, wallMs };
-  const { configuration, wrote, discards } = value;
-  if (configuration !== undefined && !isConfiguration(configuration)) return undefined;
-  if (wrote !== undefined && !isWrote(wrote)) return undefined;
-  if (discards !== undefined && !isTexts(discards)) return undefined;
+  const { log } = value;
+  if (log !== undefined && !isLogBegin(log)) return wrong("BEGIN says nothing sound of the log");
+  const begin = { history, incarnation, lsn, lsnReserved, resync, firstSet };
+  const { isReplay } = value;
+  if (isReplay !== undefined && isReplay !== true)
+    return wrong("BEGIN says nothing sound of a replay");
+  const { purge } = value;
+  if (purge !== undefined && purge !== true) return wrong("BEGIN says nothing sound of a purge");
   return {
-    ...told,
-    ...(configuration === undefined ? {} : { configuration }),
-    ...(wrote === undefined ? {} : { wrote }),
-    ...(discards === undefined ? {} : { discards }),
+    ok: true,
+    value: {
+      ...begin,
+      ...(log === undefined ? {} : { log }),
+      ...(isReplay === undefined ? {} : { isReplay }),
+      ...(purge === undefined ? {} : { purge }),
+    },
   };
 }
 
-function isWrote(value: unknown): value is WroteView {
-  if (!isObject(value)) return false;
-  const { regions, bytes, sinceMs } = value;
-  return isCount(regions) && isCount(bytes) && (sinceMs === undefined || isCount(sinceMs));
+function isLogBegin(value: unknown): value is LogBegin {
+  if (!isObject(value) || typeof value["anew"] !== "boolean") return false;
+  return isCount(value["releasedLsn"]) && isCount(value["releasedSet"]);
 }
 
-function isTexts(value: unknown): value is string[] {
+function isPosition(value: unknown): value is WirePosition {
+  if (!isObject(value)) return false;
+  return ["incarnation", "lsn", "set", "index"].every((field) => isCount(value[field]));
+}
+
+export function isTexts(value: unknown): value is string[] {
   return Array.isArray(value) && value.every(isText);
-}
-
-function isConfiguration(value: unknown): value is ConfigurationView {
-  if (!isObject(value)) return false;
-  const { revision, digest, file, settings } = value;
-  if (!isCount(revision) || !isText(digest) || !isText(file)) return false;
-  return settings === undefined || typeof settings === "string";
 }
 
 function isVolume(value: unknown): value is { name: string; bytes: number } {
   return isObject(value) && isText(value["name"]) && isCount(value["bytes"]);
 }
 
-function isHistory(value: unknown): value is WireGeneration[] {
+export function isHistory(value: unknown): value is WireGeneration[] {
   if (!Array.isArray(value) || value.length > limits.generationsMax) return false;
   return value.every(
     (entry) =>
@@ -340,6 +412,7 @@ function isName(value: unknown): boolean {
   return isText(value) && value.length <= limits.nameBytesMax;
 }
 
-function wrong(error: string): { readonly ok: false; readonly error: string } {
+/** A rule that a document breaks, for whoever sent it. */
+export function wrong(error: string): { readonly ok: false; readonly error: string } {
   return { ok: false, error };
 }

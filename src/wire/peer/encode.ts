@@ -1,13 +1,14 @@
 import { firstBytes, putU64, totalBytes, utf8, viewOf } from "#base/bytes.ts";
 import { crc32c, crc32cChunks } from "#base/checksum.ts";
-import { emptyHeader, frameHeaderBytes, frameMagic, frameType } from "./messages.ts";
+import { emptyHeader, frameHeaderBytes, frameMagic, hasTable } from "./messages.ts";
 import type { FrameHeader, FrameType } from "./messages.ts";
 
 /**
- * Headers are cut from slabs: one allocation for 256 frames. A slab is never used again, since the network may still be
- * sending from it (trap 10).
+ * Headers are cut from slabs: one allocation for 256 frames, fewer for a connection's first, which may be all that it ever
+ * sends. A slab is never used again, since the network may still be sending from it (trap 10).
  */
 const HEADERS_PER_SLAB = 256;
+const HEADERS_IN_FIRST_SLAB = 8;
 
 export type HeaderPool = { slab: Uint8Array<ArrayBuffer>; view: DataView; at: number };
 
@@ -26,7 +27,8 @@ export function encodeHeader(
   body: readonly Uint8Array[],
 ): Uint8Array {
   if (pool.at === pool.slab.length) {
-    pool.slab = new Uint8Array(HEADERS_PER_SLAB * frameHeaderBytes);
+    const headers = pool.slab.length === 0 ? HEADERS_IN_FIRST_SLAB : HEADERS_PER_SLAB;
+    pool.slab = new Uint8Array(headers * frameHeaderBytes);
     pool.view = viewOf(pool.slab);
     pool.at = 0;
   }
@@ -34,7 +36,7 @@ export function encodeHeader(
   const view = pool.view;
   pool.at = start + frameHeaderBytes;
   header.bodyBytes = totalBytes(body);
-  const guarded = header.type === frameType.batch ? firstBytes(body, header.index) : body;
+  const guarded = hasTable(header.type) ? firstBytes(body, header.index) : body;
   view.setUint16(start, frameMagic, true);
   view.setUint8(start + 2, header.type);
   view.setUint8(start + 3, header.flags);

@@ -7,7 +7,8 @@
 //   32  u64 offset          40  u32 length       44  u32 generation     48  u32 epoch    52  u32 sequence
 //   56  u32 CRC32C of the body                   60  u32 CRC32C of bytes 0..59
 //
-// The body of a BATCH is checksummed in its table alone: each line there guards its own payload (batch/messages.ts).
+// The body of a BATCH or a RECORD is checksummed in its table alone: each line there guards its own payload
+// (batch/messages.ts).
 //
 // A frame is valid when both checksums agree, the type is known and its body is within the type's limit; anything else
 // ends the connection, and nothing of it is applied (I34). Fields that a type does not use are zero. `set`, `index` and
@@ -17,8 +18,8 @@
 // than the one its session was opened with, so that late packets of a dead primary do no harm (U56, I28, N4).
 // `sequence` counts the frames of a session that the copy answers by ACK; ACK(s) answers all up to s.
 //
-// A copy may say in OPENED what it `unpacks`; only such a copy is sent packed batches. Behind the plain table of one, the
-// payloads are packed as one ("zstd": RFC 8878, window up to 8 MiB), and `length`, else 0, is what they unpack to.
+// A copy may say in OPENED what it `unpacks`; only such a copy is sent packed batches. Behind the plain table of one,
+// the payloads are packed as one ("zstd": RFC 8878, window up to 8 MiB), and `length`, else 0, is what they unpack to.
 //
 // Version history:
 //   1  the first.
@@ -45,14 +46,16 @@ export const frameType = {
   region: 22, //       volume, offset, length; body: the primary's content at this place in the order
   regionZero: 23, //   volume, offset, length: the range reads as zeros
   batch: 25, //        index: bytes of the table; body: a batch, packed where length is not 0. On any connection; no ACK
+  record: 26, //       index: bytes of the table; lsn, set, offset, length: LSN, set, index, incarnation of the entry before; body: a batch
   compare: 24, //      volume, offset, length; index: region bytes; body: one 64-bit hash per region
   // Primary to copy, each with an answer of its own.
   begin: 30, //        body: JSON (Begin); answer: begun
-  flush: 31, //        volume (0xffff: all), index: ticket; answer: flushed
+  flush: 31, //        volume (0xffff: all), index: ticket; to a log: lsn: once it has that; answer: flushed
   memberMap: 32, //    volume, offset: first granule of the page; body: bits. No answer of its own
   synchronized: 33, // lsn; set: once it is applied (0: now); answer: synchronizedRecorded
   mark: 35, //         set: it may be applied behind this, while regions are under way; 0 asks for nothing. No answer
   fractured: 34, //    lsn, index: reason; the copy is no longer fed. No answer
+  released: 36, //     lsn, set: nobody needs what is up to there: a log may let it go. No answer
   // Copy to primary.
   ack: 40, //          sequence: everything up to it is in the image
   flushed: 41, //      index: ticket
@@ -63,12 +66,19 @@ export const frameType = {
   openMapEnd: 46,
   progress: 48, //     set, lsn: complete and durable; body: four u64: applied set, its lsn, synced lsn, stamp of the complete set
   staged: 49, //       sequence: batches of this connection up to it are durable
+  logged: 50, //       lsn, set, index: the last entry that the log has
+  purged: 51, //       set, lsn: complete and durable; index: entries above that, all of which were given up. Before BEGUN
   failed: 47, //       body: JSON {why}; the copy cannot go on
 } as const;
 
 export type FrameType = (typeof frameType)[keyof typeof frameType];
 
 export const frameFlags = { mayPunch: 1 } as const;
+
+/** Whether the body begins with a batch's table of `index` bytes, which guards what follows it. */
+export function hasTable(type: number): boolean {
+  return type === frameType.batch || type === frameType.record;
+}
 
 /** `volume` of a flush that means every volume of the group. */
 export const allVolumes = 0xffff;

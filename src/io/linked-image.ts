@@ -1,0 +1,217 @@
+import { assert } from "#base/assert.ts";
+import { totalBytes } from "#base/bytes.ts";
+import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
+import type { BlockDevice, Extent, ReadDone, WriteDone } from "#ports/block-device.ts";
+import type { Clock, Timer } from "#ports/clock.ts";
+import type { DeviceLink, DeviceLinkEvents } from "#ports/device-link.ts";
+import { Syncer } from "./syncer.ts";
+
+export type LinkedImageOptions = {
+  readonly connect: (events: DeviceLinkEvents) => DeviceLink;
+  readonly clock: Clock;
+};
+
+/**
+ * The `BlockDevice` port over a device behind a link, for whoever has no journal in front of it. What is asked before the link
+ * is up waits for it. A link that is lost is final, like a failed sync: the device may have forgotten what it was sent since
+ * its last flush, and nothing here could send that again.
+ */
+export function createLinkedImage(options: LinkedImageOptions): BlockDevice {
+  return new LinkedImage(options);
+}
+
+/** A write or zeroed range, from the call until it is answered. */
+type Change = {
+  readonly offset: number;
+  readonly length: number;
+  readonly start: (done: (context: undefined, failure: IoFailure | undefined) => void) => void;
+  readonly done: (failure: IoFailure | undefined) => void;
+};
+
+class LinkedImage implements BlockDevice {
+  readonly bytes: number;
+  readonly #link: DeviceLink;
+  readonly #clock: Clock;
+  readonly #syncer: Syncer;
+  readonly #patience: Timer;
+  #owner: DeviceLinkEvents | undefined;
+  #dead: IoFailure | undefined;
+  #isOwnerTold = false;
+  #hasBeenUp = false;
+  /** The last word of the link while it was down. */
+  #down: { readonly why: string; readonly isRefused: boolean } | undefined;
+  /** What waits for the link, each to be told whether it came. */
+  #waiting: ((failure: IoFailure | undefined) => void)[] = [];
+  /** In the order of the calls; the oldest waits for an overlapping one under way. */
+  readonly #queued: Change[] = [];
+  readonly #underWay = new Set<Change>();
+
+  constructor({ connect, clock }: LinkedImageOptions) {
+    this.#clock = clock;
+    this.#link = connect({
+      onUp: () => this.#onUp(),
+      onDown: (why, isRefused) => this.#onDown(why, isRefused),
+    });
+    this.bytes = this.#link.bytes;
+    this.#syncer = new Syncer({
+      path: this.#link.address,
+      run: (done) => this.#whenUp((failure) => (failure ? done(failure) : this.#link.flush(done))),
+      bound: undefined,
+    });
+    this.#patience = clock.after(limits.deviceTimeoutMs, () => {
+      if (this.#link.isUp() || this.#owner !== undefined) return;
+      this.#die(`it was not reached: ${this.#down?.why ?? "no answer"}`);
+    });
+  }
+
+  read<C>(offset: number, length: number, context: C, done: ReadDone<C>): void {
+    this.#checkRange(offset, length);
+    this.#whenUp((failure) => {
+      if (failure !== undefined) return done(context, failure, new Uint8Array(0));
+      this.#link.read(offset, length, context, (same, notRead, bytes) =>
+        done(same, notRead && this.#lastingly(notRead), bytes),
+      );
+    });
+  }
+
+  write<C>(offset: number, chunks: readonly Uint8Array[], context: C, done: WriteDone<C>): void {
+    const length = totalBytes(chunks);
+    this.#checkRange(offset, length);
+    this.#change({
+      offset,
+      length,
+      start: (answered) => this.#link.write(offset, chunks, undefined, answered),
+      done: (failure) => done(context, failure),
+    });
+  }
+
+  // oxlint-disable-next-line max-params -- the port's shape
+  zero<C>(offset: number, length: number, mayPunch: boolean, context: C, done: WriteDone<C>): void {
+    this.#checkRange(offset, length);
+    this.#change({
+      offset,
+      length,
+      start: (answered) => this.#link.zero(offset, length, mayPunch, undefined, answered),
+      done: (failure) => done(context, failure),
+    });
+  }
+
+  sync(done: (failure: IoFailure | undefined) => void): void {
+    const dead = this.#dead;
+    if (dead !== undefined) this.#clock.soon(() => done(dead));
+    else this.#syncer.sync(done);
+  }
+
+  unsyncedBytes(): number {
+    return this.#syncer.unsyncedBytes;
+  }
+
+  isPressed(): boolean {
+    return false;
+  }
+
+  extents(offset: number, length: number, done: (extents: readonly Extent[]) => void): void {
+    done(length === 0 ? [] : [{ offset, length, hole: false }]);
+  }
+
+  close(): void {
+    this.#patience.cancel();
+    this.#link.close();
+    this.#die("it was closed");
+  }
+
+  readonly takeLink = (events: DeviceLinkEvents): DeviceLink => {
+    this.#patience.cancel();
+    this.#owner = events;
+    this.#die("it has another owner");
+    // What the link has said so far, unless it speaks by itself before that.
+    this.#clock.soon(() => {
+      if (this.#isOwnerTold) return;
+      if (this.#link.isUp()) events.onUp();
+      else if (this.#down !== undefined) events.onDown(this.#down.why, this.#down.isRefused);
+    });
+    return this.#link;
+  };
+
+  // ------------------------------------------------------------------------------------------ changes
+
+  #change(change: Change): void {
+    this.#queued.push(change);
+    this.#pump();
+  }
+
+  #pump(): void {
+    for (;;) {
+      const [next] = this.#queued;
+      if (next === undefined || this.#overlapsUnderWay(next)) return;
+      if (this.#underWay.size >= limits.deviceRequestsMax) return;
+      this.#queued.shift();
+      this.#underWay.add(next);
+      this.#whenUp((failure) => {
+        if (failure !== undefined) return this.#changed(next, failure);
+        next.start((_, notDone) => this.#changed(next, notDone && this.#lastingly(notDone)));
+      });
+    }
+  }
+
+  #overlapsUnderWay({ offset, length }: Change): boolean {
+    for (const other of this.#underWay)
+      if (other.offset < offset + length && offset < other.offset + other.length) return true;
+    return false;
+  }
+
+  #changed(change: Change, failure: IoFailure | undefined): void {
+    this.#underWay.delete(change);
+    // A failed one may have left a part behind, and that part is unsynced like any other.
+    this.#syncer.wrote(change.length);
+    change.done(failure);
+    this.#pump();
+  }
+
+  // --------------------------------------------------------------------------------------- the link
+
+  #onUp(): void {
+    this.#down = undefined;
+    if (this.#owner !== undefined) {
+      this.#isOwnerTold = true;
+      return this.#owner.onUp();
+    }
+    this.#hasBeenUp = true;
+    if (this.#dead !== undefined) return;
+    for (const waiter of this.#waiting.splice(0)) waiter(undefined);
+  }
+
+  #onDown(why: string, isRefused: boolean): void {
+    this.#down = { why, isRefused };
+    if (this.#owner !== undefined) {
+      this.#isOwnerTold = true;
+      return this.#owner.onDown(why, isRefused);
+    }
+    if (isRefused || this.#hasBeenUp) this.#die(why);
+  }
+
+  #whenUp(run: (failure: IoFailure | undefined) => void): void {
+    const dead = this.#dead ?? this.#syncer.failure;
+    if (dead !== undefined) run(dead);
+    else if (this.#link.isUp()) run(undefined);
+    else this.#waiting.push(run);
+  }
+
+  #die(why: string): void {
+    this.#dead ??= { code: "EIO", message: `${this.#link.address} is used no more: ${why}` };
+    const dead = this.#dead;
+    for (const waiter of this.#waiting.splice(0)) waiter(dead);
+  }
+
+  /** A lost link took along what nobody knows to be flushed; an error of the device's own is that request's alone. */
+  #lastingly(failure: IoFailure): IoFailure {
+    if (failure.code === "ENOTCONN") this.#die(failure.message);
+    return failure.code === "ENOTCONN" && this.#dead !== undefined ? this.#dead : failure;
+  }
+
+  #checkRange(offset: number, length: number): void {
+    const inside = Number.isSafeInteger(offset) && offset >= 0 && length >= 0;
+    assert(inside && offset + length <= this.bytes, `${offset}+${length} is not in the device`);
+  }
+}

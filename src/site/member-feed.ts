@@ -1,0 +1,195 @@
+import { must } from "#base/assert.ts";
+import type { LogPosition } from "#core/log-position.ts";
+import { isFed, keepsLog, takesSets } from "#core/member-state.ts";
+import type { PrimaryEvent } from "#core/primary-events.ts";
+import type { Member, Primary } from "#core/primary-state.ts";
+import type { LaneOpen } from "#wire/peer/documents.ts";
+import { frameType } from "#wire/peer/messages.ts";
+import type { Frame } from "#wire/peer/messages.ts";
+import type { GroupContext } from "./group-context.ts";
+import type { JournalRun } from "./journal-run.ts";
+import { endLogSender, firstRecord, locateRecord, startLogSender } from "./log-sender.ts";
+import type { LogSender, LogStart } from "./log-sender.ts";
+import { dialPeer } from "./peer-connection.ts";
+import { parseProgress } from "./progress.ts";
+import { addLane, endSender, senderApplied, startSender } from "./sender-run.ts";
+import type { Sender } from "./sender-state.ts";
+import { createSessionWire, feedMark } from "./session-wire.ts";
+import type { SessionWire } from "./session-wire.ts";
+import { traceIn, traceSent } from "./trace-session.ts";
+
+// A primary's sessions, one for each member, and what feeds a member from the journal over its session: whole sets,
+// striped over several connections, or the records as they are.
+
+export type Slot = {
+  readonly member: Member;
+  wire: SessionWire | undefined;
+  /** What the copy of this session understands of packed batches. */
+  unpacks: readonly string[];
+  isDialing: boolean;
+  attempts: number;
+  dialAtMs: number;
+  /** With a journal: what feeds the member from it, while it is fed. */
+  sender: Sender | undefined;
+  /** The last set of which this primary has sent it anything, in whatever session. */
+  sentSet: number;
+  /** Of a member that keeps the log: where it ends, as it said, and where that is in the journal. */
+  logEnd: LogPosition;
+  logStart: LogStart | undefined;
+  logSender: LogSender | undefined;
+  /** When the session last showed a sign of life, or was asked for one. */
+  aliveMs: number;
+};
+
+/** The primary whose members these are. */
+export type Owner = {
+  readonly context: GroupContext;
+  readonly primary: Primary;
+  /** Comes and goes with the first and the last member that takes sets. */
+  journal: JournalRun | undefined;
+};
+
+export type Sessions = Owner & {
+  readonly submit: (event: PrimaryEvent) => void;
+  readonly slots: Slot[];
+  epoch: number;
+};
+
+export function slotOf(sessions: Sessions, index: number): Slot | undefined {
+  return sessions.slots.find(({ member }) => member.index === index);
+}
+
+// What is queued still goes out, so that the copy can read why; but for us the session ends now.
+export function closeSession(sessions: Sessions, index: number, why: string): void {
+  const slot = slotOf(sessions, index);
+  const wire = slot?.wire;
+  if (slot === undefined || wire === undefined) return;
+  slot.wire = undefined;
+  endSets(slot, why);
+  wire.peer.onFrame = () => undefined;
+  wire.peer.onLost = () => undefined;
+  wire.peer.connection.end(why);
+  sessions.submit({ kind: "sessionLost", member: index, epoch: wire.epoch, why });
+}
+
+// --------------------------------------------------------------------------------------------- log
+
+/** What a log must have before it syncs: every entry that has its place in the order by now. */
+export function flushedLsn({ journal }: Primary, member: Member): number {
+  return keepsLog(member) ? (journal?.lastLsn ?? 0) : 0;
+}
+
+export function locateLog(sessions: Sessions, slot: Slot, epoch: number): void {
+  const journal = must(sessions.journal, "only a group with a journal has one that keeps it");
+  const member = slot.member.index;
+  locateRecord(journal, slot.logEnd, (found) => {
+    if (found !== undefined && "code" in found) {
+      const why = `the journal cannot be read for it: ${found.message}`;
+      return closeSession(sessions, member, why);
+    }
+    slot.logStart = found;
+    sessions.submit({ kind: "logLocated", member, epoch, isFound: found !== undefined });
+  });
+}
+
+/** The member has BEGIN on record: it gets the journal from where its log ends, or from the first record on. */
+export function startLog(sessions: Sessions, slot: Slot, wire: SessionWire): void {
+  const journal = must(sessions.journal, "only a group with a journal has one that keeps it");
+  const { index, site } = slot.member;
+  const { generation, epoch } = wire;
+  slot.logSender = startLogSender(journal, wire, slot.logStart ?? firstRecord(journal), {
+    onUnreadable: (why) =>
+      closeSession(sessions, index, `what it lacks is not in the journal: ${why}`),
+    onCaughtUp: () => sessions.submit({ kind: "logCaughtUp", member: index }),
+    onSent: (entries) => traceSent(sessions.context, { copy: site, generation, epoch }, entries),
+  });
+}
+
+// -------------------------------------------------------------------------------------------- sets
+
+/** The member is fed from the journal, at first over the session's own connection; more are dialled beside it. */
+export function startSets(sessions: Sessions, index: number, fromSet: number): void {
+  const slot = must(slotOf(sessions, index), "an effect names an unknown member");
+  const journal = must(sessions.journal, "only a group with a journal sends sets");
+  const { wire, member } = slot;
+  const { packing } = sessions.context.ports;
+  if (wire === undefined) return;
+  slot.sender = startSender(journal, wire, fromSet, {
+    packing,
+    compress: slot.unpacks.includes(packing.name) ? member.policy.compress : undefined,
+    onUnreadable(why) {
+      const lost = `what it lacks cannot be read from the journal: ${why}`;
+      sessions.submit({ kind: "journalUnreadable", member: index, why: lost });
+    },
+    nowMs: () => sessions.context.ports.clock.nowMs(),
+    onSent: ({ generation, epoch }, entries) =>
+      traceSent(sessions.context, { copy: member.site, generation, epoch }, entries),
+    ...(member.policy.mode.folds ? { foldsFrom: slot.sentSet } : {}),
+  });
+  for (let lane = 1; lane < member.policy.connections; lane += 1) dialLane(sessions, slot, lane);
+}
+
+// A connection that does not come about costs speed, and nothing else.
+function dialLane(sessions: Sessions, slot: Slot, lane: number): void {
+  const { context } = sessions;
+  const { wire, sender, member } = slot;
+  if (wire === undefined || sender === undefined) return;
+  const { generation, epoch } = wire;
+  const document: LaneOpen = {
+    purpose: "lane",
+    group: context.config.name,
+    generation,
+    epoch,
+    lane,
+  };
+  const target = { site: member.site, address: context.addressOf(member.site), document };
+  dialPeer(context.identity, context.ports.transport, target, (outcome) => {
+    if (outcome.kind !== "opened") return;
+    const { peer } = outcome;
+    if (slot.sender !== sender) return peer.connection.close("the session has ended");
+    // The batches on it would be missing for ever: the session begins anew.
+    peer.onLost = (why) => {
+      if (slot.sender === sender) closeSession(sessions, member.index, `a connection: ${why}`);
+    };
+    peer.onFrame = ({ header }) => {
+      traceIn(context, member.site, header);
+      slot.aliveMs = context.ports.clock.nowMs();
+      if (header.type !== frameType.staged)
+        peer.connection.close(`frame type ${header.type} does not belong on this connection`);
+    };
+    addLane(sender, createSessionWire(peer, generation, epoch, context.ports.crypto));
+  });
+}
+
+/**
+ * A window of sets is full, and nothing is sent any more: were the copy's machine started anew meanwhile, neither side would
+ * ever learn that its connection is gone. A frame that asks for nothing finds out; a copy that is merely slow takes no harm.
+ */
+export function nudgeIfSilent(sessions: Sessions, slot: Slot): void {
+  const { sender, member, wire } = slot;
+  if (wire === undefined || !takesSets(member)) return;
+  const nowMs = sessions.context.ports.clock.nowMs();
+  // BEGUN, or what became of the sets that are whole there.
+  const isAsked = sender === undefined ? isFed(member) : sender.sentSealed > sender.appliedSet;
+  if (isAsked && nowMs - slot.aliveMs < member.policy.ackTimeoutMs) return;
+  slot.aliveMs = nowMs;
+  if (isAsked) feedMark(wire, 0);
+}
+
+export function endSets(slot: Slot, why: string): void {
+  const { sender, logSender } = slot;
+  slot.sender = undefined;
+  slot.logSender = undefined;
+  if (logSender !== undefined) endLogSender(logSender);
+  if (sender === undefined) return;
+  slot.sentSet = Math.max(slot.sentSet, sender.sentSet);
+  endSender(sender);
+  for (const { wire } of sender.lanes.slice(1)) wire.peer.connection.close(why);
+}
+
+export function progressed(sessions: Sessions, slot: Slot, frame: Frame): void {
+  const sets = parseProgress(frame);
+  if (sets === undefined) return slot.wire?.peer.connection.close("a PROGRESS is incomplete");
+  if (slot.sender !== undefined) senderApplied(slot.sender, sets.appliedSet);
+  sessions.submit({ kind: "progress", member: slot.member.index, sets });
+}

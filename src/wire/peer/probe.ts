@@ -1,0 +1,107 @@
+import type { Result } from "#base/errors.ts";
+import { isHistory, isTexts, wrong } from "./documents.ts";
+import type { WireGeneration } from "./documents.ts";
+import { isCount, isObject, isText } from "./handshake.ts";
+
+// The JSON documents of an inquiry: what a site says of each group that it shares with another, in a probe and in its answer.
+// Unknown fields are left alone, so that a later version may add some.
+
+/** What a site says of a group in a probe and in its answer. */
+export type GroupView = {
+  readonly group: string;
+  readonly role: string;
+  readonly history: readonly WireGeneration[];
+  readonly image: string;
+  readonly lsn: number;
+  readonly lsnReserved: number;
+  readonly set: number;
+  /** Lowest LSN synced at all members (primary only). */
+  readonly stableLsn: number;
+  /** Members that the primary has gone on without, and why. */
+  readonly fractured: Readonly<Record<string, string>>;
+  /** Its volumes that take no more writes (primary only). */
+  readonly failedVolumes?: readonly string[];
+  /** The sender's wall clock, for people only (U58). */
+  readonly wallMs: number;
+  /** The configuration that it goes by, and what its own file says. */
+  readonly configuration?: ConfigurationView;
+  /** To a site with another branch of the history: what the sender wrote by itself, at most. */
+  readonly wrote?: WroteView;
+  /** See `SessionOpened`. */
+  readonly discards?: readonly string[];
+};
+
+export type WroteView = {
+  readonly regions: number;
+  readonly bytes: number;
+  readonly sinceMs?: number;
+};
+
+export type ConfigurationView = {
+  readonly revision: number;
+  readonly digest: string;
+  /** Digest of the sender's own file. */
+  readonly file: string;
+  /** The settings themselves, from the primary to a site that has others. */
+  readonly settings?: string;
+};
+
+export type Probe = { readonly id: number; readonly views: readonly GroupView[] };
+
+export function parseProbe(value: unknown): Result<Probe> {
+  if (!isObject(value) || !isCount(value["id"]) || !Array.isArray(value["views"])) {
+    return wrong("a probe is incomplete");
+  }
+  const views: GroupView[] = [];
+  for (const candidate of value["views"]) {
+    const view = parseView(candidate);
+    if (view === undefined) return wrong("a probe's view of a group is incomplete");
+    views.push(view);
+  }
+  return { ok: true, value: { id: value["id"], views } };
+}
+
+function parseView(value: unknown): GroupView | undefined {
+  if (!isObject(value)) return undefined;
+  const { group, role, history, image, lsn, lsnReserved, set } = value;
+  const { stableLsn, fractured, wallMs } = value;
+  if (!isText(group) || !isText(role) || !isText(image) || !isHistory(history)) return undefined;
+  if (
+    !isCount(lsn) ||
+    !isCount(lsnReserved) ||
+    !isCount(set) ||
+    !isCount(stableLsn) ||
+    typeof wallMs !== "number"
+  ) {
+    return undefined;
+  }
+  if (!isObject(fractured) || !Object.values(fractured).every(isText)) return undefined;
+  const reasons = fractured as Record<string, string>;
+  const position = { lsn, lsnReserved, set, stableLsn };
+  const told = { group, role, history, image, ...position, fractured: reasons, wallMs };
+  const { configuration, wrote, discards, failedVolumes } = value;
+  if (configuration !== undefined && !isConfiguration(configuration)) return undefined;
+  if (wrote !== undefined && !isWrote(wrote)) return undefined;
+  if (discards !== undefined && !isTexts(discards)) return undefined;
+  if (failedVolumes !== undefined && !isTexts(failedVolumes)) return undefined;
+  return {
+    ...told,
+    ...(failedVolumes === undefined ? {} : { failedVolumes }),
+    ...(configuration === undefined ? {} : { configuration }),
+    ...(wrote === undefined ? {} : { wrote }),
+    ...(discards === undefined ? {} : { discards }),
+  };
+}
+
+function isWrote(value: unknown): value is WroteView {
+  if (!isObject(value)) return false;
+  const { regions, bytes, sinceMs } = value;
+  return isCount(regions) && isCount(bytes) && (sinceMs === undefined || isCount(sinceMs));
+}
+
+function isConfiguration(value: unknown): value is ConfigurationView {
+  if (!isObject(value)) return false;
+  const { revision, digest, file, settings } = value;
+  if (!isCount(revision) || !isText(digest) || !isText(file)) return false;
+  return settings === undefined || typeof settings === "string";
+}
