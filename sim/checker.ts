@@ -1,4 +1,4 @@
-import type { EventRecord } from "#ports/events.ts";
+import type { EventRecord, TraceLine } from "#ports/events.ts";
 import type { GroupStatus } from "#site/api.ts";
 import type { CrashKind, Machine } from "./machine.ts";
 import type { Line } from "./line.ts";
@@ -26,6 +26,8 @@ export type Checker = {
   /** A write to an image is about to be made by a process. */
   onImageWrite?(write: ImageWrite): void;
   onEvent?(machine: Machine, event: EventRecord): void;
+  /** A line of a site's trace: in worlds that may have a copy of cycles, and in no others. */
+  onTrace?(machine: Machine, fields: TraceLine): void;
   /** The status of a group at a site, taken whenever something may have changed it and at random instants. */
   onStatus?(machine: Machine, line: Line, status: GroupStatus): void;
   onDown?(machine: Machine, crash: CrashKind): void;

@@ -82,6 +82,10 @@ export class SimConnection implements Connection {
   }
 
   /** The sender has the same bytes in its hands: they are nobody's to give away. */
+  take(bytes: number): Uint8Array {
+    return new Uint8Array(bytes);
+  }
+
   giveBack(_chunks: readonly Uint8Array[]): void {}
 
   /** True when some of the chunk is still queued: then `release` is called once nothing is. */
@@ -240,19 +244,34 @@ export class SimConnection implements Connection {
 
   #hand(segment: Uint8Array): void {
     const { rng, shape } = this.#network;
-    let from = 0;
+    let from = this.#land(segment);
+    if (from > 0 && this.#isHeldUp(segment, from)) return;
     while (from < segment.length && rng.chance(shape.splitChance)) {
       const to = from + 1 + rng.below(segment.length - from);
       this.#events?.onData(segment.subarray(from, to));
       from = to;
-      if (this.#state === "closed" || !this.process.alive) return;
-      if (this.#paused && from < segment.length) {
-        this.#inbox.unshift(segment.subarray(from));
-        this.peer?.wasRead(from - segment.length);
-        return;
-      }
+      if (this.#isHeldUp(segment, from)) return;
     }
     if (from < segment.length) this.#events?.onData(from === 0 ? segment : segment.subarray(from));
+  }
+
+  /** The owner has the segment up to there. Whether it takes nothing more now: the rest stays unread while it has paused. */
+  #isHeldUp(segment: Uint8Array, from: number): boolean {
+    if (this.#state === "closed" || !this.process.alive) return true;
+    if (!this.#paused || from === segment.length) return false;
+    this.#inbox.unshift(segment.subarray(from));
+    this.peer?.wasRead(from - segment.length);
+    return true;
+  }
+
+  /** Puts what the owner has made room for into that. Gives how many bytes it was. */
+  #land(segment: Uint8Array): number {
+    const room = this.#events?.landing?.room();
+    if (room === undefined) return 0;
+    const bytes = Math.min(room.length, segment.length);
+    room.set(segment.subarray(0, bytes));
+    this.#events?.landing?.landed(bytes);
+    return bytes;
   }
 
   /** The other end has read so many bytes; a negative number puts some back. */

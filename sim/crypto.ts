@@ -1,4 +1,5 @@
-import { createHmac } from "node:crypto";
+import { createHmac, createSecretKey } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import type { Crypto } from "#ports/crypto.ts";
 import type { Prng } from "./prng.ts";
 
@@ -11,9 +12,18 @@ export function createSimCrypto(rng: Prng): Crypto {
       return bytes;
     },
     hmacSha256: (key, message) =>
-      new Uint8Array(createHmac("sha256", key).update(message).digest()),
+      new Uint8Array(createHmac("sha256", keyObject(key)).update(message).digest()),
     hash64,
   };
+}
+
+const keyObjects = new WeakMap<Uint8Array, KeyObject>();
+
+/** Making it costs several times as much as what is done with it, and a world's sites greet each other often. */
+function keyObject(key: Uint8Array): KeyObject {
+  let made = keyObjects.get(key);
+  if (made === undefined) keyObjects.set(key, (made = createSecretKey(key)));
+  return made;
 }
 
 function hash64(bytes: Uint8Array): bigint {

@@ -84,7 +84,7 @@ export function openSimImage(options: {
     perform(range, effect, () => {
       const refused =
         broken ??
-        disk.writeFailure(
+        disk.imageWriteFailure(
           chunks === undefined ? 0 : missingPages(inode.current, range.offset, range.length),
         );
       if (refused === undefined)

@@ -33,6 +33,9 @@ export type Inode = {
   /** Grows with every change of `current`, and of `durable`: lets a checker keep what it parsed. */
   version: number;
   durableVersion: number;
+  /** The lowest places that were changed since `log-view.ts` last parsed `current`, and `durable`: it goes on where it was. */
+  changedFrom: number;
+  durableChangedFrom: number;
 };
 
 type NameChange = {
@@ -53,6 +56,8 @@ export type DiskState = {
   /** Number of the last write or change of a name. */
   seq: number;
   nextInode: number;
+  /** Grows with whatever changes any file or name in either view: a checker need not look twice at the same. */
+  changes: number;
 };
 
 /** What a power loss leaves of the writes that no sync had covered. `torn` keeps any sectors of any of them. */
@@ -63,7 +68,7 @@ export const keeps: readonly Keep[] = ["none", "all", "prefix", "subset", "torn"
 export type View = "current" | "durable";
 
 export function createDiskState(): DiskState {
-  return { inodes: new Map(), folders: new Map(), seq: 0, nextInode: 1 };
+  return { inodes: new Map(), folders: new Map(), seq: 0, nextInode: 1, changes: 0 };
 }
 
 export function cloneDiskState(disk: DiskState): DiskState {
@@ -84,7 +89,8 @@ export function cloneDiskState(disk: DiskState): DiskState {
       unsynced: [...folder.unsynced],
     });
   }
-  return { inodes, folders, seq: disk.seq, nextInode: disk.nextInode };
+  const { seq, nextInode, changes } = disk;
+  return { inodes, folders, seq, nextInode, changes };
 }
 
 /** The folder, made when missing. Folders themselves are never lost. */
@@ -111,6 +117,8 @@ export function createFile(disk: DiskState, folder: FolderState, name: string): 
     isUnreported: false,
     version: 0,
     durableVersion: 0,
+    changedFrom: 0,
+    durableChangedFrom: 0,
   };
   disk.inodes.set(id, inode);
   changeName(disk, folder, name, id);
@@ -125,6 +133,7 @@ export function changeName(
   inode: number | undefined,
 ): void {
   disk.seq += 1;
+  disk.changes += 1;
   folder.unsynced.push({ seq: disk.seq, name, inode });
   applyName(folder.names, name, inode);
 }
@@ -153,7 +162,7 @@ export function writeInode(
   inode.unsynced.push({ seq: disk.seq, offset, length: bytes.length, bytes });
   writePages(inode.current, offset, bytes);
   inode.bytes = Math.max(inode.bytes, offset + bytes.length);
-  inode.version += 1;
+  noteChange(disk, inode, offset);
 }
 
 export function zeroInode(disk: DiskState, inode: Inode, offset: number, length: number): void {
@@ -161,11 +170,18 @@ export function zeroInode(disk: DiskState, inode: Inode, offset: number, length:
   inode.unsynced.push({ seq: disk.seq, offset, length, bytes: undefined });
   zeroPages(inode.current, offset, length);
   inode.bytes = Math.max(inode.bytes, offset + length);
+  noteChange(disk, inode, offset);
+}
+
+function noteChange(disk: DiskState, inode: Inode, offset: number): void {
+  disk.changes += 1;
   inode.version += 1;
+  inode.changedFrom = Math.min(inode.changedFrom, offset);
 }
 
 /** Makes everything up to `seq` durable. */
-export function syncInode(inode: Inode, seq: number): void {
+export function syncInode(disk: DiskState, inode: Inode, seq: number): void {
+  disk.changes += 1;
   const rest = inode.unsynced.findIndex((write) => write.seq > seq);
   const covered = rest === -1 ? inode.unsynced : inode.unsynced.slice(0, rest);
   for (const write of covered) applyWrite(inode, write);
@@ -189,6 +205,7 @@ export function evictStale(disk: DiskState): boolean {
   for (const inode of disk.inodes.values()) {
     if (!inode.isStale) continue;
     isAny = true;
+    disk.changes += 1;
     const { unsynced } = inode;
     settleInode(inode);
     inode.unsynced = unsynced;
@@ -201,7 +218,8 @@ export function evictStale(disk: DiskState): boolean {
   return isAny;
 }
 
-export function syncFolder(folder: FolderState, seq: number): void {
+export function syncFolder(disk: DiskState, folder: FolderState, seq: number): void {
+  disk.changes += 1;
   for (const change of folder.unsynced) {
     if (change.seq <= seq) applyName(folder.durableNames, change.name, change.inode);
   }
@@ -215,6 +233,7 @@ export function readInode(inode: Inode, view: View, offset: number, into: Uint8A
 /** The machine loses power: what no sync had covered is kept or lost as `keep` says. */
 export function losePower(disk: DiskState, keep: Keep, rng: Prng): void {
   const keepsWhole = survivors(disk, keep, rng);
+  disk.changes += 1;
   for (const inode of disk.inodes.values()) {
     for (const write of inode.unsynced) {
       if (keep === "torn") tearWrite(inode, write, rng);
@@ -281,12 +300,14 @@ function settleInode(inode: Inode): void {
   inode.current = clonePages(inode.durable);
   inode.version += 1;
   inode.durableVersion += 1;
+  inode.changedFrom = 0;
 }
 
 function applyWrite(inode: Inode, write: UnsyncedWrite): void {
   if (write.bytes === undefined) zeroPages(inode.durable, write.offset, write.length);
   else writePages(inode.durable, write.offset, write.bytes);
   inode.durableBytes = Math.max(inode.durableBytes, write.offset + write.length);
+  inode.durableChangedFrom = Math.min(inode.durableChangedFrom, write.offset);
 }
 
 function applyName(names: Map<string, number>, name: string, inode: number | undefined): void {

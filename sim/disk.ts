@@ -25,6 +25,8 @@ export type DiskBehaviour = {
   imageUs: number;
   /** How many of the next operations fail, by kind. */
   failWrites: number;
+  /** The same of writes to images alone. */
+  failImageWrites: number;
   failReads: number;
   failSyncs: number;
   /** Bytes the disk may hold; writes that need more get ENOSPC. */
@@ -40,6 +42,7 @@ export const quietDisk: DiskBehaviour = {
   stallUs: 0,
   imageUs: 0,
   failWrites: 0,
+  failImageWrites: 0,
   failReads: 0,
   failSyncs: 0,
   spaceBytes: Infinity,
@@ -126,6 +129,14 @@ export class SimDisk {
     return undefined;
   }
 
+  /** The same for a write to an image. */
+  imageWriteFailure(newPages: number): IoFailure | undefined {
+    const { behaviour } = this;
+    if (behaviour.failImageWrites === 0) return this.writeFailure(newPages);
+    behaviour.failImageWrites -= 1;
+    return failure("EIO", `${this.site}: the disk failed a write to an image`);
+  }
+
   usedBytes(): number {
     return usedBytes(this.state);
   }
@@ -138,7 +149,7 @@ export class SimDisk {
 
   syncFile(process: Process, inode: Inode, done: (failure: IoFailure | undefined) => void): void {
     this.#sync(process, "sync", done, {
-      apply: (seq) => syncInode(inode, seq),
+      apply: (seq) => syncInode(this.state, inode, seq),
       drop: (seq, isHeard) => {
         forgetUnsynced(inode, seq);
         if (!isHeard) inode.isUnreported = true;
@@ -157,7 +168,7 @@ export class SimDisk {
     done: (failure: IoFailure | undefined) => void,
   ): void {
     this.#sync(process, "folderSync", done, {
-      apply: (seq) => syncFolder(folder, seq),
+      apply: (seq) => syncFolder(this.state, folder, seq),
       drop: () => undefined,
       isLate: () => false,
     });

@@ -17,16 +17,19 @@ export class Faults {
   #active = false;
   /** Errors of the disk hit one site of a world only: with every disk failing, no promise is left to check (fault atlas). */
   readonly #badSite: string;
+  readonly #imageRng: Prng;
 
   constructor(world: World) {
     this.#world = world;
     this.#rng = world.rng.fork("faults");
+    this.#imageRng = world.rng.fork("image errors");
     this.#badSite = this.#rng.pick(world.swarm.sites);
   }
 
   begin(): void {
     this.#active = true;
     this.#scheduleNext();
+    this.#scheduleImageError();
   }
 
   heal(): void {
@@ -61,6 +64,26 @@ export class Faults {
       if (this.#inject(kind)) this.#world.count(`faults:${kind}`);
       this.#scheduleNext();
     });
+  }
+
+  #scheduleImageError(): void {
+    const { imageErrorGapUs } = this.#world.swarm;
+    if (imageErrorGapUs === undefined) return;
+    this.#later(this.#imageRng.exponential(imageErrorGapUs), () => {
+      if (!this.#active) return;
+      this.#failImageWrite();
+      this.#scheduleImageError();
+    });
+  }
+
+  #failImageWrite(): void {
+    const world = this.#world;
+    const { disk, name } = world.machine(this.#badSite);
+    world.tell(name, () => "disk: the next write to an image fails");
+    disk.behaviour.failImageWrites += 1;
+    world.expectStartFailures = true;
+    world.hadDiskErrors = true;
+    world.count("faults:writeError");
   }
 
   /** False when the fault found nothing to break. */

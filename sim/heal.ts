@@ -1,3 +1,4 @@
+import { aloneTowards } from "#core/branch.ts";
 import type { GroupStatus } from "#site/api.ts";
 import { hasSets, muchKept } from "./checkers/sets.ts";
 import { isWellState } from "./line.ts";
@@ -107,6 +108,9 @@ function blockersOf(world: World, line: Line): string[] {
         `copy ${copy.site} is streaming, ${copy.lagWrites} writes behind, applied ${copy.applied} of ${status.lsn}`,
       );
   }
+  for (const { site, mode, state, why } of world.rawStatus(primary, line.group.name)?.copies ?? [])
+    if (mode === "bunker" && state !== "streaming" && state !== "split-brain")
+      found.push(`bunker ${site} is ${state} (${why})`);
   return found;
 }
 
@@ -124,8 +128,9 @@ function haveDiverged(world: World, line: Line, primary: string, copy: string): 
   const hasOtherTenure = its.record.history.some(
     ({ id }, place) => mine.record.history[place]?.id !== id,
   );
-  // What it was about to ack alone when it went down is on record before the ack, and counts as acked.
-  const wasAlone = Object.values(its.record.members).some(({ alone }) => alone);
+  // What it was about to ack alone when it went down is on record before the ack, and counts as acked; so does what was
+  // open when it took over, of which no map tells whether a host was told (SPEC-branch.md).
+  const wasAlone = aloneTowards(its.record).length > 0;
   return line.diverged.has(copy) || hasOtherTenure || wasAlone;
 }
 
@@ -173,12 +178,18 @@ function help(world: World, line: Line): void {
         replacePrimary(world, line, primary.name);
     });
   }
-  for (const copy of status?.copies ?? []) {
-    if (copy.state === "split-brain" && isSettled(world, line, primary.name))
+  for (const copy of world.rawStatus(primary, group)?.copies ?? []) {
+    if (
+      copy.mode !== "bunker" &&
+      copy.state === "split-brain" &&
+      isSettled(world, line, primary.name)
+    )
       giveUp(world, line, copy.site);
     if (/keeps its branch fills/.test(copy.why)) dropBranch(world, line, copy.site);
     else if (/of preserve\.bytesMax/.test(copy.why)) giveRoom(world, group, primary.name);
     else if (isDistrusted(world, copy.why)) restart(world, copy.site);
+    else if (copy.mode === "bunker" && /started again|cannot be used/.test(copy.why))
+      restart(world, copy.site);
     if (isWellState(copy.state) || copy.state === "resync" || copy.state === "split-brain")
       continue;
     world.command(primary.name, { kind: "resume", group, copy: copy.site }, () => undefined);

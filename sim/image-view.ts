@@ -70,7 +70,9 @@ export function differences(
     const name = imageName(group.name, config.name);
     const a = inodeAt(first.disk, imagesPath, name, "current");
     const b = inodeAt(second.disk, imagesPath, name, "current");
-    const indexes = new Set([...storedPages(a, first.view), ...storedPages(b, second.view)]);
+    const indexes = [...storedPages(a, first.view)];
+    for (const index of storedPages(b, second.view))
+      if (pageOf(a, first.view, index) === undefined) indexes.push(index);
     for (const index of indexes) {
       const pageA = pageOf(a, first.view, index) ?? emptyPage;
       const pageB = pageOf(b, second.view, index) ?? emptyPage;

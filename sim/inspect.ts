@@ -7,7 +7,7 @@ import { isFailure } from "#ports/file.ts";
 import type { File } from "#ports/file.ts";
 import { createFullMap, mapKind, readMapFile } from "#store/map-file.ts";
 import type { MapIdentity } from "#store/map-file.ts";
-import { openRecordFile } from "#store/record-file.ts";
+import { readRecordText } from "#store/record-file.ts";
 import { viewFolder } from "./disk-files.ts";
 import { inodeAt, sectorBytes } from "./disk-state.ts";
 import type { DiskState, View } from "./disk-state.ts";
@@ -19,6 +19,14 @@ export type FoundRecord =
   | { readonly kind: "refused"; readonly why: string }
   | { readonly kind: "found"; readonly revision: number; readonly record: GroupRecord };
 
+/** What was read from a file, and which file in which state that was; without an id it was not there. */
+type Parsed = {
+  readonly id: number | undefined;
+  readonly version: number | undefined;
+  readonly mapId: number;
+  readonly value: unknown;
+};
+
 /**
  * Reads the files of one site and group as they are, or as a power loss would leave them, with the engine's own readers. Every
  * file is parsed anew only when it has changed.
@@ -26,7 +34,8 @@ export type FoundRecord =
 export class Inspector {
   readonly #disk: () => DiskState;
   readonly #group: GroupConfig;
-  readonly #parsed = new Map<string, { version: string; value: unknown }>();
+  #newest: { readonly text: string; readonly record: GroupRecord } | undefined;
+  readonly #parsed = { current: new Map<string, Parsed>(), durable: new Map<string, Parsed>() };
 
   constructor(disk: () => DiskState, group: GroupConfig) {
     this.#disk = disk;
@@ -34,7 +43,7 @@ export class Inspector {
   }
 
   record(view: View): FoundRecord {
-    return this.#parse("group.record", view, "", readRecord);
+    return this.#parse("group.record", view, 0, (file) => this.#readRecord(file));
   }
 
   /** The open map of a volume; undefined while there is no record. */
@@ -65,19 +74,31 @@ export class Inspector {
     });
   }
 
-  #map(view: View, name: string, identity: MapIdentity): RegionMap {
-    return this.#parse(name, view, String(identity.mapId), (file) => readMap(file, identity));
+  #readRecord(file: File | undefined): FoundRecord {
+    const found = file === undefined ? undefined : readRecordText(file);
+    if (found?.ok === false) return { kind: "refused", why: found.error };
+    const { revision = 0, text } = found?.value ?? {};
+    if (text === undefined) return { kind: "none" };
+    // Each revision is written twice, and read in two views.
+    if (this.#newest?.text !== text)
+      this.#newest = { text, record: JSON.parse(text) as GroupRecord };
+    return { kind: "found", revision, record: this.#newest.record };
   }
 
-  #parse<T>(name: string, view: View, extra: string, read: (file: File | undefined) => T): T {
+  #map(view: View, name: string, identity: MapIdentity): RegionMap {
+    return this.#parse(name, view, identity.mapId, (file) => readMap(file, identity));
+  }
+
+  #parse<T>(name: string, view: View, mapId: number, read: (file: File | undefined) => T): T {
     const disk = this.#disk();
     const inode = inodeAt(disk, this.#group.name, name, view);
-    const version = `${inode?.id} ${view === "current" ? inode?.version : inode?.durableVersion} ${extra}`;
-    const known = this.#parsed.get(`${name} ${view}`);
-    if (known?.version === version) return known.value as T;
+    const version = view === "current" ? inode?.version : inode?.durableVersion;
+    const found = this.#parsed[view].get(name);
+    if (found?.id === inode?.id && found?.version === version && found?.mapId === mapId)
+      return found.value as T;
     const file = viewFolder(disk, this.#group.name, view).open(name);
     const value = read(isFailure(file) ? undefined : file);
-    this.#parsed.set(`${name} ${view}`, { version, value });
+    this.#parsed[view].set(name, { id: inode?.id, version, mapId, value });
     return value;
   }
 }
@@ -85,16 +106,6 @@ export class Inspector {
 /** Whether a map marks a sector. A map that is not there marks nothing. */
 export function isCovered(map: RegionMap | undefined, sector: number): boolean {
   return map !== undefined && isMarked(map, Math.floor((sector * sectorBytes) / map.unitBytes));
-}
-
-function readRecord(file: File | undefined): FoundRecord {
-  if (file === undefined) return { kind: "none" };
-  const opened = openRecordFile(file);
-  if (!opened.ok) return { kind: "refused", why: opened.error };
-  const { record, store } = opened.value;
-  return record === undefined
-    ? { kind: "none" }
-    : { kind: "found", revision: store.revision, record };
 }
 
 // A map that the record names and that cannot be read counts as marked throughout, as it does for the engine.

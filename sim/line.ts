@@ -1,7 +1,13 @@
-import type { GroupConfig } from "#config/types.ts";
+import { policyTable } from "#core/policy.ts";
+import type { CopyConfig, GroupConfig } from "#config/types.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 import { Oracle } from "./oracle.ts";
 import type { Claim, WriteRecord } from "./oracle.ts";
+
+/** Whether a copy in this mode is fed with sets. */
+export function takesSets(mode: string): boolean {
+  return Object.values(policyTable).some(({ name, unit }) => name === mode && unit === "set");
+}
 
 /** What the world outside knows of one site's data, by what the primaries' status said of it over time. */
 export type SiteKnowledge = {
@@ -31,6 +37,11 @@ export type SiteKnowledge = {
 const nothingComplete = { reign: 0, lsn: 0 };
 const unfedStates: readonly string[] = ["buffering", "tripped", "paused", "stopped", "split-brain"];
 
+/** Sites of a group that keep its log, and no image. */
+export function bunkersOf({ copies }: GroupConfig): readonly CopyConfig[] {
+  return [...copies.values()].filter(({ mode }) => mode === "bunker");
+}
+
 /** The best that a copy's mode knows. */
 export function isWellState(state: string): boolean {
   return state === "synchronized" || state === "streaming";
@@ -43,7 +54,18 @@ export function isWellState(state: string): boolean {
 export class Line {
   readonly group: GroupConfig;
   readonly oracle: Oracle;
+  /** Those that hold an image; a bunker holds none. */
   readonly sites: readonly string[];
+  /** The primary of this reign was lost at this tick, while these bunkers took part in every ack. */
+  bunkered:
+    | { readonly tick: number; readonly reign: number; readonly bunkers: Set<string> }
+    | undefined;
+  /** Sectors, by `keyOf`, in which a bit has turned over at rest: no map speaks of them. */
+  readonly rotten = new Set<number>();
+  /** Bunkers that have lost their power since their primary last called them well. */
+  readonly forgetful = new Set<string>();
+  /** Copies that were brought up from there to the end: what was acked before this tick must be found there (I5). */
+  readonly replayed = new Map<string, number>();
   /** Counter and random id of the present reign's generation: two blind promotions share a counter, never an id (U56). */
   generation = 0;
   tenure = "";
@@ -60,7 +82,8 @@ export class Line {
   constructor(group: GroupConfig) {
     this.group = group;
     this.oracle = new Oracle(group.durability);
-    this.sites = [group.primary, ...group.copies.keys()];
+    const bunkers = new Set(bunkersOf(group).map(({ site }) => site));
+    this.sites = [group.primary, ...group.copies.keys()].filter((site) => !bunkers.has(site));
     this.#knowledge = new Map(
       this.sites.map((site, place) => [
         site,
@@ -110,7 +133,7 @@ export class Line {
 
   // What a mirror lost with its power a copy of sets still lacks, until it is whole by sets.
   #noteMode(primary: string, copy: CopyStatus, known: SiteKnowledge): void {
-    const takes = copy.mode === "async";
+    const takes = takesSets(copy.mode);
     if (this.takesSets(primary, copy.site) !== takes) {
       known.isTorn = true;
       known.complete = nothingComplete;
@@ -143,7 +166,8 @@ export class Line {
     const { copies } = this.group;
     const told = this.#takesSets.get(`${primary} ${copy}`);
     if (told !== undefined) return told;
-    return (copies.get(copy) ?? copies.get(primary))?.mode === "async";
+    const mode = (copies.get(copy) ?? copies.get(primary))?.mode;
+    return mode !== undefined && policyTable[mode].unit === "set";
   }
 
   /** The same of a primary that does not serve: whoever becomes whole before it does, counts when it serves. */
@@ -194,6 +218,12 @@ export class Line {
   }
 
   powerLost(site: string): void {
+    if (this.group.copies.get(site)?.mode === "bunker") {
+      this.forgetful.add(site);
+      // What was acked and not synced there is lost twice: no promise covers that.
+      if (this.group.durability === "flush") this.bunkered?.bunkers.delete(site);
+    }
+    if (!this.sites.includes(site)) return;
     // Until the primary notices, its status says that the site takes part, and nothing can be acked without it.
     this.of(site).powerLostAt = this.oracle.next();
     if (this.oracle.reign.site === site) this.of(site).isTorn = true;
@@ -241,7 +271,11 @@ export class Line {
         mayHoldLost: true,
         cut: !byForce && !isTorn,
         asOf: Infinity,
-        sets: { reign: complete.reign, completeLsn: complete.lsn },
+        sets: {
+          reign: complete.reign,
+          completeLsn: complete.lsn,
+          replayedTick: byForce ? 0 : (this.replayed.get(site) ?? 0),
+        },
       };
     }
     return {
@@ -289,6 +323,8 @@ export class Line {
     this.notePromotion(tenure);
     this.generation = generation;
     this.tenure = tenure;
+    this.replayed.clear();
+    this.bunkered = undefined;
     const mine = this.of(site);
     for (const other of this.sites) {
       const known = this.of(other);

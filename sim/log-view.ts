@@ -1,14 +1,17 @@
+import { crc32c } from "#base/checksum.ts";
 import type { Entry } from "#core/entry.ts";
+import { parsePurge, recordKind } from "#site/staging-run.ts";
 import { decodeRecordHead, decodeSegmentHeader } from "#store/log-format.ts";
 import { recordHeadBytes, segmentHeaderBytes } from "#store/log-format.ts";
-import { decodeTable } from "#wire/batch/decode.ts";
+import { decodeTable, payloadIsSound } from "#wire/batch/decode.ts";
 import { inodeAt, readInode, sectorBytes } from "./disk-state.ts";
 import type { DiskState, Inode, View } from "./disk-state.ts";
 import type { Line } from "./line.ts";
 
-// Journals and staging logs as they lie on a disk, or as a power loss would leave them: their entries, in order.
+// Journals and staging logs as they lie on a disk, or as a power loss would leave them: their entries, in order. What a start
+// would cut off as a torn end is not there (decision 18): nothing behind a hole counts. Nor is what a purge has given up (A3).
 
-export type LogKind = "journal" | "staging";
+export type LogKind = "journal" | "staging" | "bunker";
 
 /** All that the files of one log hold; what was reclaimed is not there. */
 export type FoundLog = {
@@ -20,10 +23,22 @@ export type FoundLog = {
 };
 
 type Parsed = {
-  readonly version: number;
-  readonly entries: readonly Entry[];
-  readonly flagged: readonly number[];
+  version: number;
+  /** The log of which it is a segment; 0 when it has no header. */
+  readonly logId: number;
+  /** Numbers of its first record, and of the one that would follow its last. */
+  readonly firstRecord: number;
+  nextRecord: number;
+  readonly segment: number;
+  /** Where the first record begins that is not read yet, or where there is none. */
+  endByte: number;
+  readonly entries: Entry[];
+  readonly flagged: number[];
+  readonly purges: Purge[];
 };
+
+/** Of so many entries and flags before it, those of sets above this one were given up. */
+type Purge = { readonly entries: number; readonly flagged: number; readonly completeSet: number };
 
 const parsedByInode = {
   current: new WeakMap<Inode, Parsed>(),
@@ -32,56 +47,116 @@ const parsedByInode = {
 
 /** The log of a group at a site. Several logs may lie there while an old one is not yet removed: all are read. */
 export function readLog(disk: DiskState, group: string, kind: LogKind, view: View): FoundLog {
-  const names = [...(disk.folders.get(group)?.names.keys() ?? [])]
-    .filter((name) => name.startsWith(`${kind}-`) && name.endsWith(".log"))
-    .sort();
-  const entries: Entry[] = [];
+  const prefix = `${kind}-`;
+  const names: string[] = [];
+  for (const name of disk.folders.get(group)?.names.keys() ?? [])
+    if (name.startsWith(prefix) && name.endsWith(".log")) names.push(name);
+  names.sort();
+  let entries: Entry[] = [];
   const flagged = new Set<number>();
+  /** By log: the record that comes next. */
+  const next = new Map<number, number>();
   let bytes = 0;
   for (const name of names) {
     const inode = inodeAt(disk, group, name, view);
     if (inode === undefined) continue;
     bytes += view === "current" ? inode.bytes : inode.durableBytes;
     const parsed = parse(inode, view);
-    entries.push(...parsed.entries);
-    for (const set of parsed.flagged) flagged.add(set);
+    const { logId, firstRecord, nextRecord } = parsed;
+    if ((next.get(logId) ?? firstRecord) !== firstRecord) continue;
+    next.set(logId, nextRecord);
+    let taken = { entries: 0, flagged: 0 };
+    for (const purge of parsed.purges) {
+      take(parsed, { from: taken, to: purge }, { entries, flagged });
+      taken = purge;
+      entries = entries.filter(({ set }) => set <= purge.completeSet);
+      for (const set of flagged) if (set > purge.completeSet) flagged.delete(set);
+    }
+    take(parsed, { from: taken }, { entries, flagged });
   }
   return { segments: names.length, bytes, entries, flagged };
 }
 
+type Counts = { readonly entries: number; readonly flagged: number };
+
+function take(
+  parsed: Parsed,
+  { from, to }: { readonly from: Counts; readonly to?: Counts },
+  into: { readonly entries: Entry[]; readonly flagged: Set<number> },
+): void {
+  const entriesEnd = to?.entries ?? parsed.entries.length;
+  for (let i = from.entries; i < entriesEnd; i += 1) into.entries.push(parsed.entries[i] as Entry);
+  for (const set of parsed.flagged.slice(from.flagged, to?.flagged)) into.flagged.add(set);
+}
+
+/** A log grows behind its end most of the time: what lies below the lowest change was read already and is as it was. */
 function parse(inode: Inode, view: View): Parsed {
   const version = view === "current" ? inode.version : inode.durableVersion;
+  const changedFrom = view === "current" ? inode.changedFrom : inode.durableChangedFrom;
   const known = parsedByInode[view].get(inode);
   if (known?.version === version) return known;
-  const length = view === "current" ? inode.bytes : inode.durableBytes;
-  const bytes = new Uint8Array(length);
-  readInode(inode, view, 0, bytes);
-  const parsed = { version, ...parseSegment(bytes) };
+  const goesOn = known !== undefined && known.logId !== 0 && changedFrom >= known.endByte;
+  const parsed = goesOn ? known : parseHeader(inode, view);
+  if (parsed.logId !== 0) while (readRecord(inode, view, parsed));
+  parsed.version = version;
   parsedByInode[view].set(inode, parsed);
+  if (view === "current") inode.changedFrom = Infinity;
+  else inode.durableChangedFrom = Infinity;
   return parsed;
 }
 
-function parseSegment(bytes: Uint8Array): Omit<Parsed, "version"> {
-  const entries: Entry[] = [];
-  const flagged: number[] = [];
-  const header =
-    bytes.length < segmentHeaderBytes
-      ? "too short"
-      : decodeSegmentHeader(bytes.subarray(0, segmentHeaderBytes));
-  if (typeof header === "string") return { entries, flagged };
-  let byte = segmentHeaderBytes;
-  while (byte + recordHeadBytes <= bytes.length) {
-    const place = { logId: header.logId, segment: header.segment, byte };
-    const head = decodeRecordHead(bytes.slice(byte, byte + recordHeadBytes), place);
-    if (typeof head === "string") break;
-    const tableAt = byte + recordHeadBytes;
-    const table = bytes.slice(tableAt, tableAt + head.tableBytes);
-    const decoded = head.kind === 1 ? decodeTable(table, head.payloadBytes) : undefined;
-    if (decoded?.ok === true) entries.push(...decoded.value);
-    if (head.kind === 2) flagged.push(...setsOfFlags(table));
-    byte = tableAt + head.tableBytes + head.payloadBytes;
+function parseHeader(inode: Inode, view: View): Parsed {
+  const bytes = bytesAt(inode, view, 0, segmentHeaderBytes);
+  const header = bytes === undefined ? "too short" : decodeSegmentHeader(bytes);
+  const { logId, firstRecord, segment } =
+    typeof header === "string" ? { logId: 0, firstRecord: 0, segment: 0 } : header;
+  return {
+    version: 0,
+    logId,
+    firstRecord,
+    nextRecord: firstRecord,
+    segment,
+    endByte: segmentHeaderBytes,
+    entries: [],
+    flagged: [],
+    purges: [],
+  };
+}
+
+/** Takes in the record at the end of what is parsed; false where there is none, or only a part of one. */
+function readRecord(inode: Inode, view: View, parsed: Parsed): boolean {
+  const { logId, segment, endByte } = parsed;
+  const headBytes = bytesAt(inode, view, endByte, recordHeadBytes);
+  if (headBytes === undefined) return false;
+  const head = decodeRecordHead(headBytes, { logId, segment, byte: endByte });
+  if (typeof head === "string" || head.number !== parsed.nextRecord) return false;
+  const { kind, tableBytes, payloadBytes } = head;
+  const body = bytesAt(inode, view, endByte + recordHeadBytes, tableBytes + payloadBytes);
+  if (body === undefined) return false;
+  const table = body.subarray(0, tableBytes);
+  if (crc32c(table) !== head.tableCrc) return false;
+  if (kind === recordKind.batch && !payloadIsSound(table, [body.subarray(tableBytes)]))
+    return false;
+  const decoded = kind === recordKind.batch ? decodeTable(table, payloadBytes) : undefined;
+  if (decoded?.ok === true) parsed.entries.push(...decoded.value);
+  if (kind === recordKind.flags) parsed.flagged.push(...setsOfFlags(table));
+  if (kind === recordKind.purge) {
+    const { entries, flagged } = parsed;
+    const completeSet = parsePurge(table);
+    parsed.purges.push({ entries: entries.length, flagged: flagged.length, completeSet });
   }
-  return { entries, flagged };
+  parsed.nextRecord += 1;
+  parsed.endByte = endByte + recordHeadBytes + tableBytes + payloadBytes;
+  return true;
+}
+
+/** So many bytes of a file; undefined where it ends before. */
+function bytesAt(inode: Inode, view: View, at: number, length: number): Uint8Array | undefined {
+  const end = view === "current" ? inode.bytes : inode.durableBytes;
+  if (at + length > end) return undefined;
+  const bytes = new Uint8Array(length);
+  readInode(inode, view, at, bytes);
+  return bytes;
 }
 
 function setsOfFlags(table: Uint8Array): number[] {

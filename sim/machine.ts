@@ -194,6 +194,8 @@ export class Machine {
       // What a dead process throws is what its unwinding stack made of ports that no longer answer.
       if (process.alive) this.#options.observer.onThrow(this, error);
     });
+    const { nowUs } = this.#options.scheduler;
+    owner.releasedUs = nowUs;
     const process: Process = Object.assign(owner, { site: this.name, life, atExit: [] });
     return process;
   }
@@ -220,6 +222,10 @@ export class Machine {
         trace: observer.trace?.(this),
         bootId: this.bootId,
         openFolder: (group) => openSimFolder(this.disk, process, group),
+        openLogFolder: (path) => ({
+          code: "ENOENT",
+          message: `${path}: no machine of the simulator shares a path`,
+        }),
         openImage: (group, volume, bytes) =>
           openSimImage({
             disk: this.disk,

@@ -1,4 +1,4 @@
-import type { Config } from "#config/types.ts";
+import type { Config, CopyConfig } from "#config/types.ts";
 import type { EventRecord } from "#ports/events.ts";
 import type { StepWatcher } from "./disk.ts";
 import type { Line } from "./line.ts";
@@ -12,12 +12,15 @@ import type { World } from "./world.ts";
 export class Operator {
   readonly #world: World;
   readonly #rng: Prng;
+  /** From a stream of its own: worlds without cycles are what they were. */
+  readonly #cycles: Prng;
   readonly #pointRng: Prng;
   #active = false;
 
   constructor(world: World) {
     this.#world = world;
     this.#rng = world.rng.fork("operator");
+    this.#cycles = world.rng.fork("cycles");
     this.#pointRng = world.rng.fork("takeovers of points");
   }
 
@@ -147,13 +150,23 @@ export class Operator {
     });
   }
 
+  #inAnotherMode(copy: CopyConfig): CopyConfig {
+    if (copy.mode === "cycle") {
+      const mode = this.#cycles.chance(0.5) ? "async" : "sync";
+      return { ...copy, mode, ackAt: undefined };
+    }
+    if (copy.mode === "sync") return { ...copy, mode: "async" };
+    if (!this.#cycles.chance(0.3)) return { ...copy, mode: "sync" };
+    const seal = { ...copy.seal, onFlush: false };
+    return { ...copy, mode: "cycle", seal, ackAt: this.#cycles.pick(["switch", "journal"]) };
+  }
+
   /** A copy changes its mode in the primary's file, sometimes in all files. A strict mirror stays one: I4 is judged by that. */
   #reload(line: Line, primary: Machine, site: string): void {
     const group = primary.file.groups.get(line.group.name);
     const copy = group?.copies.get(site);
     if (group === undefined || copy === undefined || copy.onLoss !== "continue") return;
-    const mode = copy.mode === "sync" ? "async" : "sync";
-    const copies = new Map(group.copies).set(site, { ...copy, mode });
+    const copies = new Map(group.copies).set(site, this.#inAnotherMode(copy));
     const groups = new Map(primary.file.groups).set(group.name, { ...group, copies });
     const file: Config = { ...primary.file, groups };
     const isEverywhere = this.#rng.chance(0.5);

@@ -54,6 +54,8 @@ export type Claim = {
   readonly sets?: {
     readonly reign: number;
     readonly completeLsn: number;
+    /** It was brought up from a bunker that had what was acked before this tick (I5); 0: it was not. */
+    readonly replayedTick?: number;
     /** LSNs at which a set may have ended, where they are known: it must have been at one of them (I10). */
     readonly ends?: ReadonlySet<number>;
   };
@@ -467,6 +469,7 @@ const nothingHeld: SectorVerdict = { held: undefined, newest: undefined, missing
 function isRequired(write: WriteRecord, claim: Claim): boolean {
   const { sets } = claim;
   if (sets !== undefined) {
+    if (write.ackedTick < (sets.replayedTick ?? 0)) return true;
     // LSNs go on from reign to reign: what an earlier one acked beyond this the copy may lack too.
     if (write.ackedTick >= claim.allAckedBefore || write.reign > sets.reign) return false;
     return lsnOf(write) <= sets.completeLsn;

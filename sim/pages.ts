@@ -55,6 +55,13 @@ export function zeroPages(pages: Pages, offset: number, length: number): void {
   }
 }
 
+/** Turns a bit over, as a disk does at rest; where there are only zeros, there is a page from then on. */
+export function flipPageBit(pages: Pages, at: number): void {
+  const page = ownPage(pages, Math.floor(at / pageBytes));
+  const within = at % pageBytes;
+  page[within] = (page[within] ?? 0) ^ 1;
+}
+
 /** How many pages a write would have to add: what it needs of a disk's free space. */
 export function missingPages(pages: Pages, offset: number, length: number): number {
   let missing = 0;

@@ -17,20 +17,26 @@ before(async () => {
 
 // That a copy says that it is well again means that the same process has gone on: a new one knows of no trouble.
 
-/** A seed's world with these faults and no operator; undefined where no copy takes sets. */
-function drawn(seed: number, faults: readonly FaultKind[]): Swarm | undefined {
+/** A seed's world with these faults and no operator; undefined where no copy is of this mode. */
+function drawn(seed: number, faults: readonly FaultKind[], wanted: Mode): Swarm | undefined {
   const swarm = drawSwarm(createPrng(seed).fork("swarm"));
-  const hasSets = [...swarm.config.groups.values()].some(({ copies }) =>
-    [...copies.values()].some(({ mode }) => mode === "async"),
+  const isOf = [...swarm.config.groups.values()].some(({ copies }) =>
+    [...copies.values()].some(({ mode }) => mode === wanted),
   );
-  return hasSets ? { ...swarm, faults, operator: [], clones: 0 } : undefined;
+  return isOf ? { ...swarm, faults, operator: [], clones: 0 } : undefined;
 }
 
-function runAll(faults: readonly FaultKind[]): ReadonlyMap<string, number> {
+type Mode = "async" | "bunker";
+
+function runAll(
+  faults: readonly FaultKind[],
+  mode: Mode = "async",
+  seeds = seedsMax,
+): ReadonlyMap<string, number> {
   const counters = new Map<string, number>();
   const failed: string[] = [];
-  for (let seed = 1; seed <= seedsMax; seed += 1) {
-    const swarm = drawn(seed, faults);
+  for (let seed = 1; seed <= seeds; seed += 1) {
+    const swarm = drawn(seed, faults, mode);
     if (swarm === undefined) continue;
     const { findings } = engine.seed(seed, { counters, told: false, swarm });
     for (const { id, message } of findings) failed.push(`seed ${seed}: ${id} ${message}`);
@@ -50,4 +56,11 @@ test("row 38, I16, I20: copies whose staging could not be synced go on with anot
   const counters = runAll(["syncError", "syncError", "noSpace"]);
   const replaced = counters.get("situations:staging log replaced") ?? 0;
   assert.ok(replaced >= 1, "none was replaced");
+});
+
+test("row 41, B15: bunkers whose log had no room go on by themselves once there is some", () => {
+  const counters = runAll(["noSpace"], "bunker", 240);
+  const failed = counters.get("events:log failed") ?? 0;
+  const well = counters.get("events:log ok") ?? 0;
+  assert.ok(failed >= 2 && well >= failed, `${failed} had no room, ${well} went on`);
 });

@@ -2,6 +2,7 @@ import type { Site, SiteOptions } from "#site/site.ts";
 import { allCheckers } from "./checkers/all.ts";
 import { Cloner } from "./clone.ts";
 import type { Counters } from "./counters.ts";
+import { CycleFaults } from "./cycle-faults.ts";
 import { Faults } from "./faults.ts";
 import { converge, stopAll } from "./heal.ts";
 import { setLimits } from "./knobs.ts";
@@ -9,12 +10,14 @@ import { Handovers } from "./handovers.ts";
 import { Operator } from "./operator.ts";
 import type { Finding } from "./oracle.ts";
 import { createPrng } from "./prng.ts";
+import { Replayer } from "./replays.ts";
 import { allWell } from "./run-state.ts";
 import { eventKind } from "./scheduler.ts";
 import { Settler } from "./settler.ts";
 import { splitPhase } from "./split-phase.ts";
 import { drawSwarm } from "./swarm.ts";
 import type { Swarm } from "./swarm.ts";
+import { Verifier, verifyPhase } from "./verifies.ts";
 import { World } from "./world.ts";
 
 export type RunOptions = {
@@ -54,9 +57,12 @@ export function runSeed(options: RunOptions): RunResult {
     counters: options.counters,
   });
   const faults = new Faults(world);
+  const cycleFaults = new CycleFaults(world);
   const operator = new Operator(world);
   const handovers = new Handovers(world);
   const settler = new Settler(world);
+  const replayer = new Replayer(world);
+  const verifier = new Verifier(world);
   const cloner = new Cloner(world);
   for (const machine of world.machines.values()) machine.start();
   for (const host of world.hosts) host.begin();
@@ -66,19 +72,26 @@ export function runSeed(options: RunOptions): RunResult {
   if (rng.chance(0.85))
     world.runFor(5e6, () => allWell(world) || requests(world) >= firstRequestsMax);
   faults.begin();
+  cycleFaults.begin();
   operator.begin();
   handovers.begin();
   settler.begin();
+  replayer.begin();
+  verifier.begin();
   cloner.begin();
   sampleAtRandom(world);
   world.runFor(swarm.faultsUs, () => requests(world) >= swarm.requestsMax);
   operator.end();
   handovers.end();
   settler.end();
+  replayer.end();
+  verifier.end();
   cloner.end();
+  cycleFaults.end();
   faults.heal();
   world.count("phases:faults over");
   if (!world.failed()) splitPhase(world, settler);
+  if (!world.failed()) verifyPhase(world);
   if (!world.failed()) converge(world);
   if (!world.failed()) for (const checker of world.checkers) checker.onRest?.();
   if (!world.failed()) stopAll(world);
@@ -100,8 +113,7 @@ function sampleAtRandom(world: World): void {
   const rng = world.rng.fork("sample times");
   const again = (): void => {
     world.scheduler.after(rng.exponential(250e3), undefined, eventKind.watch, () => {
-      for (const machine of world.machines.values()) world.look(machine);
-      for (const checker of world.checkers) checker.onSample?.();
+      world.sample(true);
       again();
     });
   };

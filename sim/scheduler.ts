@@ -35,7 +35,7 @@ export type Owner = {
   paused: boolean;
   /** Events that came due while the owner stood still. */
   held: Scheduled[];
-  /** When it last stood still and went on again. */
+  /** Since when it runs: its start, or when it last stood still and went on again. */
   releasedUs: number;
   /** Timers that it armed and that have neither fired nor been cancelled (N7). */
   timers: number;

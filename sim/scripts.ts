@@ -155,6 +155,7 @@ function quietSwarm(durability: "flush" | "write"): Swarm {
     rpoMs: undefined,
     probeMs: 50,
     timeoutMs: 400,
+    ackAt: undefined,
     compress: undefined,
     rateBytesPerSecond: undefined,
   };

@@ -58,6 +58,21 @@ export function readStamp(
   return { kind: "write", id };
 }
 
+/** The first so many bytes of chunks, as `readStamp` can read them. */
+export function alignedBytes(chunks: readonly Uint8Array[], length: number): Uint8Array {
+  const [first] = chunks;
+  if (first !== undefined && first.length >= length && first.byteOffset % 4 === 0)
+    return first.length === length ? first : first.subarray(0, length);
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    if (at >= length) break;
+    bytes.set(chunk.subarray(0, length - at), at);
+    at += chunk.length;
+  }
+  return bytes;
+}
+
 function isEmpty(words: Uint32Array, from: number, to: number): boolean {
   for (let at = from; at < to; at += 1) if (words[at] !== 0) return false;
   return true;

@@ -1,6 +1,7 @@
 import { KiB } from "#base/limits.ts";
 import type { CopyConfig, GroupConfig } from "#config/types.ts";
 import type { Prng } from "./prng.ts";
+import type { Swarm } from "./swarm.ts";
 
 // What a seed decides about copies that take sets (`mode: async`): which copies do, and journals, sets and staging so small
 // that a small world fills them. Drawn from a stream of its own, so that worlds of mirrors are what they were before.
@@ -12,6 +13,31 @@ export function drawModes(
 ): ReadonlyMap<string, GroupConfig> {
   if (rng.chance(0.6)) return groups;
   return new Map([...groups].map(([name, group]) => [name, drawGroup(rng.fork(name), group)]));
+}
+
+/** Trouble at the seams of cycles (cycle-faults.ts). */
+export const cycleTroubles = ["cut", "purge", "standing", "narrow", "turn"] as const;
+export type CycleTrouble = (typeof cycleTroubles)[number];
+
+/** In most worlds with a copy of cycles; what a purge is in the midst of needs something to be cut. */
+export function drawCycleTrouble(
+  rng: Prng,
+  groups: ReadonlyMap<string, GroupConfig>,
+): readonly CycleTrouble[] {
+  if (!hasCycles(groups) || !rng.chance(0.8)) return [];
+  const shares = { cut: 0.7, purge: 0.4, standing: 0.4, narrow: 0.4, turn: 0.2 };
+  return cycleTroubles.filter((kind) => rng.chance(shares[kind]));
+}
+
+function hasCycles(groups: ReadonlyMap<string, GroupConfig>): boolean {
+  return [...groups.values()].some(({ copies }) =>
+    [...copies.values()].some(({ mode }) => mode === "cycle"),
+  );
+}
+
+/** Some copy takes cycles, or may come to take them when its mode is changed. */
+export function mayHaveCycles({ config, operator }: Swarm): boolean {
+  return operator.includes("reload") || hasCycles(config.groups);
 }
 
 function drawGroup(rng: Prng, group: GroupConfig): GroupConfig {
@@ -33,6 +59,23 @@ function drawGroup(rng: Prng, group: GroupConfig): GroupConfig {
 }
 
 function drawCopy(rng: Prng, copy: CopyConfig): CopyConfig {
+  const taker = drawTaker(rng, copy);
+  const cycle = rng.fork("cycle");
+  // From a stream of its own: worlds without it are what they were.
+  return cycle.chance(0.25) ? drawCycle(cycle, taker) : taker;
+}
+
+function drawCycle(rng: Prng, copy: CopyConfig): CopyConfig {
+  return {
+    ...copy,
+    mode: "cycle",
+    seal: { ...copy.seal, onFlush: false },
+    ackAt: rng.pick(["switch", "journal"]),
+    staging: "durable",
+  };
+}
+
+function drawTaker(rng: Prng, copy: CopyConfig): CopyConfig {
   return {
     ...copy,
     mode: "async",
@@ -52,10 +95,14 @@ function drawCopy(rng: Prng, copy: CopyConfig): CopyConfig {
 /** A record holds a batch or one request, and a segment the longest record: these must stay in proportion. */
 export function drawSetLimits(rng: Prng): Readonly<Record<string, number>> {
   const batchBytesMax = rng.pick([8, 32]) * KiB;
+  const batchEntriesMax = rng.pick([4, 64]);
+  const setEntriesMax = rng.pick([8, 256]);
   return {
     batchBytesMax,
-    batchEntriesMax: rng.pick([4, 64]),
-    setEntriesMax: rng.pick([8, 256]),
+    batchEntriesMax,
+    setEntriesMax,
+    cycleEntriesMax: setEntriesMax / 2,
+    cyclesGatheredMax: 3,
     journalMarginBytes: 112 * KiB,
     journalSegmentBytes: 96 * KiB,
     journalStretchBytes: rng.pick([2, 16, 64]) * KiB,

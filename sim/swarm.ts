@@ -1,11 +1,14 @@
+import { policyTable } from "#core/policy.ts";
 import { KiB } from "#base/limits.ts";
 import type { Config, CopyConfig, GroupConfig, SiteConfig } from "#config/types.ts";
 import { quietDisk } from "./disk.ts";
 import type { DiskBehaviour } from "./disk.ts";
 import type { NetworkShape } from "./network.ts";
 import type { Prng } from "./prng.ts";
+import { drawBunker } from "./swarm-bunker.ts";
 import { drawPreserve } from "./swarm-preserve.ts";
-import { drawModes, drawSetLimits } from "./swarm-sets.ts";
+import { drawCycleTrouble, drawModes, drawSetLimits } from "./swarm-sets.ts";
+import type { CycleTrouble } from "./swarm-sets.ts";
 
 // Swarm testing: each seed draws which kinds of trouble exist in its world at all, and how often. A world with everything at
 // once hides more than it shows; the prototype's detection rates moved tenfold with the mix (PROOF §4.1).
@@ -53,6 +56,8 @@ export type Swarm = {
   /** Mean time between two faults, and between two acts of the operator. */
   readonly faultGapUs: number;
   readonly operatorGapUs: number;
+  /** Mean time between two failures of a write to an image; undefined where none fails but by `writeError`. */
+  readonly imageErrorGapUs?: number;
   /** How long faults go on. */
   readonly faultsUs: number;
   /** Worlds cloned at random instants, and at persistent steps, during the faults. */
@@ -69,6 +74,12 @@ export type Swarm = {
   readonly pointTakeovers?: boolean;
   /** Mean time between two orders to hand the role over; undefined where there are none. */
   readonly handoverGapUs?: number;
+  /** Trouble where cycles have their seams. */
+  readonly cycleTrouble?: readonly CycleTrouble[];
+  /** Copies are brought up from a bunker. */
+  readonly replays?: boolean;
+  /** Mean time between two orders to compare a copy with its primary; undefined where there are none. */
+  readonly verifyGapUs?: number;
   /** Limits of the engine made small, so that a small world reaches them. */
   readonly limits: Readonly<Record<string, number>>;
 };
@@ -93,16 +104,28 @@ export function drawSwarm(rng: Prng): Swarm {
   const sites = ["east", "west", "north"].slice(0, 1 + copies);
   const groups = rng.chance(0.85) ? ["bank"] : ["bank", "shop"];
   const preserve = drawPreserve(rng.fork("preserve"), drawConfig(rng, sites, groups));
+  const bunker = drawBunker(rng.fork("bunker"), preserve.config.groups);
+  const allSites = bunker === undefined ? sites : [...sites, ...bunker.sites];
   const operator = rng.chance(0.5) ? drawSome(rng, operatorKinds, 2) : [];
   const faultsUs = rng.logUniform(1.5e6, 8e6);
-  const requestsMax = rng.between(80, 400);
+  const requestsDrawn = rng.between(80, 400);
+  // Two bunkers cost as much as two more sites: such worlds are kept small.
+  const requestsMax = bunker?.sites.length === 2 ? Math.min(requestsDrawn, 160) : requestsDrawn;
   // A stream of chance of their own: worlds without them stay what they were.
   const handovers = rng.fork("handovers");
+  const imageErrors = rng.fork("image errors");
+  const verifies = rng.fork("verifies");
   return {
+    ...(imageErrors.chance(0.013)
+      ? { imageErrorGapUs: imageErrors.logUniform(200e3, 2000e3) }
+      : {}),
     ...(handovers.chance(0.2) ? { handoverGapUs: handovers.logUniform(200e3, 2000e3) } : {}),
-    config: preserve.config,
+    ...(verifies.chance(0.06) ? { verifyGapUs: verifies.logUniform(200e3, 1500e3) } : {}),
+    config: bunker === undefined ? preserve.config : makeConfig(allSites, bunker.groups),
+    replays: bunker?.replays ?? false,
+    cycleTrouble: drawCycleTrouble(rng.fork("cycle trouble"), preserve.config.groups),
     pointTakeovers: preserve.pointTakeovers,
-    sites,
+    sites: allSites,
     faults: drawFaults(rng),
     operator: [...operator, ...drawReloads(rng.fork("reloads"), preserve.config)],
     faultGapUs: rng.logUniform(120e3, 1500e3),
@@ -121,7 +144,12 @@ export function drawSwarm(rng: Prng): Swarm {
     disk: drawDisk(rng),
     clockRateSpread: rng.chance(0.3) ? 0.01 : 0,
     poisonPayload: rng.chance(0.3),
-    limits: { ...drawLimits(rng), ...drawSetLimits(rng.fork("set limits")), ...preserve.limits },
+    limits: {
+      ...drawLimits(rng),
+      ...drawSetLimits(rng.fork("set limits")),
+      ...preserve.limits,
+      ...bunker?.limits,
+    },
   };
 }
 
@@ -129,7 +157,7 @@ export function drawSwarm(rng: Prng): Swarm {
 function drawReloads(rng: Prng, config: Config): readonly OperatorKind[] {
   const groups = [...config.groups.values()];
   const hasSets = groups.some(({ copies }) =>
-    [...copies.values()].some(({ mode }) => mode === "async"),
+    [...copies.values()].some(({ mode }) => policyTable[mode].unit === "set"),
   );
   return hasSets && rng.chance(0.25) ? ["reload", "reload"] : [];
 }
@@ -178,6 +206,7 @@ function drawConfig(rng: Prng, sites: readonly string[], groups: readonly string
         rpoMs: undefined,
         probeMs,
         timeoutMs: Math.max(400, probeMs * rng.between(4, 8)),
+        ackAt: undefined,
         compress: undefined,
         rateBytesPerSecond: rng.chance(0.1) ? 512 * KiB : undefined,
       });

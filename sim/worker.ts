@@ -1,3 +1,5 @@
+import { enableCompileCache, flushCompileCache } from "node:module";
+import { fileURLToPath } from "node:url";
 import { parentPort, workerData } from "node:worker_threads";
 import { loadEngine } from "./engine.ts";
 import type { Engine } from "./engine.ts";
@@ -6,7 +8,13 @@ import type { SeedReport, WorkerAnswer, WorkerTask } from "./pool.ts";
 // A thread of `pool.ts`: loads the engine once, with the bug that it was told to plant, and runs the seeds it is given.
 
 const { mutant } = workerData as { readonly mutant: string | undefined };
-const engine = loadEngine(mutant);
+// A planted bug has a thread of its own, and to compile the engine takes longer than a seed. What is kept is good for the very
+// same text alone, so that a patched module is compiled as what it is.
+enableCompileCache(fileURLToPath(new URL("../node_modules/.cache/sim", import.meta.url)));
+const engine = loadEngine(mutant).then((run) => {
+  flushCompileCache();
+  return run;
+});
 
 parentPort?.on("message", (task: WorkerTask) => {
   engine.then(

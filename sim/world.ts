@@ -24,6 +24,7 @@ import { Scheduler, eventKind } from "./scheduler.ts";
 import { judgeServing } from "./serving.ts";
 import { Story } from "./story.ts";
 import type { Swarm } from "./swarm.ts";
+import { mayHaveCycles } from "./swarm-sets.ts";
 
 export type WorldOptions = {
   /** Names the streams of chance; a seed, or a clone of one. */
@@ -75,6 +76,8 @@ export class World {
   readonly lossless = new Map<string, number>();
   /** Told of each event of a site as it happens. */
   readonly eventWatchers = new Set<(event: EventRecord, machine: Machine) => void>();
+  /** The same of each line of its trace, where the world is traced. */
+  readonly traceWatchers = new Set<(line: TraceLine, machine: Machine) => void>();
   /** What copies can be taken back to, as it was when their resync began, by group and site. */
   readonly points = new Map<string, KeptPoint>();
   /** Groups and sites whose promotion was announced as one of the preserved point. */
@@ -93,9 +96,12 @@ export class World {
   troubleUs = 0;
   /** Its oracle knows nothing: whoever made the clone judges it. */
   readonly isClone: boolean;
+  readonly #isTraced: boolean;
   readonly #inspectors = new Map<string, Inspector>();
   /** Machines whose status must be looked at when the event is over. */
   readonly #stirred = new Set<Machine>();
+  /** What sites have said while the checkers take a sample. */
+  #sampled: Map<Machine, readonly GroupStatus[]> | undefined;
   #lives = 0;
   readonly #checkRng: Prng;
 
@@ -108,6 +114,7 @@ export class World {
     this.counters = options.counters;
     this.story = new Story(options.story);
     this.isClone = options.clone !== undefined;
+    this.#isTraced = options.checkers.length > 0 && mayHaveCycles(options.swarm);
     this.scheduler = new Scheduler(this.rng.fork("ties"), options.clone?.startUs ?? 0);
     this.network = new Network(this.scheduler, this.rng.fork("network"), options.swarm.network);
     this.lines = new Map(
@@ -155,10 +162,22 @@ export class World {
     count(this.counters, name);
   }
 
-  /** What a site says of a group, or undefined while it cannot be asked. */
+  /** What a site says of a group and of those that hold its images, or undefined while it cannot be asked. */
   status(machine: Machine, group: string): GroupStatus | undefined {
+    const status = this.rawStatus(machine, group);
+    if (status?.copies.some(({ mode }) => mode === "bunker") !== true) return status;
+    return { ...status, copies: status.copies.filter(({ mode }) => mode !== "bunker") };
+  }
+
+  /** The same with bunkers. */
+  rawStatus(machine: Machine, group: string): GroupStatus | undefined {
     if (machine.site === undefined || !machine.started) return undefined;
-    return machine.site.status().groups.find((status) => status.name === group);
+    let groups = this.#sampled?.get(machine);
+    if (groups === undefined) {
+      groups = machine.site.status().groups;
+      this.#sampled?.set(machine, groups);
+    }
+    return groups.find((status) => status.name === group);
   }
 
   /** Runs the world for so long, or until `stop` or a finding. */
@@ -169,9 +188,15 @@ export class World {
   /** Lets the checkers take a sample within the next few milliseconds. */
   sampleSoon(): void {
     const delayUs = this.#checkRng.logUniform(100, 50_000);
-    this.scheduler.after(delayUs, undefined, eventKind.watch, () => {
-      for (const checker of this.checkers) checker.onSample?.();
-    });
+    this.scheduler.after(delayUs, undefined, eventKind.watch, () => this.sample());
+  }
+
+  /** Lets the checkers take a sample now, and see what every site says if told so. A site asked twice would say the same. */
+  sample(looks = false): void {
+    this.#sampled = new Map();
+    if (looks) for (const machine of this.machines.values()) this.look(machine);
+    for (const checker of this.checkers) checker.onSample?.();
+    this.#sampled = undefined;
   }
 
   /** Gives a command to a site, as its operator would. */
@@ -330,9 +355,10 @@ export class World {
         onDown: (machine, process, crash) => this.#onDown(machine, process, crash),
         onImageWrite: (process, write) => this.#onImageWrite(process, write),
         onPacking: (_, what) => this.count(`batches:${what}`),
-        trace: options.story.told
-          ? (machine) => ({ line: (fields) => this.#onTrace(machine, fields) })
-          : undefined,
+        trace:
+          options.story.told || this.#isTraced
+            ? (machine) => ({ line: (fields) => this.#onTrace(machine, fields) })
+            : undefined,
       },
       ...(disk === undefined ? {} : { disk }),
       ...(bootId === undefined ? {} : { bootId }),
@@ -348,6 +374,9 @@ export class World {
     this.#stirred.add(machine);
     // Before it does anything as a primary: what it puts into a journal now may show without another word of this process.
     if (event.kind === "serving") this.look(machine);
+    // Another group holds up its start, and nobody can ask it yet: it brings its copies to its own content all the same.
+    if (event.kind === "serving" && !machine.started)
+      this.lines.get(event.group)?.cameBack(machine.name);
     this.#noteClaims(machine, event);
     notePoint(this, machine, event);
     noteBranch(this, machine, event);
@@ -402,8 +431,7 @@ export class World {
       if (pending.life === process?.life) this.commands.delete(pending);
     }
     if (crash.kind === "power") {
-      for (const line of this.lines.values())
-        if (line.sites.includes(machine.name)) line.powerLost(machine.name);
+      for (const line of this.lines.values()) line.powerLost(machine.name);
     }
     if (process !== undefined) for (const host of this.hosts) host.connectionLost(process);
     for (const checker of this.checkers) checker.onDown?.(machine, crash);
@@ -432,6 +460,8 @@ export class World {
   }
 
   #onTrace(machine: Machine, fields: TraceLine): void {
+    if (this.#isTraced) for (const checker of this.checkers) checker.onTrace?.(machine, fields);
+    for (const watch of this.traceWatchers) watch(fields, machine);
     this.tell(machine.name, () => `trace ${JSON.stringify(fields)}`);
   }
 }

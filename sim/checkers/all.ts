@@ -2,6 +2,8 @@ import type { CheckerFactory } from "../checker.ts";
 import { ackChecker } from "./acks.ts";
 import { boundsChecker } from "./bounds.ts";
 import { branchChecker } from "./branch.ts";
+import { bunkerChecker } from "./bunker.ts";
+import { cycleChecker } from "./cycles.ts";
 import { detectorChecker } from "./detector.ts";
 import { handoverChecker } from "./handovers.ts";
 import { honestyChecker } from "./honesty.ts";
@@ -11,6 +13,7 @@ import { mapChecker } from "./maps.ts";
 import { metadataChecker } from "./metadata.ts";
 import { orderChecker } from "./order.ts";
 import { preserveChecker } from "./preserve.ts";
+import { primaryFailureChecker } from "./primary-failure.ts";
 import { readChecker } from "./reads.ts";
 import { roleChecker } from "./roles.ts";
 import { setChecker } from "./sets.ts";
@@ -28,9 +31,12 @@ export const allCheckers: readonly CheckerFactory[] = [
   leakChecker,
   metadataChecker,
   detectorChecker,
+  primaryFailureChecker,
   setChecker,
   stagingChecker,
   preserveChecker,
   handoverChecker,
   branchChecker,
+  bunkerChecker,
+  cycleChecker,
 ];

@@ -1,3 +1,4 @@
+import { policyTable } from "#core/policy.ts";
 import { limits } from "#base/limits.ts";
 import type { Checker } from "../checker.ts";
 import type { Line } from "../line.ts";
@@ -72,7 +73,7 @@ function lanesMax(world: World): number {
   let lanes = 0;
   for (const line of world.lines.values())
     for (const { mode, connections } of line.group.copies.values())
-      if (mode === "async") lanes += 2 * connections * line.sites.length;
+      if (policyTable[mode].unit === "set") lanes += 2 * connections * line.sites.length;
   return lanes;
 }
 

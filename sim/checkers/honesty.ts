@@ -28,9 +28,9 @@ export function honestyChecker(world: World): Checker {
     const image = world.imagesOf(copy.site, line);
     const lacked = new Set<string>();
     const takesSets = line.takesSets(line.oracle.reign.site, copy.site);
-    const staging = hasSets(line)
-      ? logsOf(world, line)(copy.site, "staging", "current")
-      : undefined;
+    const isStaged = (volume: number, sector: number): boolean =>
+      hasSets(line) &&
+      coversSector(logsOf(world, line)(copy.site, "staging", "current"), volume, sector);
     for (let i = 0; i < sectorsPerSample; i += 1) {
       const place = oracle.drawSector(rng);
       const newest = place === undefined ? undefined : oracle.newestAcked(place[0], place[1]);
@@ -46,7 +46,7 @@ export function honestyChecker(world: World): Checker {
         return;
       }
       // A copy of sets that was started again writes what is staged once more, oldest first.
-      if (staging !== undefined && coversSector(staging, volume, sector)) continue;
+      if (isStaged(volume, sector)) continue;
       lacked.add(`${volume}/${sector}`);
     }
     world.count("checks:I33");

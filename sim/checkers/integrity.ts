@@ -1,6 +1,7 @@
 import type { Checker } from "../checker.ts";
 import { sectorBytes } from "../disk-state.ts";
-import { readStamp } from "../stamp.ts";
+import { keyOf } from "../sector-key.ts";
+import { alignedBytes, readStamp } from "../stamp.ts";
 import type { World } from "../world.ts";
 
 /**
@@ -13,13 +14,13 @@ export function integrityChecker(world: World): Checker {
     ids: ["I34"],
     onImageWrite(write) {
       if (!isOn || write.chunks === undefined) return;
-      const bytes = Buffer.concat(write.chunks);
-      const aligned = new Uint8Array(bytes);
+      const aligned = alignedBytes(write.chunks, write.lengthBytes);
       world.count("checks:I34");
       for (let at = 0; at + sectorBytes <= aligned.length; at += sectorBytes) {
         const sector = (write.offset + at) / sectorBytes;
         const held = readStamp(aligned, at, { volume: write.volume, sector }, true);
-        if (held.kind === "write") continue;
+        // What has rotted at the primary is brought over as it is there now.
+        if (held.kind === "write" || write.line.rotten.has(keyOf(write.volume, sector))) continue;
         world.report(
           "I34",
           `${write.machine.name} puts into volume ${write.volume} sector ${sector}: ${held.what}`,

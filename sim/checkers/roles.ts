@@ -1,7 +1,7 @@
 import type { Checker, ImageWrite } from "../checker.ts";
 import { sectorBytes } from "../disk-state.ts";
 import { describe } from "../oracle.ts";
-import { readStamp } from "../stamp.ts";
+import { alignedBytes, readStamp } from "../stamp.ts";
 import type { World } from "../world.ts";
 
 /**
@@ -32,8 +32,8 @@ export function roleChecker(world: World): Checker {
   /** What is about to be written, judged by the first sector that carries a stamp. */
   function judgeContent(write: ImageWrite): void {
     const { oracle } = write.line;
-    const bytes = write.chunks === undefined ? undefined : joined(write.chunks);
-    if (bytes === undefined || bytes.length % sectorBytes !== 0) return;
+    if (write.chunks === undefined || write.lengthBytes % sectorBytes !== 0) return;
+    const bytes = alignedBytes(write.chunks, write.lengthBytes);
     const knowsBetter = hasSeenLine(write);
     for (let at = 0; at < bytes.length; at += sectorBytes) {
       const sector = (write.offset + at) / sectorBytes;
@@ -114,16 +114,4 @@ export function roleChecker(world: World): Checker {
       judgeContent(write);
     },
   };
-}
-
-function joined(chunks: readonly Uint8Array[]): Uint8Array {
-  let length = 0;
-  for (const chunk of chunks) length += chunk.length;
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
 }

@@ -1,3 +1,4 @@
+import { policyTable } from "#core/policy.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 import type { Checker, ImageWrite } from "../checker.ts";
 import { sectorBytes } from "../disk-state.ts";
@@ -7,7 +8,7 @@ import { logsOf } from "../log-view.ts";
 import type { FoundLog } from "../log-view.ts";
 import { describe } from "../oracle.ts";
 import type { WriteRecord } from "../oracle.ts";
-import { readStamp } from "../stamp.ts";
+import { alignedBytes, readStamp } from "../stamp.ts";
 import type { World } from "../world.ts";
 
 /** States in which the journal has everything that a copy lacks. */
@@ -32,12 +33,14 @@ export function setChecker(world: World): Checker {
     const record = here.record("durable");
     if (record.kind !== "found" || record.record.members[copy.site]?.phase !== "synchronized")
       return;
-    const journal = logsOf(world, line)(primary, "journal", "current");
-    const kept = new Set(journal.entries.map(({ lsn }) => lsn));
     const completeLsn = copy.complete;
     // A primary that has started anew does not know yet what the copy has said before.
     if (completeLsn === 0) return;
-    for (const write of missingWrites(line, completeLsn)) {
+    const missing = missingWrites(line, completeLsn);
+    if (missing.length === 0) return;
+    const journal = logsOf(world, line)(primary, "journal", "current");
+    const kept = new Set(journal.entries.map(({ lsn }) => lsn));
+    for (const write of missing) {
       world.count("checks:I17");
       const { lsn = 0 } = write.request ?? {};
       if (!kept.has(lsn)) {
@@ -192,14 +195,14 @@ export function setChecker(world: World): Checker {
 }
 
 export function hasSets(line: Line): boolean {
-  return [...line.group.copies.values()].some(({ mode }) => mode === "async");
+  return [...line.group.copies.values()].some(({ mode }) => policyTable[mode].unit === "set");
 }
 
 function madeBy(line: Line, write: ImageWrite): WriteRecord | undefined {
-  const bytes = Buffer.concat(write.chunks ?? []);
+  if (write.lengthBytes < sectorBytes) return undefined;
+  const bytes = alignedBytes(write.chunks ?? [], sectorBytes);
   const sector = write.offset / sectorBytes;
-  if (bytes.length < sectorBytes) return undefined;
-  const held = readStamp(new Uint8Array(bytes), 0, { volume: write.volume, sector }, false);
+  const held = readStamp(bytes, 0, { volume: write.volume, sector }, false);
   return held.kind === "write" && held.id > 0 ? line.oracle.writes[held.id] : undefined;
 }
 

@@ -3,6 +3,15 @@ import type { Mutant } from "./mutant.ts";
 /** Planted bugs of the way out of a split brain: what is kept of the side that was given up, and how it comes back. */
 export const branchMutants: readonly Mutant[] = [
   {
+    name: "earlier-acks-forgotten",
+    isSeldom: true,
+    file: "src/site/promote.ts",
+    find: "      record.members[policy.site] = { ...member, mayLackEarlier: true };\n",
+    replace: "      record.members[policy.site] = member;\n",
+    ids: ["I29"],
+    note: "who takes over does not put on record that a member may lack what was acked before, and is overwritten by it",
+  },
+  {
     name: "branch-overwritten",
     file: "src/core/preserve-copy.ts",
     find: "  return branch === undefined || isSaved(branch, work);",

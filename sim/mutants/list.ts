@@ -1,8 +1,12 @@
 import type { Mutant } from "./mutant.ts";
 import { handoverMutants } from "./handovers.ts";
 import { branchMutants } from "./branch.ts";
+import { bunkerMutants } from "./bunker.ts";
+import { failureMutants } from "./failures.ts";
+import { cycleMutants } from "./cycles.ts";
 import { preserveMutants } from "./preserve.ts";
 import { setMutants } from "./sets.ts";
+import { verifyMutants } from "./verify.ts";
 
 export const mutants: readonly Mutant[] = [
   {
@@ -59,7 +63,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "M7-promotion-not-durable",
-    file: "src/site/group.ts",
+    file: "src/site/promote.ts",
     find: "  saveRecord(context.store, (notSaved) => {\n    if (notSaved !== undefined) {\n      // Whether the new generation",
     replace:
       "  const saveLater = (_store: unknown, then: (failure: undefined) => void): void => then(undefined);\n  saveLater(context.store, (notSaved?: IoFailure) => {\n    if (notSaved !== undefined) {\n      // Whether the new generation",
@@ -68,7 +72,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "M8-late-packets-accepted",
-    file: "src/site/group.ts",
+    file: "src/site/promote.ts",
     find: '  copy.close("this site is being promoted");\n',
     replace: "",
     ids: ["N4", "I29", "I3", "I16", "I8"],
@@ -101,8 +105,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "stall-goes-on-alone",
     file: "src/core/policy.ts",
-    find: "  stall: { mayAckAlone: false, waits: true },",
-    replace: "  stall: { mayAckAlone: true, waits: true },",
+    find: "  stall: { takesPart: true, mayAckAlone: false, waits: true },",
+    replace: "  stall: { takesPart: true, mayAckAlone: true, waits: true },",
     ids: ["I4"],
     note: "`onLoss: stall` acks without the copy",
   },
@@ -274,4 +278,8 @@ export const mutants: readonly Mutant[] = [
   ...preserveMutants,
   ...handoverMutants,
   ...branchMutants,
+  ...bunkerMutants,
+  ...failureMutants,
+  ...verifyMutants,
+  ...cycleMutants,
 ];

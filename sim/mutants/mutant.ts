@@ -10,4 +10,9 @@ export type Mutant = {
   readonly ids: readonly string[];
   /** What is broken, in words. M1 to M9 are PROOF §4.1's. */
   readonly note: string;
+  /**
+   * No seed is known that shows it since worlds have changed, and some thousands were looked through: CI does not plant it, and
+   * `--mutant NAME` does.
+   */
+  readonly isSeldom?: true;
 };

@@ -37,6 +37,7 @@ export const preserveMutants: readonly Mutant[] = [
   },
   {
     name: "point-in-mid-set",
+    isSeldom: true,
     file: "src/site/copy-sets.ts",
     find: '  sets.pendingBegin = work;\n  submitStaging(sets.host.staging, { kind: "drain" });',
     replace: '  sets.host.submit({ kind: "work", work });',

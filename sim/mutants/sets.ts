@@ -3,6 +3,23 @@ import type { Mutant } from "./mutant.ts";
 /** Planted bugs of copies that take sets: journal, staging, application, resync beside sets, promotion. */
 export const setMutants: readonly Mutant[] = [
   {
+    name: "settled-once",
+    isSeldom: true,
+    file: "src/core/staging.ts",
+    find: '    if (event.kind === "settle") return tellSettled(staging, out);\n',
+    replace: '    if (event.kind === "settle") return;\n',
+    ids: ["I31"],
+    note: "a promotion that an image has hindered once is never answered again",
+  },
+  {
+    name: "held-by-a-lost-session",
+    file: "src/core/copy.ts",
+    find: "  // What failed for the session held up what was behind it, and never answers again.\n  finishOldest(copy, out);\n",
+    replace: "",
+    ids: ["I31"],
+    note: "a set behind a region that the image refused is never called applied",
+  },
+  {
     name: "complete-before-sync",
     file: "src/core/staging.ts",
     find: '  out.push({ kind: "flag", ticket: record.ticket, flags });',
@@ -57,7 +74,7 @@ export const setMutants: readonly Mutant[] = [
   },
   {
     name: "replay-not-synced",
-    file: "src/site/journal-run.ts",
+    file: "src/site/journal-start.ts",
     find: "      if (read.records.length === 0) return written();",
     replace: "      if (read.records.length === 0) return ended(undefined);",
     ids: ["N1", "I2"],
@@ -116,7 +133,7 @@ export const setMutants: readonly Mutant[] = [
   },
   {
     name: "journal-not-replayed",
-    file: "src/site/journal-run.ts",
+    file: "src/site/journal-start.ts",
     find: "  next(placeOf(log, figuresOf(log).firstRecord));\n}\n",
     replace: "  next(undefined);\n}\n",
     ids: ["I16", "I31", "I8", "I2", "I33"],
@@ -149,7 +166,8 @@ export const setMutants: readonly Mutant[] = [
   },
   {
     name: "appending-not-counted",
-    file: "src/core/journal-room.ts",
+    isSeldom: true,
+    file: "src/core/journal.ts",
     find: "  return bytesUsed + gatheredBytes + appendingBytes + limits.journalMarginBytes > bytesMax;",
     replace:
       "  return bytesUsed + gatheredBytes + 0 * appendingBytes + limits.journalMarginBytes > bytesMax;",

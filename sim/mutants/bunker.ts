@@ -1,0 +1,80 @@
+import type { Mutant } from "./mutant.ts";
+
+/** Planted bugs of bunkers: the ack, the record of a loss, what a log lets go, replay. */
+export const bunkerMutants: readonly Mutant[] = [
+  {
+    name: "ack-before-the-bunker",
+    file: "src/core/log-members.ts",
+    find: "  if (waitsFor(member)) {\n    request.legs += 1;\n    return queue(member, request);\n  }",
+    replace: "  if (waitsFor(member)) return;",
+    ids: ["I5", "I4"],
+    note: "a host is answered before the bunker has its write",
+  },
+  {
+    name: "flush-alone-not-on-record",
+    file: "src/core/flush.ts",
+    find: "    loseLogged(primary, member, out);",
+    replace: "    void out;",
+    ids: ["I5"],
+    note: "a FLUSH is answered without a bunker that was lost, and no record says so",
+  },
+  {
+    name: "bunker-lets-go-too-much",
+    file: "src/core/bunker.ts",
+    find: '      return void out.push({ kind: "reclaim", lsn: event.lsn, set: event.set });',
+    replace:
+      '      return void out.push({ kind: "reclaim", lsn: Number.MAX_SAFE_INTEGER, set: Number.MAX_SAFE_INTEGER });',
+    ids: ["I26", "I5", "I4"],
+    note: "a bunker lets go more than it was told",
+  },
+  {
+    name: "bunker-flush-not-synced",
+    file: "src/site/bunker-run.ts",
+    find: "  sync(log.log, tell);",
+    replace: "  tell(undefined);",
+    ids: ["I5", "I4"],
+    note: "a bunker answers a FLUSH without syncing its log",
+  },
+  {
+    name: "settled-loss-taken-back",
+    isSeldom: true,
+    file: "src/site/take-back.ts",
+    find: "    if (entry.incarnation !== incarnation)",
+    replace: "    if (entry.incarnation > incarnation)",
+    ids: ["N2", "I32"],
+    note: "a start takes back what an earlier one has served without",
+  },
+  {
+    name: "gap-not-in-the-log",
+    isSeldom: true,
+    file: "src/core/journal.ts",
+    find: "breakChain(primary, journal, out);",
+    replace: "void breakChain;",
+    ids: ["I5", "I4"],
+    note: "a bunker's log goes on behind a power cut as if the journal had lost nothing",
+  },
+  {
+    name: "replayed-over-a-gap",
+    file: "src/site/log-survey.ts",
+    find: "    if (coversFrom(entry) > before + 1) counting.gap ??=",
+    replace: "    if (coversFrom(entry) < 0) counting.gap ??=",
+    ids: ["I27"],
+    note: "a replay is granted over the place where the primary had lost power",
+  },
+  {
+    name: "replayed-while-fed",
+    file: "src/site/replay.ts",
+    find: "  if (feeder !== undefined)\n    return refused(",
+    replace: '  if (feeder === "nobody")\n    return refused(',
+    ids: ["I27"],
+    note: "a replay is granted while the old primary's session still feeds the copy",
+  },
+  {
+    name: "freed-of-a-living-copy",
+    file: "src/site/replay-cancel.ts",
+    find: "  if (other === undefined || other === by) return go();",
+    replace: "  if (other === undefined || other === by || reached !== undefined) return go();",
+    ids: ["I27"],
+    note: "`--cancel --force` frees a bunker of a copy that answers",
+  },
+];

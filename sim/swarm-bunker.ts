@@ -1,0 +1,67 @@
+import { policyTable } from "#core/policy.ts";
+import { KiB } from "#base/limits.ts";
+import type { CopyConfig, GroupConfig } from "#config/types.ts";
+import type { Prng } from "./prng.ts";
+
+// What a seed decides about bunkers: whether there is one, or two, where some copy takes sets; what its loss means; and
+// whether copies are brought up from it. Drawn from streams of their own, so that worlds without one, or a second one,
+// are what they were before.
+
+const firstSite = "vault";
+const secondSite = "attic";
+
+export type BunkerSwarm = {
+  /** Sites of the bunkers, one or two: each keeps the log of every group that has a copy of sets. */
+  readonly sites: readonly string[];
+  readonly groups: ReadonlyMap<string, GroupConfig>;
+  /** Copies are brought up from the bunker, and promoted. */
+  readonly replays: boolean;
+  readonly limits: Readonly<Record<string, number>>;
+};
+
+/** In three of ten worlds with a copy that takes sets, in each group that has one; one such world of eight has two. */
+export function drawBunker(
+  rng: Prng,
+  before: ReadonlyMap<string, GroupConfig>,
+): BunkerSwarm | undefined {
+  const groups = [...before.values()];
+  if (!groups.some(takesSets) || !rng.chance(0.3)) return undefined;
+  const second = rng.fork("second");
+  const sites = second.chance(0.12) ? [firstSite, secondSite] : [firstSite];
+  const withBunkers = groups.map((group): [string, GroupConfig] => {
+    if (!takesSets(group)) return [group.name, group];
+    const withOne = withBunker(rng.fork(group.name), group, firstSite);
+    const isOne = sites.length === 1;
+    return [group.name, isOne ? withOne : withBunker(second.fork(group.name), withOne, secondSite)];
+  });
+  return {
+    sites,
+    groups: new Map(withBunkers),
+    replays: rng.chance(0.7),
+    limits: {
+      bunkerLagBytesMax: rng.pick([16, 64, 256]) * KiB,
+      bunkerFreshBytesMax: rng.pick([1, 8, 64]) * KiB,
+    },
+  };
+}
+
+function takesSets({ copies }: GroupConfig): boolean {
+  return [...copies.values()].some(({ mode }) => policyTable[mode].unit === "set");
+}
+
+function withBunker(rng: Prng, group: GroupConfig, site: string): GroupConfig {
+  const [first] = group.copies.values();
+  if (first === undefined) return group;
+  const bunker: CopyConfig = {
+    ...first,
+    site,
+    mode: "bunker",
+    onLoss: rng.pick(["override", "override", "fail", "off"]),
+    preserveBytesMax: undefined,
+    connections: 1,
+    ackAt: undefined,
+    compress: undefined,
+    rateBytesPerSecond: undefined,
+  };
+  return { ...group, copies: new Map(group.copies).set(site, bunker) };
+}
