@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { AppError } from "#base/errors.ts";
 import { readVersion } from "#control/version.ts";
-import { antipode, antipodeAsync, antipodeMirror } from "./contenders/antipode.ts";
+import { antipode, antipodeAsync, antipodeCycle, antipodeMirror } from "./contenders/antipode.ts";
 import type { Contender, Running } from "./contenders/contender.ts";
 import { nbdkit } from "./contenders/nbdkit.ts";
 import { qemuBackground, qemuMirror } from "./contenders/qemu-mirror.ts";
@@ -39,6 +39,7 @@ const contenders: Readonly<Record<ContenderName, Contender>> = {
   antipode,
   "antipode-mirror": antipodeMirror,
   "antipode-async": antipodeAsync,
+  "antipode-cycle": antipodeCycle,
   nbdkit,
   "qemu-mirror": qemuMirror,
   "qemu-background": qemuBackground,

@@ -20,6 +20,7 @@ export type ContenderName =
   | "antipode"
   | "antipode-mirror"
   | "antipode-async"
+  | "antipode-cycle"
   | "nbdkit"
   | "qemu-mirror"
   | "qemu-background";
@@ -44,14 +45,18 @@ export type Stage = {
   readonly rows: readonly Row[];
 };
 
-/** Something else than a load side by side: it has its own sites, and its own figures. All are about an asynchronous copy. */
+/** Something else than a load side by side: it has its own sites, an asynchronous copy among them, and its own figures. */
 export type Trial =
   | ThroughputTrial
   | LagTrial
   | LatencyTrial
   | DrainTrial
   | MemoryTrial
-  | RestartTrial;
+  | RestartTrial
+  | BunkerTrial
+  | TakeoverTrial
+  | SwitchTrial
+  | WireTrial;
 
 type TrialBase = {
   /** What `--rows` matches. */
@@ -103,6 +108,33 @@ export type RestartTrial = TrialBase & {
   readonly readySecondsMax: number;
 };
 
+/** Of pairs of runs, one with the bunker and one while it is paused. */
+export type BunkerTrial = TrialBase & {
+  readonly kind: "bunker";
+  /** Between the primary and the bunker. */
+  readonly link: LinkShape;
+  readonly pairs: number;
+  /** Of an ack's time with the bunker over the slower of the two log writes. */
+  readonly ratioMax: number;
+};
+
+/** The primary is killed behind so many bytes of writes, the copy promoted, and written to. */
+export type TakeoverTrial = TrialBase & {
+  readonly kind: "takeover";
+  readonly writtenBytes: number;
+  readonly servedSecondsMax: number;
+};
+
+/** Hosts are answered at the switch of a cycle of this length. */
+export type SwitchTrial = TrialBase & { readonly kind: "switch"; readonly everyMs: number };
+
+/** What travels of writes that fall on the same blocks again and again. */
+export type WireTrial = TrialBase & {
+  readonly kind: "wire";
+  readonly mode: "async" | "cycle";
+  readonly link: LinkShape;
+};
+
 /** How much the trials write: `quick` tries every one of them out, and says nothing about the promises. */
 export type Scale = "full" | "quick";
 
@@ -121,6 +153,7 @@ export function planStages(pattern: RegExp): readonly Stage[] {
     { socket: "tcp", volume: filled, rows: socketRows("tcp") },
     { socket: "unix", volume: filled, rows: asyncRows("unix") },
     { socket: "tcp", volume: filled, rows: asyncRows("tcp") },
+    { socket: "unix", volume: filled, rows: cycleRows("unix") },
     { socket: "unix", volume: dropped, rows: droppedRows() },
     { socket: "unix", volume: sparse, rows: openMapRows() },
   ];
@@ -170,6 +203,18 @@ function asyncRows(socket: SocketKind): readonly Row[] {
   ];
 }
 
+/** The same beside QEMU's, with a copy that gets folded cycles; what they save shows on the wire, in a trial of its own. */
+function cycleRows(socket: SocketKind): readonly Row[] {
+  return [small, deep, large].map((load) => ({
+    id: `${socket} cycle ${load.name}`,
+    ours: "antipode-cycle",
+    peer: "qemu-background",
+    load,
+    areaBytes: filled.bytes,
+    floor: undefined,
+  }));
+}
+
 function mirrorFloor(socket: SocketKind, load: Load): number {
   if (load === large) return 1.1;
   if (load === small) return 1.2;
@@ -217,7 +262,13 @@ const latencyPairs = 9;
 
 /** The trials whose ids match. */
 export function planTrials(pattern: RegExp, scale: Scale): readonly Trial[] {
-  return [...linkTrials(scale), ...backlogTrials(scale)].filter(({ id }) => pattern.test(id));
+  const trials = [
+    ...linkTrials(scale),
+    ...backlogTrials(scale),
+    ...lossTrials(scale),
+    ...cycleTrials(),
+  ];
+  return trials.filter(({ id }) => pattern.test(id));
 }
 
 function linkTrials(scale: Scale): readonly Trial[] {
@@ -292,4 +343,54 @@ function backlogTrials(scale: Scale): readonly Trial[] {
     readySecondsMax: 5,
   };
   return [drain(deep), drain(large), memory(deep), memory(large), restart];
+}
+
+/** What it costs to lose nothing, and how long a loss lasts. */
+function lossTrials(scale: Scale): readonly Trial[] {
+  const base = { areaBytes: filled.bytes, journalBytes: 1 * GiB };
+  const bunker = (delayMs: number, ratioMax: number): Trial => ({
+    ...base,
+    kind: "bunker",
+    id: `bunker ack ${small.name}, ${2 * delayMs} ms away`,
+    load: small,
+    link: { name: `${2 * delayMs} ms`, delayMs, bytesPerSecond: undefined },
+    pairs: scale === "quick" ? 2 : latencyPairs,
+    ratioMax,
+  });
+  const takeover = (name: string, writtenBytes: number, servedSecondsMax: number): Trial => ({
+    ...base,
+    kind: "takeover",
+    id: `takeover, ${name}`,
+    load: large,
+    writtenBytes,
+    servedSecondsMax,
+  });
+  return [
+    bunker(5, 1.2),
+    takeover("quiet group", 16 * MiB, 1),
+    takeover("behind 1 GiB of writes", scale === "quick" ? 64 * MiB : 1 * GiB, 5),
+  ];
+}
+
+/** What the length of a cycle costs hosts that wait for its end, and what folding saves on the way. */
+function cycleTrials(): readonly Trial[] {
+  const base = { journalBytes: 1 * GiB };
+  const waits = [5, 10, 30, 100].map((everyMs): Trial => ({
+    ...base,
+    kind: "switch",
+    id: `switch ack ${small.name}, cycle ${everyMs} ms`,
+    load: small,
+    areaBytes: filled.bytes,
+    everyMs,
+  }));
+  const wires = (["async", "cycle"] as const).map((mode): Trial => ({
+    ...base,
+    kind: "wire",
+    id: `bytes on the wire, ${deep.name}, 1 MiB of hot blocks, ${mode}`,
+    load: deep,
+    areaBytes: 1 * MiB,
+    mode,
+    link: shortLink,
+  }));
+  return [...waits, ...wires];
 }

@@ -18,3 +18,14 @@ export const antipodeAsync: Contender = {
   title: "Antipode async",
   start: (place) => startCluster(place, { name: "antipode-async", mode: "async" }),
 };
+
+/** Antipode with a copy that gets folded cycles of a second; a write is answered as above. */
+export const antipodeCycle: Contender = {
+  title: "Antipode cycle",
+  start: (place) =>
+    startCluster(place, {
+      name: "antipode-cycle",
+      mode: "cycle",
+      copyOptions: "ackAt: journal",
+    }),
+};

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "#base/errors.ts";
 import { readStatus } from "#cli/client.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
-import { type Link, type LinkShape, startLink } from "../link.ts";
+import { type Link, type LinkEnds, type LinkShape, startLink } from "../link.ts";
 import { nbdUri, type Place, type ServerAddress } from "../place.ts";
 import { runProgram, type Server, startServer } from "../processes.ts";
 import { type Running, stopAll } from "./contender.ts";
@@ -18,11 +18,15 @@ const program = join(import.meta.dirname, "../../bin/antipode");
 export type ClusterOptions = {
   readonly name: string;
   /** How `west` copies `east`; undefined: there is no `west`. */
-  readonly mode: "sync" | "async" | undefined;
+  readonly mode: "sync" | "async" | "cycle" | undefined;
+  /** Options of the copy, as they stand behind its mode in the cluster file. */
+  readonly copyOptions?: string;
   /** Left out: as the product has it. */
   readonly journalBytes?: number;
   /** The sites reach each other over such a link. Left out: over the same kind of socket as the host reaches the primary. */
   readonly link?: LinkShape;
+  /** Acks wait for `vault` too, a bunker; with a link, that is the way between it and the primary. */
+  readonly hasBunker?: boolean;
 };
 
 /** Sites of Antipode, each a process of its own; `east` is the primary. */
@@ -38,18 +42,23 @@ export type Cluster = Running & {
   stopCopy(): Promise<void>;
   /** SIGKILL for `east`; resolves when it is gone. */
   killPrimary(): Promise<void>;
+  /** A command of `antipode`; resolves with what it printed. */
+  cli(...argv: readonly string[]): Promise<string>;
+  /** The volume at the copy, once that has been promoted. */
+  readonly uriAtCopy: string;
   /** Starts a site that is gone; resolves when it has printed its `ready` line. */
   startSite(name: SiteName): Promise<void>;
   /** The link, where the options have one. */
   link(): Link;
 };
 
-export type SiteName = "east" | "west";
+export type SiteName = "east" | "west" | "vault";
 
 /** Starts the sites, and resolves when the copy is well. */
 export async function startCluster(place: Place, options: ClusterOptions): Promise<Cluster> {
   const { name, mode } = options;
-  const names: readonly SiteName[] = mode === undefined ? ["east"] : ["east", "west"];
+  const names: SiteName[] = mode === undefined ? ["east"] : ["east", "west"];
+  if (options.hasBunker === true) names.push("vault");
   const folder = place.folder(name);
   const config = join(folder, "antipode.yaml");
   const address = await place.address(name);
@@ -59,15 +68,18 @@ export async function startCluster(place: Place, options: ClusterOptions): Promi
   place.createImage(image("east"));
   const peers = await peersOf(place, options);
   const opened =
-    options.link === undefined ? undefined : await startLink(peers, options.link, place.signal);
+    options.link === undefined
+      ? undefined
+      : await startLink(endsOf(peers, options), options.link, place.signal);
   fs.writeFileSync(
     config,
     describe(place, options, { names, address, api, peers, reach: opened?.reach }),
   );
   const sites = createSites(config, place.signal);
   await Promise.all(names.map(sites.start));
-  const wait = (): Promise<string> =>
-    runProgram(program, ["wait", "bench", "--config", config, "--timeout", "120s"], place.signal);
+  const cli = (...argv: readonly string[]): Promise<string> =>
+    runProgram(program, [...argv, "--config", config], place.signal);
+  const wait = (): Promise<string> => cli("wait", "bench", "--timeout", "120s");
   const status = async (): Promise<GroupStatus> => {
     const [group] = (await readStatus(api("east"))).groups;
     if (group === undefined) throw new Error(`${name} has no group`);
@@ -84,7 +96,9 @@ export async function startCluster(place: Place, options: ClusterOptions): Promi
     get servers() {
       return names.map(sites.get);
     },
-    images: names.map(image),
+    images: names.filter((site) => site !== "vault").map(image),
+    uriAtCopy: nbdUri(copySocket(place, name), "bench/disk"),
+    cli,
     status,
     copy,
     caughtUp: () => until(copy, isCaughtUp),
@@ -101,7 +115,7 @@ export async function startCluster(place: Place, options: ClusterOptions): Promi
     },
     async checkMirror() {
       if (mode !== undefined) await wait();
-      if (mode === "async") await until(copy, isCaughtUp);
+      if (mode === "async" || mode === "cycle") await until(copy, isCaughtUp);
     },
     async stop() {
       await stopAll(names.map(sites.get));
@@ -160,12 +174,21 @@ function isCaughtUp({ state, lagWrites, applyLagWrites }: CopyStatus): boolean {
 
 type Peers = Readonly<Record<SiteName, string>>;
 
+/** The bunker's link, where there is one, is the one that acks wait for. */
+function endsOf(peers: Peers, { hasBunker }: ClusterOptions): LinkEnds {
+  return { east: peers.east, west: hasBunker === true ? peers.vault : peers.west };
+}
+
+function copySocket(place: Place, name: string): ServerAddress {
+  return { kind: "unix", path: place.controlSocket(`${name}-west-nbd`) };
+}
+
 async function peersOf(place: Place, { name, link }: ClusterOptions): Promise<Peers> {
   const peer = async (site: SiteName): Promise<string> =>
     addressText(
       await (link === undefined ? place.address(`${name}-${site}-peer`) : place.tcpAddress()),
     );
-  return { east: await peer("east"), west: await peer("west") };
+  return { east: await peer("east"), west: await peer("west"), vault: await peer("vault") };
 }
 
 type Described = {
@@ -175,19 +198,18 @@ type Described = {
   readonly api: (site: SiteName) => string;
   readonly peers: Peers;
   /** What to dial instead, where the sites are a link apart. */
-  readonly reach: Peers | undefined;
+  readonly reach: LinkEnds | undefined;
 };
 
 function describe(
   place: Place,
-  { name, mode, journalBytes }: ClusterOptions,
+  { name, mode, copyOptions, journalBytes, hasBunker }: ClusterOptions,
   { names, address, api, peers, reach }: Described,
 ): string {
   const lines = [`cluster: ${name}`, "sites:"];
   for (const site of names) {
-    const nbd = site === "east" ? `, nbd: "${addressText(address)}"` : "";
-    const other = site === "east" ? "west" : "east";
-    const way = reach === undefined ? "" : `, reach: { ${other}: "${reach[other]}" }`;
+    const nbd = nbdOf(place, { name, address, site });
+    const way = wayOf(site, hasBunker === true ? "vault" : "west", reach);
     lines.push(
       `  ${site}: { peer: "${peers[site]}", api: "${api(site)}"${nbd}${way}, data: ./${site} }`,
     );
@@ -195,8 +217,28 @@ function describe(
   lines.push("groups:", "  bench:", "    primary: east");
   lines.push(`    volumes: { disk: { size: ${place.volume.bytes} } }`);
   if (journalBytes !== undefined) lines.push(`    journal: { size: ${journalBytes} }`);
-  if (mode !== undefined) lines.push(`    copies: { west: { mode: ${mode} } }`);
+  const bunker = hasBunker === true ? ", vault: { mode: bunker }" : "";
+  const more = copyOptions === undefined ? "" : `, ${copyOptions}`;
+  if (mode !== undefined) lines.push(`    copies: { west: { mode: ${mode}${more} }${bunker} }`);
   return `${lines.join("\n")}\n`;
+}
+
+/** What a site at one end of the link dials for the other end. */
+function wayOf(site: SiteName, far: SiteName, reach: LinkEnds | undefined): string {
+  if (reach === undefined) return "";
+  if (site === "east") return `, reach: { ${far}: "${reach.west}" }`;
+  return site === far ? `, reach: { east: "${reach.east}" }` : "";
+}
+
+type HostDoor = {
+  readonly name: string;
+  readonly address: ServerAddress;
+  readonly site: SiteName;
+};
+
+function nbdOf(place: Place, { name, address, site }: HostDoor): string {
+  if (site === "vault") return "";
+  return `, nbd: "${addressText(site === "east" ? address : copySocket(place, name))}"`;
 }
 
 function addressText(address: ServerAddress): string {

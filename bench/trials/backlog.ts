@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "#base/errors.ts";
 import { GiB, MiB } from "#base/limits.ts";
-import type { Cluster, SiteName } from "../contenders/cluster.ts";
+import type { Cluster } from "../contenders/cluster.ts";
 import { runFio } from "../fio.ts";
 import { cpuSeconds, peakOf, resetPeak, syncImages } from "../measure.ts";
 import type { DrainTrial, MemoryTrial } from "../plan.ts";
@@ -19,6 +19,8 @@ type Backlog = {
   readonly lsn: number;
 };
 
+type Measured = "east" | "west";
+
 type Drained = {
   /** From the copy's `ready` line until it first had something more complete. */
   readonly firstSeconds: number;
@@ -26,7 +28,7 @@ type Drained = {
   readonly completeSeconds: number;
   readonly appliedSeconds: number;
   /** Processor time of each site meanwhile. */
-  readonly cpuSeconds: Readonly<Record<SiteName, number>>;
+  readonly cpuSeconds: Readonly<Record<Measured, number>>;
 };
 
 /** Rates count from the copy's `ready` line on, so that dialling again and taking up the session count as well. */
@@ -44,7 +46,7 @@ export async function measureDrain(
   }
   const rate = (pick: (run: Backlog & Drained) => number): number[] =>
     runs.map((run) => run.bytes / pick(run) / 1e6);
-  const cpu = (site: SiteName): number[] =>
+  const cpu = (site: Measured): number[] =>
     runs.map(({ bytes, cpuSeconds: seconds }) => seconds[site] / (bytes / GiB));
   return [
     figure(
@@ -89,7 +91,7 @@ export async function measureMemory(
   trial: MemoryTrial,
   { signal }: TrialOptions,
 ): Promise<readonly Figure[]> {
-  const peak = (site: SiteName): number[] => [peakOf(cluster.site(site).pid) / MiB];
+  const peak = (site: Measured): number[] => [peakOf(cluster.site(site).pid) / MiB];
   const bound = { neverAbove: trial.peakBytesMax / MiB };
   await cluster.stopCopy();
   resetPeak(cluster.site("east").pid);
@@ -123,7 +125,7 @@ async function writeBacklog(
 
 async function drain(cluster: Cluster, { lsn }: Backlog): Promise<Drained> {
   const startMs = performance.now();
-  const cpuOf = (site: SiteName): number => cpuSeconds(cluster.site(site).pid);
+  const cpuOf = (site: Measured): number => cpuSeconds(cluster.site(site).pid);
   const cpuBefore = { east: cpuOf("east"), west: cpuOf("west") };
   const before = await cluster.copy();
   let firstMs: number | undefined;
