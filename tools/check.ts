@@ -26,11 +26,12 @@ export async function checkHouse(signal: AbortSignal): Promise<Tally> {
     ["types", compile, "-p", "tsconfig.json"],
     ["types of the pure layers", compile, "-p", "tsconfig.pure.json"],
   ];
-  let passed = 0;
+  const failures: string[] = [];
   for (const [name, ...argv] of checks) {
     const { code } = await runNode(argv, signal);
     console.log(`${code === 0 ? "ok" : "FAILED"}: ${name}`);
-    if (code === 0) passed += 1;
+    if (code !== 0) failures.push(`FAILED: ${name}`);
   }
-  return { passed, failed: checks.length - passed, skipped: 0 };
+  const failed = failures.length;
+  return { passed: checks.length - failed, failed, skipped: 0, failures };
 }

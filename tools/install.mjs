@@ -40,7 +40,8 @@ export function nodeFile() {
 export function toolEnvironment() {
   const { NODE_TEST_CONTEXT: _dropped, ...environment } = process.env;
   const path = [dirname(nodeFile()), process.env.PATH ?? ""].join(delimiter);
-  return { ...environment, PATH: path };
+  // Programs start in half the time when they need not be compiled again.
+  return { NODE_COMPILE_CACHE: join(modules, ".cache", "antipode"), ...environment, PATH: path };
 }
 
 /** Makes node_modules fit the lock file. Throws with a hint when it cannot. Whatever npm prints goes to stderr. */

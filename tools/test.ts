@@ -49,9 +49,11 @@ try {
   rmSync(logFolder, { recursive: true, force: true });
 }
 if (stopped.signal.aborted) {
-  console.log(`\n${String(stopped.signal.reason)}: the parts above are not the whole run`);
-  sum = addTallies(sum, { passed: 0, failed: 1, skipped: 0 });
+  const cut = `${String(stopped.signal.reason)}: the parts above are not the whole run`;
+  sum = addTallies(sum, { passed: 0, failed: 1, skipped: 0, failures: [cut] });
 }
+// A run prints thousands of lines, and who looks at its end wants to see what to mend.
+if (sum.failures.length > 0) console.log(`\n== failed ==\n\n${sum.failures.join("\n")}`);
 console.log(`\n${formatTally(sum)}`);
 process.exitCode = sum.failed === 0 ? 0 : 1;
 
@@ -78,7 +80,8 @@ async function runUnit(signal: AbortSignal): Promise<Tally> {
   console.log(`install them, or run as root: apt-get install ${missing.join(" ")}`);
   // CI must not turn green by leaving the strangers' judgement out.
   if (process.env["CI"] !== "true") return tally;
-  return addTallies(tally, { passed: 0, failed: missing.length, skipped: 0 });
+  const failures = missing.map((name) => `FAILED: ${name} is not installed, CI needs it`);
+  return addTallies(tally, { passed: 0, failed: missing.length, skipped: 0, failures });
 }
 
 function readArguments(argv: string[]): Selection {

@@ -30,8 +30,12 @@ type Op =
     };
 
 /** What every `BlockDevice` must do, whoever implements it. `start` makes a world with an empty device. */
-export function blockDeviceSuite(name: string, start: () => BlockDeviceWorld): void {
-  describe(`BlockDevice: ${name}`, () => {
+export function blockDeviceSuite(
+  name: string,
+  start: () => BlockDeviceWorld,
+  options: { readonly skip?: string | false } = {},
+): void {
+  describe(`BlockDevice: ${name}`, options, () => {
     for (const [what, run] of Object.entries(cases)) {
       test(what, async (t: TestContext) => {
         const world = start();

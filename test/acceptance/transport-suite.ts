@@ -23,6 +23,9 @@ type Party = {
   receivedBytes: number;
   drains: number;
   readonly closes: string[];
+  /** Places in the stream for which it offers room of its own, and what came there. */
+  readonly wants: { readonly from: number; readonly bytes: number }[];
+  landedBytes: number;
   /** Things told after `onClose`, of which there must be none. */
   late: number;
 };
@@ -69,6 +72,20 @@ const cases: Readonly<Record<string, (world: TransportWorld, accepted: Party[]) 
       const expected = Buffer.concat(sent);
       assert.ok(Buffer.concat(listener.received).equals(expected));
       assert.ok(Buffer.concat(dialer.received).equals(expected));
+    },
+
+    "what an owner has room for lands there, and all else comes in chunks": async (
+      world,
+      accepted,
+    ) => {
+      const { dialer, listener } = await connected(world, accepted);
+      const sent = chunksOf([40, 700_000, 5, 90_000, 2 * MiB, 100]);
+      listener.wants.push({ from: 40, bytes: 700_000 }, { from: 790_005, bytes: 2 * MiB });
+      for (const chunk of sent) dialer.connection.send([chunk]);
+      const expected = Buffer.concat(sent);
+      await world.settle(() => listener.receivedBytes === expected.length);
+      assert.ok(Buffer.concat(listener.received).equals(expected));
+      assert.ok(listener.landedBytes > 500_000, `${listener.landedBytes} bytes landed`);
     },
 
     "the queue counts what was sent, and drains": async (world, accepted) => {
@@ -144,7 +161,30 @@ const cases: Readonly<Record<string, (world: TransportWorld, accepted: Party[]) 
   };
 
 function newParty(connection: Connection): Party {
-  return { connection, received: [], receivedBytes: 0, drains: 0, closes: [], late: 0 };
+  return {
+    connection,
+    received: [],
+    receivedBytes: 0,
+    drains: 0,
+    closes: [],
+    wants: [],
+    landedBytes: 0,
+    late: 0,
+  };
+}
+
+const rooms = new Map<Party, Uint8Array>();
+
+/** The same memory until something has landed there. */
+function roomFor(party: Party): Uint8Array | undefined {
+  const known = rooms.get(party);
+  if (known !== undefined) return known;
+  const at = party.receivedBytes;
+  const want = party.wants.find(({ from, bytes }) => at >= from && at < from + bytes);
+  if (want === undefined) return undefined;
+  const room = party.connection.take(want.from + want.bytes - at);
+  rooms.set(party, room);
+  return room;
 }
 
 function eventsOf(party: Party): ConnectionEvents {
@@ -156,6 +196,17 @@ function eventsOf(party: Party): ConnectionEvents {
       told();
       party.received.push(chunk);
       party.receivedBytes += chunk.length;
+    },
+    landing: {
+      room: () => roomFor(party),
+      landed(bytes) {
+        told();
+        const room = must(roomFor(party), "what lands was asked for");
+        party.received.push(room.subarray(0, bytes));
+        party.receivedBytes += bytes;
+        party.landedBytes += bytes;
+        rooms.delete(party);
+      },
     },
     onDrain() {
       told();

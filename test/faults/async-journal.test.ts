@@ -11,7 +11,7 @@ import { connectHost } from "../support/nbd-host.ts";
 
 // The journal of asynchronous copies on real processes: full, damaged, and after changes of role.
 
-test("I25: a full journal trips the copy, hosts never notice, and the copy is resynced (row 40)", async (t) => {
+test("I25: a full journal trips the copy, hosts never notice, and the copy is resynced (row 40) (PEERS C45)", async (t) => {
   const cluster = await startCluster(t, {
     groups: { bank: { data: "64MiB" } },
     modes: { west: "async" },
@@ -68,7 +68,7 @@ test("I16, I29: beside a mirror: the mirror is promoted, and the copy that follo
   assert.ok(resyncComparedBytes <= 16 * MiB, `${resyncComparedBytes} bytes compared`);
 });
 
-test("I29: a primary that was succeeded by its copy comes back as a copy, and ends byte-equal", async (t) => {
+test("I29: a primary that was succeeded by its copy comes back as a copy, and ends byte-equal (PEERS C18)", async (t) => {
   const cluster = await startCluster(t, {
     groups: { bank: { data: "64MiB" } },
     modes: { west: "async" },

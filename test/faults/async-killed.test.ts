@@ -25,7 +25,7 @@ import { until } from "../support/until.ts";
 // Copies and primaries that are killed -9 at the moments that matter, and what the copy's images are then.
 
 test(
-  "S18, S21, I21: killed while it applies a complete set, the copy has all of it after a restart, with nothing sent again (row 17)",
+  "S18, S21, I21: killed while it applies a complete set, the copy has all of it after a restart, with nothing sent again (row 17) (SPEC 4.4, demo 4)",
   { skip: missing("libnbd-bin", "fuse3") },
   async (t) => {
     const disk = await startLabDisk(t, 16 * MiB);

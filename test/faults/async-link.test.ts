@@ -36,7 +36,7 @@ async function untilEvent(site: TestSite, before: number, state: string): Promis
   assert.fail(`${site.name} told of no change to ${state}`);
 }
 
-test("I31, row 26: a link that goes up and down again and again costs neither descriptors nor room, and all is well when it stays up", async (t) => {
+test("I31, row 26: a link that goes up and down again and again costs neither descriptors nor room, and all is well when it stays up (PEERS C1)", async (t) => {
   const { cluster, toWest, toEast } = await startLinkedCluster(t, options);
   const [east, west] = [cluster.site("east"), cluster.site("west")];
   const writer = await startWriter(east);

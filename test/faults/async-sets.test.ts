@@ -24,7 +24,7 @@ import { until } from "../support/until.ts";
 const appliedSets = (lines: readonly TraceLine[]): number[] =>
   lines.filter(({ kind }) => kind === "applied").map(({ set }) => set ?? 0);
 
-test("S13, S14, S15, S23, S24, I12: set 2 is complete before set 1, is not applied before it, and neither shows on any volume", async (t) => {
+test("S13, S14, S15, S23, S24, I12: set 2 is complete before set 1, is not applied before it, and neither shows on any volume (SPEC 4.4, demo 4)", async (t) => {
   const bank = await startBank(t);
   const { east, west, toWest } = bank;
   let first: number | undefined;
@@ -112,7 +112,7 @@ test("S10, I22: a block written in two sets that nobody confirmed is sent again 
   assert.equal((await east.copy("west")).resyncComparedBytes, 0, "the journal had both");
 });
 
-test("S8, S9, S20, S22, I21: killed before a set is complete, though its writes were acknowledged, the copy forgets it and gets all of it again", async (t) => {
+test("S8, S9, S20, S22, I21: killed before a set is complete, though its writes were acknowledged, the copy forgets it and gets all of it again (SPEC 4.4, demo 4)", async (t) => {
   const bank = await startBank(t);
   const { east, west, toWest } = bank;
   let set = 0;
@@ -186,7 +186,7 @@ test("S12, S22: staged in memory, a set is acknowledged as it comes; killed befo
   assert.equal((await east.copy("west")).resyncComparedBytes, 0);
 });
 
-test("S5, I15, row 30: batches in any order and twice, SEALs before their writes, bring the image that an honest order brings", async (t) => {
+test("S5, I15, row 30: batches in any order and twice, SEALs before their writes, bring the image that an honest order brings (SPEC 4.4, demo 4)", async (t) => {
   const bank = await startBank(t);
   const { east, west, toWest } = bank;
   // Numerical Recipes' linear congruential generator: the same order for the same frames.

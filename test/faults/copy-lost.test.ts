@@ -84,7 +84,7 @@ test("F4, F6: a fracture log marks exactly the regions written since the loss, h
   count("F4", { faultsInjected: 1, effectsSeen: 1 });
 });
 
-test("F5, F11: a copy killed while the host writes costs it no error; back again, it gets the dirty regions while the host writes on (rows 5 and 8)", async (t) => {
+test("F5, F11: a copy killed while the host writes costs it no error; back again, it gets the dirty regions while the host writes on (rows 5 and 8) (PEERS C4)", async (t) => {
   const cluster = await startCluster(t, { groups: { bank: { data: "64MiB" } } });
   const east = cluster.site("east");
   const west = cluster.site("west");
@@ -108,10 +108,10 @@ test("F5, F11: a copy killed while the host writes costs it no error; back again
   assert.deepEqual(dirtyFiles(east), []);
   await writer.check(imageReader(west.image()));
   await assertEqualImages(east.image(), west.image());
-  count("row 5", { faultsInjected: 2, effectsSeen: 2 });
+  for (const row of ["row 5", "row 8"]) count(row, { faultsInjected: 2, effectsSeen: 2 });
 });
 
-test("F6: a resync that is interrupted keeps the remaining bits, and the next one ends it", async (t) => {
+test("F6: a resync that is interrupted keeps the remaining bits, and the next one ends it (PEERS C1 and C12)", async (t) => {
   let proxy: Proxy | undefined;
   const cluster = await startCluster(t, {
     tcp: ["west"],
@@ -271,7 +271,7 @@ test("F10: pause and resume: what a paused copy misses is remembered and brought
   await assertEqualImages(east.image(), west.image());
 });
 
-test("row 53: a copy whose disk was exchanged for a blank one is filled only after resync --full", async (t) => {
+test("row 53: a copy whose disk was exchanged for a blank one is filled only after resync --full (PEERS C9)", async (t) => {
   const cluster = await startCluster(t);
   const east = cluster.site("east");
   const west = cluster.site("west");

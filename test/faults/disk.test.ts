@@ -10,6 +10,7 @@ import { assertEqualImages } from "../support/images.ts";
 import { startLabDisk } from "../support/lab-disk.ts";
 import { connectHost } from "../support/nbd-host.ts";
 import { missing } from "../support/needs.ts";
+import { until } from "../support/until.ts";
 import { mountSmall, needsRoot } from "../support/small-disk.ts";
 import { runGood } from "../support/run-command.ts";
 
@@ -69,6 +70,84 @@ test(
     await cluster.copyIs("east", "west", "synchronized");
     await assertEqualImages(east.image(), disk.path);
     host.close();
+  },
+);
+
+test(
+  "F15, decision 7: a copy whose sync has failed is promoted only by force, which writes what is open again (row 38)",
+  needsFuse,
+  async (t) => {
+    const disk = await startLabDisk(t, 8 * MiB);
+    const cluster = await startCluster(t, { at: { bank: { data: { west: disk.path } } } });
+    const [east, west] = [cluster.site("east"), cluster.site("west")];
+    const host = await connectHost(east.nbd, "bank/data");
+    assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+    disk.hold("flush");
+    const flushed = assert.rejects(host.flush());
+    await until("the sync is under way at west", () => disk.waiting("flush") > 0);
+    await east.kill();
+    await flushed;
+    disk.failKept("flush", "io");
+    const doubt = /a sync of data has failed/;
+    await west.until("it says so", ({ copies: [copy] }) => doubt.test(copy?.why ?? ""));
+    const refused = await cluster.cli("promote", "bank", "--site", "west");
+    assert.equal(refused.code, 3);
+    assert.match(refused.stderr, /a sync of data has failed at west: up to 1\.0 MiB/);
+    // No word of it was written to: the disk does not come to it by itself.
+    const writes = disk.done("write");
+    const forced = await cluster.cli("promote", "bank", "--site", "west", "--force");
+    assert.equal(forced.code, 0, forced.stderr);
+    assert.ok(disk.done("write") > writes, "what was open is written again");
+    const other = await connectHost(west.nbd, "bank/data");
+    assert.ok((await other.read(0, 4096)).equals(stampedBlock(0, 1)));
+    assert.equal(await other.write(4096, stampedBlock(1, 1)), 0);
+    assert.equal(await other.flush(), 0);
+    other.close();
+    await east.start();
+    await cluster.copyIs("west", "east", "synchronized");
+    await assertEqualImages(east.image(), disk.path);
+    count("row 38", { faultsInjected: 1, effectsSeen: 1 });
+  },
+);
+
+test(
+  "F15, S21: a copy that takes sets and whose sync has failed is sound after a restart, and is promoted without force (row 38)",
+  needsFuse,
+  async (t) => {
+    const disk = await startLabDisk(t, 8 * MiB);
+    const cluster = await startCluster(t, {
+      modes: { west: "async" },
+      at: { bank: { data: { west: disk.path } } },
+    });
+    const [east, west] = [cluster.site("east"), cluster.site("west")];
+    const host = await connectHost(east.nbd, "bank/data");
+    disk.failNext("flush", "io");
+    assert.equal(await host.write(0, stampedBlock(0, 1)), 0);
+    await until("the sync has failed", () => disk.failed() === 1);
+    await west.until("it says so", ({ copies: [copy] }) =>
+      /fdatasync of the image here failed/.test(copy?.why ?? ""),
+    );
+    await west.kill();
+    await west.start();
+    await cluster.copyIs("east", "west", "streaming");
+    host.close();
+    await east.kill();
+    const promote = ["promote", "bank", "--site", "west"];
+    await until("what was complete is applied again, and synced", async () => {
+      const { code, stderr } = await cluster.cli(...promote, "--dry-run");
+      assert.ok(code === 0 || /a sync of data has failed/.test(stderr), stderr);
+      return code === 0;
+    });
+    const promoted = await cluster.cli(...promote);
+    assert.equal(promoted.code, 0, promoted.stderr);
+    const { volumes } = await west.until("west serves", ({ serving }) => serving);
+    assert.equal(volumes[0]?.state, "ok");
+    const other = await connectHost(west.nbd, "bank/data");
+    assert.ok((await other.read(0, 4096)).equals(stampedBlock(0, 1)));
+    assert.equal(await other.write(4096, stampedBlock(1, 1)), 0);
+    assert.equal(await other.flush(), 0);
+    other.close();
+    count("row 38", { faultsInjected: 1, effectsSeen: 1 });
   },
 );
 

@@ -42,7 +42,7 @@ test("I28: connections that are reset come back by themselves, and hosts notice 
   count("row 22", { faultsInjected: cuts, effectsSeen: cuts });
 });
 
-test("F4, I32: a link that goes silent is noticed by its silence, hosts go on, and it heals (row 23)", async (t) => {
+test("F4, I32: a link that goes silent is noticed by its silence, hosts go on, and it heals (row 23) (PEERS C4)", async (t) => {
   const { cluster, toWest, toEast } = await startLinkedCluster(t, {
     copies: { west: "probe: 100ms, timeout: 1s" },
   });

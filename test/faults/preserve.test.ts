@@ -97,7 +97,35 @@ test("row 11, I30: a mirror whose primary dies in the midst of a resync goes bac
   count("row 11", { faultsInjected: 1, effectsSeen: 1 });
 });
 
-test("row 11, I30: a copy that takes sets goes back to the end of one", async (t) => {
+test("I29, row 11: what was acked before the role was handed over is not overwritten either, when a point that lacks it is promoted", async (t) => {
+  const cluster = await startCluster(t, {
+    sites: ["east", "west", "north"],
+    groups: { bank: { data: "4MiB", log: "4MiB" } },
+    copies: { west: "probe: 100ms, rate: 4MiB/s" },
+  });
+  const [east, west, north] = [cluster.site("east"), cluster.site("west"), cluster.site("north")];
+  const writer = await startWriter(east);
+  await writer.more(700);
+  await west.kill();
+  await writer.more(2_000);
+  await writer.stop();
+  const handed = await cluster.cli("switchover", "bank", "--to", "north");
+  assert.equal(handed.code, 0, handed.stderr);
+  // Nothing is acked at north: all that west lacks is of the tenure before.
+  await west.start();
+  await west.until("old content is kept", (group) => usedBytes(group) > MiB / 2);
+  await north.kill();
+  const held = hashesOf(north);
+  const forced = await cluster.cli("promote", "bank", "--site", "west", "--force");
+  assert.equal(forced.code, 0, forced.stderr);
+  await north.start();
+  await cluster.copyIs("west", "north", "split-brain");
+  assert.match((await west.copy("north")).why, /acked writes without west/);
+  assert.deepEqual(hashesOf(north), held, "it has every ack still");
+  count("row 11", { faultsInjected: 1, effectsSeen: 1 });
+});
+
+test("row 11, I30: a copy that takes sets goes back to the end of one (PEERS C45 and C46)", async (t) => {
   const cluster = await startCluster(t, {
     groups: { bank: { data: "16MiB", log: "4MiB" } },
     modes: { west: "async" },
@@ -180,7 +208,7 @@ test("trap 13: a copy that went back and was not promoted is resynced by its old
   await assertEqualImages(east.image(), west.image());
 });
 
-test("decision 11: a full preserve log holds the resync up, says so at both ends, and keeps the point", async (t) => {
+test("decision 11: a full preserve log holds the resync up, says so at both ends, and keeps the point (PEERS C46)", async (t) => {
   const terms = (bytesMax: string) => `probe: 100ms, preserve: { bytesMax: ${bytesMax} }`;
   const cluster = await startCluster(t, {
     groups: { bank: { data: "4MiB", log: "4MiB" } },

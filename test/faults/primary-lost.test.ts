@@ -23,7 +23,7 @@ function dirtyBytesOf(site: TestSite): number {
   return dirty.reduce((sum, map) => sum + map.markedBytes, 0);
 }
 
-test("F7, F12: a primary killed with writes in flight keeps every replied write; only open granules are compared (row 1)", async (t) => {
+test("F7, F12: a primary killed with writes in flight keeps every replied write; only open granules are compared (row 1) (SPEC 4.4, demo 2)", async (t) => {
   const cluster = await startCluster(t, { groups: volume });
   const east = cluster.site("east");
   const west = cluster.site("west");
@@ -42,9 +42,10 @@ test("F7, F12: a primary killed with writes in flight keeps every replied write;
   host.close();
   await assertEqualImages(east.image(), west.image());
   count("F7", { faultsInjected: 1, effectsSeen: 1 });
+  count("row 1", { faultsInjected: 1, effectsSeen: 1 });
 });
 
-test("row 53: a primary whose disk was lost comes back as a blank copy, serves nobody, and is filled when that is confirmed", async (t) => {
+test("row 53: a primary whose disk was lost comes back as a blank copy, serves nobody, and is filled when that is confirmed (PEERS C9)", async (t) => {
   const cluster = await startCluster(t, { groups: { bank: { data: "16MiB" } } });
   const [east, west] = [cluster.site("east"), cluster.site("west")];
   const writer = await startAckedWriter({ socket: east.nbd, blocks: 500 });
@@ -99,7 +100,7 @@ test("F8: what was open when the primary died is dirty towards a copy that is aw
   await assertEqualImages(east.image(), west.image());
 });
 
-test("F13: a primary killed while fractured still knows what its copy lacks, and copies no more than that", async (t) => {
+test("F13: a primary killed while fractured still knows what its copy lacks, and copies no more than that; then it knows nothing of that any more (SPEC 4.4, demo 2)", async (t) => {
   const cluster = await startCluster(t, { groups: volume });
   const east = cluster.site("east");
   const west = cluster.site("west");
@@ -117,8 +118,10 @@ test("F13: a primary killed while fractured still knows what its copy lacks, and
   await west.start();
   const copy = await cluster.copyIs("east", "west", "synchronized");
   assert.ok(copy.resyncComparedBytes <= 8 * MiB, `${copy.resyncComparedBytes} bytes compared`);
+  assert.equal(dirtyBytesOf(east), 0, "the map is erased");
   await writer.check(imageReader(west.image()));
   await assertEqualImages(east.image(), west.image());
+  count("F13", { faultsInjected: 2, effectsSeen: 1 });
 });
 
 test("F11: promotion after the primary's death loses no replied and no flushed write (row 9)", async (t) => {
@@ -172,7 +175,7 @@ test("F7, F11: of two copies either is promoted, and the other follows without a
   }
 });
 
-test("F7, I32: a primary killed during its recovery, again and again, ends with equal images (row 52)", async (t) => {
+test("F7, I32: a primary killed during its recovery, again and again, ends with equal images (row 52) (PEERS C12)", async (t) => {
   const cluster = await startCluster(t, {
     groups: { bank: { data: "4MiB" } },
     copies: { west: "probe: 100ms, rate: 2MiB/s" },
@@ -219,4 +222,5 @@ test("I28, row 36: a primary that stood still while its copy was promoted acks n
   // Every replied write is among those that west held when it was promoted.
   await writer.check(imageReader(west.image()));
   await assertEqualImages(east.image(), west.image());
+  count("row 36", { faultsInjected: 1, effectsSeen: 1 });
 });

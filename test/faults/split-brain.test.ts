@@ -83,7 +83,7 @@ function recordOf(site: TestSite) {
   return record;
 }
 
-test("row 25, I29: in a split brain status, why and a dry run say how much each side wrote, and since when; nothing is copied (U57, N10)", async (t) => {
+test("row 25, I29: in a split brain status, why and a dry run say how much each side wrote, and since when; nothing is copied (U57, N10) (PEERS C16 and C19)", async (t) => {
   const startMs = Date.now();
   const cluster = await split(t);
   const [east, west] = [cluster.site("east"), cluster.site("west")];
@@ -202,6 +202,41 @@ test("a full branch holds the resync up and says so; let go, the resync goes on"
   assert.equal(refused.code, 3, refused.stdout);
   await discard(cluster, "--site", "east", "--drop-branch");
   await areEqual(cluster, "west", "east");
+});
+
+test("I29: a full branch holds up what is complete here; a promotion by force gives it up, says so, and applies that first", async (t) => {
+  const terms = "probe: 100ms, preserve: { bytesMax: 64MiB }";
+  const cluster = await split(t, { copies: { west: terms } });
+  const [east, west] = [cluster.site("east"), cluster.site("west")];
+  await discard(cluster, "--site", "east");
+  await cluster.copyIs("west", "east", "synchronized");
+  for (const site of ["east", "west"]) {
+    const path = join(cluster.folder, `${site}.yaml`);
+    const text = fs.readFileSync(path, "utf8");
+    fs.writeFileSync(path, text.replace("mode: sync", "mode: async"));
+  }
+  const reloaded = await cluster.cli("reload", "bank");
+  assert.equal(reloaded.code, 0, reloaded.stderr);
+  await cluster.copyIs("west", "east", "streaming");
+  await write(west, { from: 48, to: 96, byte: 1 });
+  const full = /keeps its branch fills the 64\.0 MiB of preserve\.bytesMax at east/;
+  const { copies } = await east.until("it is full", ({ copies: [copy] }) =>
+    full.test(copy?.why ?? ""),
+  );
+  const [held] = copies;
+  assert.ok(held !== undefined && held.complete > held.applied, "nothing waits to be applied");
+  await west.kill();
+  const promoted = await cluster.cli("promote", "bank", "--site", "east", "--force");
+  assert.equal(promoted.code, 0, promoted.stderr);
+  await east.until("it serves", ({ serving }) => serving);
+  assert.deepEqual(branchFiles(east), []);
+  const given = (await east.events()).filter(({ kind }) => kind === "branch");
+  assert.match(given.at(-1)?.why ?? "", /the branch at .* is given up by a promotion/);
+  const host = await connectHost(east.nbd, "bank/data");
+  const last = await host.read(48 * MiB, MiB);
+  assert.ok(last.equals(Buffer.alloc(MiB, 64 + 48)), "a set that was complete is not there");
+  host.close();
+  count("I29", { faultsInjected: 1, effectsSeen: 1 });
 });
 
 test("where nothing is kept aside, giving up needs force and says that it cannot be undone", async (t) => {

@@ -215,7 +215,7 @@ test("I28, row 58: who has offered its role serves nobody until the successor sp
 
 // ----------------------------------------------------------------------------------------- failback
 
-test("B12, I29: failback after a takeover waits for the returned site, then hands it the role; a paused one is refused", async (t) => {
+test("B12, I29: failback after a takeover waits for the returned site, then hands it the role; a paused one is refused (PEERS C42)", async (t) => {
   const cluster = await startCluster(t, { groups: { bank: { data: "64MiB" } } });
   const [east, west] = [cluster.site("east"), cluster.site("west")];
   const writer = await startAckedWriter({ socket: east.nbd, blocks: 1000 });
@@ -241,6 +241,10 @@ test("B12, I29: failback after a takeover waits for the returned site, then hand
 
   const back = await cluster.cli("failback", "bank", "--to", "east");
   assert.equal(back.code, 0, back.stderr);
+  assert.match(
+    back.stdout,
+    /afterwards east has it, in generation 3[^]*west becomes a copy of east/,
+  );
   await writer.ended;
   await writer.reconnect(east.nbd);
   await writer.more(200);

@@ -28,7 +28,7 @@ export type ClusterOptions = {
   /** Volumes by group, each with its size as the cluster file writes it. One group `bank` with one volume by default. */
   readonly groups?: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** Modes of copies by their site; `sync` where none is given. */
-  readonly modes?: Readonly<Record<string, "sync" | "async">>;
+  readonly modes?: Readonly<Record<string, "sync" | "async" | "cycle" | "bunker">>;
   /** Options of a copy by its site, as they stand in the cluster file behind the mode. */
   readonly copies?: Readonly<Record<string, string>>;
   /** Every site writes a trace; `TestSite.trace` reads it. */
@@ -158,7 +158,7 @@ export async function startCluster(
   await cluster.start();
   const [primary = "", ...copies] = options.sites ?? ["east", "west"];
   for (const copy of copies) {
-    const isSync = options.modes?.[copy] !== "async";
+    const isSync = (options.modes?.[copy] ?? "sync") === "sync";
     await cluster.copyIs(primary, copy, isSync ? "synchronized" : "streaming");
   }
   return cluster;

@@ -44,6 +44,8 @@ export function createFakeSite(options: SiteOptions): Site {
       case "resync":
         return setCopy(group, command.copy, "synchronized");
       case "repair":
+      case "verify":
+      case "replay":
         return { ok: true, plan: [] };
       case "switchover":
         return handOver(group, command, name);
@@ -138,7 +140,13 @@ function groupStatus({ config, role, states }: FakeGroup, site: string): GroupSt
       state: "ok",
       uri: "",
     })),
-    journal: { bytesUsed: 0, bytesMax: 0, stalledWrites: 0 },
+    journal: {
+      bytesUsed: 0,
+      bytesMax: 0,
+      stalledWrites: 0,
+      isPacing: false,
+      overflowSeconds: null,
+    },
     copies: [...states]
       .filter(([copy]) => role === "primary" || copy === site)
       .map(([copy, state]) => copyStatus(copy, state)),

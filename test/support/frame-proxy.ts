@@ -12,6 +12,7 @@ import { createHeaderPool, encodeHeader } from "#wire/peer/encode.ts";
 import { frameType, type FrameHeader } from "#wire/peer/messages.ts";
 import { type ClusterOptions, startCluster, type TestCluster } from "./cluster.ts";
 import { onEnd } from "./on-end.ts";
+import { resetSocket } from "./reset-socket.ts";
 
 export type SeenFrame = {
   readonly header: FrameHeader;
@@ -120,13 +121,13 @@ class TcpFrameProxy implements FrameProxy {
   cut(): number {
     this.#held = [];
     const count = this.#sockets.size / 2;
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) resetSocket(socket);
     return count;
   }
 
   #accept(near: net.Socket): void {
     if (this.isClosed) {
-      near.resetAndDestroy();
+      resetSocket(near);
       return;
     }
     const beyond = net.connect(this.#far);

@@ -21,6 +21,8 @@ export type LabDisk = {
   hold(kind: Kind): void;
   /** Answers what was kept, and keeps no more. */
   release(): void;
+  /** What is kept of a kind ends so, and no more is kept. */
+  failKept(kind: Kind, outcome: HostOutcome): void;
   /** Requests of a kind that are kept now. */
   waiting(kind: Kind): number;
   /** The next request of a kind ends so. */
@@ -82,6 +84,13 @@ export async function startLabDisk(t: TestContext, bytes: number): Promise<LabDi
     content: memory.content,
     hold: (kind) => void held.add(kind),
     release,
+    failKept(kind, outcome) {
+      const failing = kept.filter((request) => request.kind === kind);
+      kept = kept.filter((request) => request.kind !== kind);
+      failed += failing.length;
+      for (const request of failing) request.onReply(request, outcome, undefined);
+      release();
+    },
     waiting: (kind) => kept.filter((request) => request.kind === kind).length,
     failNext(kind, outcome) {
       fault = { kind, outcome };

@@ -11,7 +11,7 @@ export type LinkedCluster = {
   readonly toEast: Proxy;
 };
 
-/** Both sites run, and west is synchronized. */
+/** Both sites run, and west is synchronized, or streaming where it takes sets. */
 export async function startLinkedCluster(
   t: TestContext,
   options: ClusterOptions = {},

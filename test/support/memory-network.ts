@@ -73,6 +73,7 @@ function createSide(remote: string, other: () => Side): Side {
       queuedBytes: () => 0,
       pause: () => undefined,
       resume: () => undefined,
+      take: (bytes) => new Uint8Array(bytes),
       giveBack: () => undefined,
       end: (why) => end(side, other(), why),
       close: (why) => end(side, other(), why),

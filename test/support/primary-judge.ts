@@ -175,7 +175,8 @@ function judgeImage(state: State, request: HostRequest): void {
 }
 
 function isFedNow(state: State, item: ResyncItem): boolean {
-  return state.primary.members[item.member]?.stage === "resync";
+  const stage = item.check === undefined ? "resync" : "synchronized";
+  return state.primary.members[item.member]?.stage === stage;
 }
 
 /** F5, decision 10: a region's read excludes writes to it. */

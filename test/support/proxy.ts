@@ -6,6 +6,7 @@ import { MiB } from "#base/limits.ts";
 import { createClock } from "#io/clock.ts";
 import { LinkWay } from "./link-way.ts";
 import { onEnd } from "./on-end.ts";
+import { resetSocket } from "./reset-socket.ts";
 
 export type Proxy = {
   /** Where to dial instead of the target. */
@@ -18,6 +19,8 @@ export type Proxy = {
   isHole: boolean;
   /** Refuses new connections with a reset. */
   isClosed: boolean;
+  /** Nobody listens here any more, as where a process has ended. Connections are reset. */
+  close(): Promise<void>;
   /** Resets every connection that there is; how many those were. */
   cut(): number;
   /** Does something to the next chunk of at least `bytesMin` from dialer to target; resolves when it has been done. */
@@ -44,8 +47,11 @@ export type Link = { readonly forth: LinkWay; readonly back: LinkWay };
  */
 const untakenBytesMax = 1 * MiB;
 
-/** An orderly end takes its way like all bytes, so one direction may end before the other. */
-const socketOptions = { highWaterMark: untakenBytesMax, allowHalfOpen: true };
+/**
+ * An orderly end takes its way like all bytes, so one direction may end before the other. A small chunk does not wait until the
+ * one before it is confirmed: that would add the kernel's 40 ms to a link of 10.
+ */
+const socketOptions = { highWaterMark: untakenBytesMax, allowHalfOpen: true, noDelay: true };
 
 /** Starts a proxy to `host:port`; it ends with the test. */
 export async function startProxy(t: TestContext, target: string): Promise<Proxy> {
@@ -104,6 +110,7 @@ export class TcpProxy implements Proxy {
 
   async close(): Promise<void> {
     this.cut();
+    if (!this.#server.listening) return;
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
@@ -124,7 +131,7 @@ export class TcpProxy implements Proxy {
 
   #accept(near: net.Socket): void {
     if (this.isClosed) {
-      near.resetAndDestroy();
+      resetSocket(near);
       return;
     }
     const far = net.connect({ host: this.#host, port: this.#port, ...socketOptions });
@@ -191,11 +198,11 @@ function spoiled(chunk: Buffer, how: Spoil, pair: Pair): Buffer {
   }
   // The target gets an orderly end behind the bytes, since a reset would overtake them; the dialer gets the reset.
   pair.far.end(chunk.subarray(0, how.at));
-  pair.near.resetAndDestroy();
+  resetSocket(pair.near);
   return Buffer.alloc(0);
 }
 
 function reset({ near, far }: Pair): void {
-  near.resetAndDestroy();
-  far.resetAndDestroy();
+  resetSocket(near);
+  resetSocket(far);
 }

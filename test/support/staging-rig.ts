@@ -15,6 +15,7 @@ import type {
   StagingEvent,
   StagingMode,
 } from "#core/staging-state.ts";
+import { sampleEntry } from "./sample-entry.ts";
 
 export type Rig = {
   staging: Staging<string>;
@@ -69,14 +70,18 @@ export function step(rig: Rig, event: StagingEvent<string>): void {
     const words = wordsOf(effect);
     rig.words.push(words);
     if (effect.kind === "recordApplied") rig.recorded = effect.point;
-    if (effect.kind === "stage" || effect.kind === "flag")
+    if (effect.kind === "stage" || effect.kind === "flag" || effect.kind === "purge")
       rig.records.set(effect.ticket, recordOf(effect));
     const answer = answerTo(effect);
     if (answer !== undefined) rig.pending.push({ words, answer });
   }
 }
 
-function recordOf(effect: StagingEffect<string> & { kind: "stage" | "flag" }): FoundRecord<string> {
+type Appended = StagingEffect<string> & { kind: "stage" | "flag" | "purge" };
+
+function recordOf(effect: Appended): FoundRecord<string> {
+  if (effect.kind === "purge")
+    return { place: effect.ticket, kind: "purge", completeSet: effect.completeSet };
   if (effect.kind === "flag") return { place: effect.ticket, kind: "flags", flags: effect.flags };
   return { place: effect.ticket, kind: "batch", ...effect.batch };
 }
@@ -87,6 +92,10 @@ export function wordsOf(effect: StagingEffect<string>): string {
       return `stage ${effect.batch.entries.map(nameOf).join(" ")}`;
     case "flag":
       return `flag ${effect.flags.map(({ set }) => set).join(" ")}`;
+    case "purge":
+      return `purge above ${effect.completeSet}`;
+    case "purged":
+      return `purged: complete ${effect.complete.set}, ${effect.entries} entries gone`;
     case "ackLane":
       return `ack ${effect.lane}:${effect.sequence}`;
     case "progress":
@@ -114,6 +123,7 @@ function answerTo(effect: StagingEffect<string>): StagingEvent<string> | undefin
   switch (effect.kind) {
     case "stage":
     case "flag":
+    case "purge":
       return { kind: "staged", ticket: effect.ticket, place: effect.ticket };
     case "sync":
       return { kind: "synced", ticket: effect.ticket, ...ok };
@@ -193,19 +203,6 @@ export function makeSet(set: number, count: number, fields: Partial<Entry> = {})
 }
 
 export function makeEntry(set: number, index: number, fields: Partial<Entry> = {}): Entry {
-  return {
-    kind: "write",
-    mayPunch: false,
-    source: 0,
-    incarnation: 1,
-    lsn: set * 10 + index,
-    set,
-    index,
-    volume: 0,
-    offset: index * 4096,
-    length: 4096,
-    payloadCrc: set * 1000 + index,
-    stampMs: 0,
-    ...fields,
-  };
+  const place = { lsn: set * 10 + index, set, index, offset: index * 4096 };
+  return sampleEntry({ ...place, payloadCrc: set * 1000 + index, ...fields });
 }

@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { count } from "../support/claims.ts";
+import { copyOf } from "../support/cluster.ts";
+import { loseEast, secondLog, startPathBank, startWriter } from "../support/path-bank.ts";
+import type { PathBank } from "../support/path-bank.ts";
+import { losePower, readSynced } from "../support/power-cut.ts";
+import { readerOf } from "../support/sets-bank.ts";
+import { fill, mountSmall, needsRoot } from "../support/small-disk.ts";
+
+// A second log whose path is lost: hosts go on, and what that means is on record before the first of them is answered.
+
+/** Hosts are answered, the loss is on record and told, and `status` says why. */
+async function assertGoesOn({ east, cluster }: PathBank, why: RegExp): Promise<void> {
+  await cluster.copyIs("east", secondLog, "buffering");
+  await east.until("it says why", (group) => why.test(copyOf(group, secondLog)?.why ?? ""));
+  const { record } = east.inspect();
+  assert.ok(typeof record === "object");
+  assert.equal(record.members[secondLog]?.alone, true, "on record");
+  const told = (await east.events()).filter(
+    ({ kind, copy }) => kind === "copy" && copy === secondLog,
+  );
+  assert.equal(told.at(-1)?.to, "buffering");
+}
+
+test(
+  "B13, B15, row 16: the path's file system is full: hosts go on, on record, until there is room",
+  needsRoot,
+  async (t) => {
+    const bank = await startPathBank(t, await mountSmall(t, "16m"));
+    const { cluster, path } = bank;
+    const writer = await startWriter(bank);
+    const free = fill(path);
+    await writer.more(200);
+    await assertGoesOn(bank, /ENOSPC|no space/i);
+    const { stdout } = await cluster.cli("why", "bank", "--site", "east");
+    assert.match(stdout, /nothing needs to be restarted/);
+    free();
+    await cluster.copyIs("east", secondLog, "streaming");
+    await writer.more(20);
+    await writer.stop();
+    count("row 16", { faultsInjected: 1, effectsSeen: 1 });
+  },
+);
+
+test("B13, B15, row 16: the log's folder is removed: hosts go on, on record, and the log begins anew", async (t) => {
+  const bank = await startPathBank(t);
+  const { cluster, west, path } = bank;
+  const writer = await startWriter(bank);
+  fs.renameSync(path, `${path}.away`);
+  await writer.more(50);
+  await assertGoesOn(bank, /ENOENT/);
+  // What lies there is of the past, and whoever puts it back brings no old state back.
+  fs.mkdirSync(path);
+  await cluster.copyIs("east", secondLog, "streaming");
+  assert.ok(fs.existsSync(join(path, "bank", "log.owner")));
+  fs.rmSync(`${path}.away`, { recursive: true });
+  await loseEast(bank, writer, 100);
+  const replayed = await cluster.cli("replay", "bank", "--from", path, "--site", "west");
+  assert.equal(replayed.code, 0, replayed.stderr);
+  assert.doesNotMatch(replayed.stdout, /did not have everything/);
+  const held = await writer.prefixOf(readerOf(west));
+  assert.ok(held >= writer.acked(), `${held} of ${writer.acked()}`);
+  count("row 16", { faultsInjected: 1, effectsSeen: 1 });
+});
+
+test("B13, I5, row 2: a primary that lost power takes back from its second log what it had acked", async (t) => {
+  const bank = await startPathBank(t);
+  const { cluster, east, toWest } = bank;
+  const writer = await startWriter(bank, {});
+  toWest.isClosed = true;
+  toWest.cut();
+  await cluster.copyIs("east", "west", "buffering");
+  const synced = readSynced(east);
+  await writer.more(50);
+  await east.kill();
+  await writer.ended();
+  await losePower(east, synced);
+  const held = await writer.prefixOf(readerOf(east));
+  assert.ok(held < writer.acked(), `the power has taken nothing: ${held}`);
+  await east.start();
+  await east.until("serves", ({ serving }) => serving);
+  const told = (await east.events()).find(({ kind }) => kind === "takeBack")?.why ?? "";
+  assert.match(told, /^[1-9]\d* records that were lost here came back/);
+  assert.ok((await writer.prefixOf(readerOf(east))) >= writer.acked());
+  await cluster.copyIs("east", secondLog, "streaming");
+  count("row 2", { faultsInjected: 1, effectsSeen: 1 });
+});

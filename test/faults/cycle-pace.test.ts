@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { limits } from "#base/limits.ts";
+import { count } from "../support/claims.ts";
+import { assertEqualImages } from "../support/images.ts";
+import { startLinkedCluster } from "../support/linked-cluster.ts";
+import { connectHost } from "../support/nbd-host.ts";
+import { until } from "../support/until.ts";
+
+// A link that carries a small part of what hosts want to write (PEERS N12): nobody is lost, nothing goes to and fro.
+
+const MiB = 1 << 20;
+
+test("U10, A17, I25, row 7: on a link at a tenth hosts are slowed down before the journal is full, and no copy changes its state", async (t) => {
+  const { cluster, toWest } = await startLinkedCluster(t, {
+    groups: { bank: { data: "64MiB" } },
+    modes: { west: "cycle" },
+    copies: { west: "probe: 100ms, every: 100ms, ackAt: journal" },
+    groupLines: ["journal: { size: 256MiB, overflow: stall }"],
+  });
+  const [east, west] = [cluster.site("east"), cluster.site("west")];
+  const before = (await east.events()).length;
+  // Each block once: folding makes nothing less.
+  toWest.bytesPerSecond = 12 * MiB;
+  const host = await connectHost(east.nbd, "bank/data");
+  let written = 0;
+  const write = async (): Promise<void> => {
+    while (written < 190) {
+      written += 1;
+      const at = (written * MiB) % (64 * MiB);
+      assert.equal(await host.write(at, Buffer.alloc(MiB, written)), 0);
+    }
+  };
+  const writers = Promise.all([write(), write(), write(), write()]);
+  const seen = await east.until("hosts are slowed down", ({ journal }) => journal.isPacing);
+  assert.ok(seen.journal.overflowSeconds !== null, "and the time to overflow is foretold");
+  await until("why says so", async () => {
+    const { stdout } = await cluster.cli("why", "bank", "--site", "east");
+    return stdout.includes("hosts of bank are slowed down");
+  });
+  let usedMax = 0;
+  let isOver = false;
+  const watch = async (): Promise<void> => {
+    while (!isOver) usedMax = Math.max(usedMax, (await east.group()).journal.bytesUsed);
+  };
+  const watched = watch();
+  await writers;
+  isOver = true;
+  await watched;
+  const full = 256 * MiB - limits.journalMarginBytes;
+  assert.ok(usedMax < full, `${usedMax} of ${full}: it never came to a stall`);
+  const changes = (await east.events()).slice(before).filter(({ kind }) => kind === "copy");
+  assert.deepEqual(changes, [], "not one flap");
+  host.close();
+  toWest.bytesPerSecond = undefined;
+  await east.until("west has everything", ({ copies: [copy] }) => {
+    return copy?.lagWrites === 0 && copy.applyLagWrites === 0;
+  });
+  const after = await east.until("nobody is slowed down", ({ journal }) => !journal.isPacing);
+  assert.equal(after.copies[0]?.state, "streaming");
+  await assertEqualImages(east.image(), west.image());
+  count("row 7", { faultsInjected: 1, effectsSeen: 1 });
+});

@@ -1,0 +1,75 @@
+// A bank whose primary, east, keeps a second log on a path that west reaches too; each dials the other by way of a proxy.
+
+import fs from "node:fs";
+import type { TestContext } from "node:test";
+import { type ChainWriter, startChainWriter } from "./chain-writer.ts";
+import type { TestSite } from "./cluster.ts";
+import { type LinkedCluster, startLinkedCluster } from "./linked-cluster.ts";
+import { makeTempFolder, removeTempFolder } from "./temp-folder.ts";
+
+const exports = ["bank/data", "bank/log"];
+
+/** The second log as `status` names it. */
+export const secondLog = "mirror:bank";
+
+export type PathBank = LinkedCluster & {
+  readonly east: TestSite;
+  readonly west: TestSite;
+  /** The path of the second log; its folder is `bank` in there. */
+  readonly path: string;
+};
+
+/** Both run, and copy and second log are `streaming`. `path`: a folder of the test's own, where it needs a certain one. */
+export async function startPathBank(t: TestContext, path = ownFolder(t)): Promise<PathBank> {
+  const linked = await startLinkedCluster(t, {
+    groups: { bank: { data: "16MiB", log: "8MiB" } },
+    modes: { west: "async" },
+    copies: { west: "probe: 100ms, timeout: 1s" },
+    groupLines: [`journal: { mirror: ${path} }`],
+  });
+  const { cluster } = linked;
+  await cluster.copyIs("east", secondLog, "streaming");
+  return { ...linked, east: cluster.site("east"), west: cluster.site("west"), path };
+}
+
+function ownFolder(t: TestContext): string {
+  const path = makeTempFolder();
+  t.after(() => removeTempFolder(path));
+  return path;
+}
+
+/** The two lose sight of each other; both still reach the path. */
+export function partSites({ toWest, toEast }: Pick<PathBank, "toWest" | "toEast">): void {
+  for (const way of [toWest, toEast]) {
+    way.isClosed = true;
+    way.cut();
+  }
+}
+
+/** The primary is lost for good while its copy is behind, and so is its data. */
+export async function loseEast(
+  { east, west, toWest }: PathBank,
+  writer: ChainWriter,
+  writes: number,
+): Promise<void> {
+  toWest.bytesPerSecond = 20_000;
+  await writer.more(writes);
+  await east.kill();
+  // What was on its way is lost with it.
+  toWest.cut();
+  await writer.ended();
+  fs.rmSync(east.data, { recursive: true });
+  await west.until("nobody feeds it, and the log answers", ({ bunkers = [] }) =>
+    bunkers.some(({ answers }) => answers === true),
+  );
+}
+
+/** A host at both volumes, whose first writes have been answered. */
+export async function startWriter(
+  { east }: PathBank,
+  more: { readonly flushEvery?: number } = { flushEvery: 30 },
+): Promise<ChainWriter> {
+  const writer = await startChainWriter({ socket: east.nbd, exports, blocks: 400, ...more });
+  await writer.more(50);
+  return writer;
+}
