@@ -10,7 +10,7 @@
 //
 // `--jobs N` threads (default 2), `--verbose` prints more of a single seed.
 
-import { parseArgs } from "node:util";
+import { inspect, parseArgs } from "node:util";
 import { replay, runBatch } from "./batch.ts";
 import type { Seeds } from "./batch.ts";
 import { runCi } from "./ci.ts";
@@ -18,7 +18,12 @@ import { logClaims } from "./claims-log.ts";
 import { runExhaustive } from "./exhaustive.ts";
 import { runMutants } from "./mutation.ts";
 
-process.exitCode = await main(process.argv.slice(2));
+process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
+  // On stdout and before the tally, where a run's failures are looked for.
+  console.log(inspect(error));
+  console.log(`FAILED: the simulator itself broke: ${causesOf(error).join(": ")}`);
+  return finish(0, 1);
+});
 
 async function main(argv: string[]): Promise<number> {
   const options = readOptions(argv);
@@ -46,6 +51,11 @@ async function main(argv: string[]): Promise<number> {
   const { ran, failures, counters } = await runBatch(options.seeds, jobs);
   logClaims(counters);
   return finish(ran - failures.length, failures.length);
+}
+
+/** What an error says, and what the one that caused it says, and so on. */
+function causesOf(error: unknown): string[] {
+  return error instanceof Error ? [error.message, ...causesOf(error.cause)] : [];
 }
 
 function finish(passed: number, failed: number): number {

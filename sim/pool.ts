@@ -121,13 +121,18 @@ function takeSeeds(shared: {
   return seeds;
 }
 
+/** One task's answer. A thread that dies over it fails with what it had been asked, which the error alone may not tell. */
 function ask(worker: Worker, task: WorkerTask): Promise<WorkerAnswer> {
   return new Promise((resolve, reject) => {
-    const fail = (error: unknown): void =>
-      reject(error instanceof Error ? error : new Error(String(error)));
-    worker.once("error", fail);
+    const asked = task.kind === "script" ? `script ${task.index}` : `seeds ${task.seeds.join(" ")}`;
+    const die = (cause: unknown): void =>
+      reject(new Error(`a thread died over ${asked}`, { cause }));
+    const exit = (code: number): void => die(`it ended with code ${code}`);
+    worker.once("error", die);
+    worker.once("exit", exit);
     worker.once("message", (answer: WorkerAnswer) => {
-      worker.off("error", fail);
+      worker.off("error", die);
+      worker.off("exit", exit);
       resolve(answer);
     });
     worker.postMessage(task);

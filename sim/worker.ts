@@ -17,15 +17,14 @@ const engine = loadEngine(mutant).then((run) => {
 });
 
 parentPort?.on("message", (task: WorkerTask) => {
-  engine.then(
-    (run) => parentPort?.postMessage(perform(run, task)),
-    (error: unknown) => {
+  engine
+    .then((run) => parentPort?.postMessage(perform(run, task)))
+    .catch((error: unknown) => {
       // Thrown where nobody catches it, it ends the thread, and the pool says why.
       queueMicrotask(() => {
         throw error;
       });
-    },
-  );
+    });
 });
 
 function perform(run: Engine, task: WorkerTask): WorkerAnswer {
@@ -36,9 +35,18 @@ function perform(run: Engine, task: WorkerTask): WorkerAnswer {
   }
   const reports: SeedReport[] = [];
   for (const seed of task.seeds) {
-    const { hash, events, findings } = run.seed(seed, { told: false, counters });
+    const { hash, events, findings } = runSeed(run, seed, counters);
     reports.push({ seed, hash, events, findings });
     if (task.untilFailure && findings.length > 0) break;
   }
   return { reports, script: undefined, counters: [...counters] };
+}
+
+/** What a world throws is a defect of the simulator's own, and no finding; it says at least in which seed. */
+function runSeed(run: Engine, seed: number, counters: Map<string, number>) {
+  try {
+    return run.seed(seed, { told: false, counters });
+  } catch (error) {
+    throw new Error(`seed ${seed} threw`, { cause: error });
+  }
 }
