@@ -1,9 +1,9 @@
 import { appendFileSync } from "node:fs";
 import type { Counters } from "./counters.ts";
-import type { FaultKind } from "./swarm.ts";
+import type { CountedFault } from "./swarm.ts";
 
 /** Rows of the fault matrix (PROOF §3) that each kind of fault makes. */
-const rowsOfFault: Readonly<Record<FaultKind, readonly string[]>> = {
+const rowsOfFault: Readonly<Record<CountedFault, readonly string[]>> = {
   kill: ["row 1", "row 5"],
   power: ["row 2"],
   powerAll: ["row 3", "row 4"],
@@ -23,6 +23,7 @@ const rowsOfFault: Readonly<Record<FaultKind, readonly string[]>> = {
   noSpace: ["row 41"],
   clockJump: ["row 34"],
   flip: ["row 32"],
+  rot: ["row 44"],
 };
 
 export type ClaimCount = {
@@ -50,7 +51,7 @@ export function claimCounts(counters: Counters): ClaimCount[] {
     if (name.startsWith("checks:")) add(name.slice("checks:".length), total, value);
   }
   for (const [name, value] of faults) {
-    const kind = name.slice("faults:".length) as FaultKind;
+    const kind = name.slice("faults:".length) as CountedFault;
     for (const row of rowsOfFault[kind]) add(row, value, value);
   }
   return [...counts].map(([id, count]) => ({ id, ...count }));

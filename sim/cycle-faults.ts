@@ -129,7 +129,7 @@ export class CycleFaults {
     if (primary.name === copy) return;
     const { network, swarm } = this.#world;
     const link = network.link(primary.name, copy);
-    this.#world.count("faults:slowLink");
+    this.#world.countFault("slowLink");
     this.#world.count("situations:link narrower than what hosts write");
     this.#world.tell("network", () => `a narrow link from ${primary.name} to ${copy}`);
     link.bytesPerSecond = this.#rng.logUniform(2e3, 100e3);

@@ -61,7 +61,7 @@ export class Faults {
     this.#later(this.#rng.exponential(faultGapUs), () => {
       if (!this.#active) return;
       const kind = this.#rng.pick(faults);
-      if (this.#inject(kind)) this.#world.count(`faults:${kind}`);
+      if (this.#inject(kind)) this.#world.countFault(kind);
       this.#scheduleNext();
     });
   }
@@ -83,7 +83,7 @@ export class Faults {
     disk.behaviour.failImageWrites += 1;
     world.expectStartFailures = true;
     world.hadDiskErrors = true;
-    world.count("faults:writeError");
+    world.countFault("writeError");
   }
 
   /** False when the fault found nothing to break. */

@@ -179,7 +179,7 @@ export class Operator {
   /** Usually the primary is made to die first: a takeover while it answers is refused, and tried now and then all the same. */
   #takeOver(line: Line, copy: string, primary: Machine | undefined, force: boolean): void {
     if (primary !== undefined && this.#rng.chance(0.7)) {
-      this.#world.count("faults:kill");
+      this.#world.countFault("kill");
       primary.crash(this.#rng.chance(0.5) ? { kind: "kill" } : { kind: "power", keep: "none" });
       const downUs = this.#rng.logUniform(100e3, 5e6);
       this.#world.scheduler.after(downUs, undefined, eventKind.operator, () => primary.start());
@@ -195,7 +195,7 @@ export class Operator {
     if (primary === undefined || primary.name === copy) return;
     const links = [network.link(primary.name, copy), network.link(copy, primary.name)];
     for (const link of links) network.setDown(link, true);
-    this.#world.count("faults:blackHole");
+    this.#world.countFault("blackHole");
     const timeoutMs = line.group.copies.get(copy)?.timeoutMs ?? 3_000;
     this.#later(timeoutMs * 1000 * this.#rng.logUniform(0.2, 2), () =>
       promote(this.#world, line, { site: copy, force: false }, () => undefined),

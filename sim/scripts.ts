@@ -134,7 +134,7 @@ function armCrash(world: World, point: CrashPoint): void {
   const watch: StepWatcher = (step, _kind, phase) => {
     if (step !== point.step || phase !== point.phase) return;
     machine.disk.stepWatchers.delete(watch);
-    world.count("faults:crashPoint");
+    world.countFault("crashPoint");
     machine.crash(point.crash === "kill" ? { kind: "kill" } : { kind: "power", keep: point.crash });
     world.scheduler.after(30e3, undefined, eventKind.fault, () => machine.start());
   };

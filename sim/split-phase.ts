@@ -54,7 +54,7 @@ function split(world: World, { line, primary, copy, rng }: Scene): boolean {
   ]);
   world.troubleUs = world.scheduler.nowUs;
   for (const link of links) network.setDown(link, true);
-  world.count("faults:blackHole");
+  world.countFault("blackHole");
   const timeoutUs = (line.group.copies.get(copy.name)?.timeoutMs ?? 3_000) * 1000;
   world.runFor(timeoutUs + rng.logUniform(200e3, 2e6));
   let promoted = false;
@@ -78,7 +78,7 @@ function settle(world: World, { line, primary, copy, rng }: Scene): void {
     if (isDead || world.scheduler.nowUs < deathUs) continue;
     isDead = true;
     const victim = rng.pick([primary, copy]);
-    world.count("faults:kill");
+    world.countFault("kill");
     victim.crash(rng.chance(0.5) ? { kind: "kill" } : { kind: "power", keep: "subset" });
     world.runFor(rng.logUniform(10e3, 500e3));
     victim.start();

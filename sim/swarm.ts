@@ -35,6 +35,8 @@ export const faultKinds = [
   "flip",
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
+/** Every fault that a world can go through, also those that no seed draws because a phase of its own makes them. */
+export type CountedFault = FaultKind | "rot";
 
 export const operatorKinds = [
   "pauseCopy",

@@ -203,7 +203,7 @@ function decay(scene: Scene, site: string, rng: Prng): Rot | undefined {
     flip(world, line, rot);
     line.rotten.add(keyOf(volume, sector));
     world.tell(site, () => `disk: a bit of volume ${volume} sector ${sector} turns over`);
-    world.count("faults:rot");
+    world.countFault("rot");
     return rot;
   }
   return undefined;

@@ -23,7 +23,7 @@ import type { Prng } from "./prng.ts";
 import { Scheduler, eventKind } from "./scheduler.ts";
 import { judgeServing } from "./serving.ts";
 import { Story } from "./story.ts";
-import type { Swarm } from "./swarm.ts";
+import type { CountedFault, Swarm } from "./swarm.ts";
 import { mayHaveCycles } from "./swarm-sets.ts";
 
 export type WorldOptions = {
@@ -160,6 +160,11 @@ export class World {
 
   count(name: string): void {
     count(this.counters, name);
+  }
+
+  /** A fault was made: it counts for rows of the fault matrix (`claims-log.ts`). */
+  countFault(kind: CountedFault): void {
+    this.count(`faults:${kind}`);
   }
 
   /** What a site says of a group and of those that hold its images, or undefined while it cannot be asked. */
