@@ -11,7 +11,7 @@ import { until } from "../support/until.ts";
 
 const MiB = 1 << 20;
 
-test("U10, A17, I25, row 7: on a link at a tenth hosts are slowed down before the journal is full, and no copy changes its state", async (t) => {
+test("A17, I25, row 7: on a link at a tenth hosts are slowed down before the journal is full, and no copy changes its state (U10)", async (t) => {
   const { cluster, toWest } = await startLinkedCluster(t, {
     groups: { bank: { data: "64MiB" } },
     modes: { west: "cycle" },
