@@ -84,8 +84,9 @@ function blockersOf(world: World, line: Line): string[] {
   if (!status.serving) return [`${primary.name} does not serve: ${status.why}`];
   if (isBeyondRepair(world, line, status)) return [];
   const found: string[] = [];
-  // What a copy with another history may lack stays open until the operator has decided.
-  const isSplit = status.copies.some((copy) => copy.state === "split-brain");
+  const everyone = world.rawStatus(primary, line.group.name)?.copies ?? [];
+  // What a copy, or a bunker, with another history may lack stays open until the operator has decided.
+  const isSplit = everyone.some((copy) => copy.state === "split-brain");
   if (status.openGranules > 0 && !isSplit)
     found.push(`${status.openGranules} granules are open at ${primary.name}`);
   if (status.requestsInFlight > 0 && !isSplitStrict(world, line))
@@ -108,7 +109,7 @@ function blockersOf(world: World, line: Line): string[] {
         `copy ${copy.site} is streaming, ${copy.lagWrites} writes behind, applied ${copy.applied} of ${status.lsn}`,
       );
   }
-  for (const { site, mode, state, why } of world.rawStatus(primary, line.group.name)?.copies ?? [])
+  for (const { site, mode, state, why } of everyone)
     if (mode === "bunker" && state !== "streaming" && state !== "split-brain")
       found.push(`bunker ${site} is ${state} (${why})`);
   return found;

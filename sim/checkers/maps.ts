@@ -193,7 +193,7 @@ export function mapChecker(world: World): Checker {
         for (const volume of line.group.volumes.keys()) {
           const map = world.inspector(primary, line).open("current", volume);
           const isOpen = map !== undefined && anyMarked(map, 0, map.units - 1);
-          if (isOpen && isWhole(line))
+          if (isOpen && isWhole(world, line))
             world.report("I31", `at rest, ${primary} keeps granules of volume ${volume} open`);
         }
       }
@@ -202,6 +202,10 @@ export function mapChecker(world: World): Checker {
 }
 
 /** Every copy has everything: where one has another history, what it may lack stays open until the operator has decided. */
-function isWhole(line: Line): boolean {
-  return line.sites.every((site) => site === line.oracle.reign.site || line.of(site).well);
+function isWhole(world: World, line: Line): boolean {
+  const { site: primary } = line.oracle.reign;
+  // Bunkers have no image, and so are not among the line's sites.
+  const status = world.rawStatus(world.machine(primary), line.group.name);
+  if (status?.copies.some(({ state }) => state === "split-brain") === true) return false;
+  return line.sites.every((site) => site === primary || line.of(site).well);
 }

@@ -25,7 +25,7 @@ const MiB = 1 << 20;
 const rounds = Number(process.env["ANTIPODE_ROUNDS"] ?? 3);
 
 function startCycles(t: Parameters<typeof startBank>[0], options: string): Promise<Bank> {
-  const copies = { west: `probe: 100ms, timeout: 1s, ${options}` };
+  const copies = { west: `probe: 100ms, timeout: 5s, ${options}` };
   return startBank(t, { modes: { west: "cycle" }, copies });
 }
 

@@ -20,7 +20,7 @@ import { makeTempFolder, removeTempFolder } from "./temp-folder.ts";
 const program = join(import.meta.dirname, "../../bin/antipode");
 
 /** Longest wait for anything that a test waits for; a healthy cluster needs a small part of it. */
-const msMax = 30_000;
+const msMax = 60_000;
 
 export type ClusterOptions = {
   /** The first one is the primary of every group; the others hold copies. */

@@ -8,7 +8,7 @@ export type CommandResult = {
 };
 
 /** Longer than any command of the tests should take; then it is killed. */
-const msMax = 20_000;
+const msMax = 60_000;
 
 /**
  * Runs a program to its end. Python is the system's, for it is the one that Debian's packages give their modules to.
