@@ -44,11 +44,14 @@ export function openSimImage(options: {
   name: string;
   volume: string;
   bytes: number;
+  mayBeLarger: boolean;
   watch: ImageWatcher | undefined;
 }): BlockDevice | IoFailure {
-  const { disk, process, name, volume, bytes, watch } = options;
+  const { disk, process, name, volume, watch } = options;
+  let { bytes } = options;
   const inode = imageInode(disk, name, bytes);
-  if (inode.bytes !== bytes) return failure("EINVAL", `${name} has another size`);
+  if (inode.bytes < bytes || (inode.bytes > bytes && !options.mayBeLarger))
+    return failure("EINVAL", `${name} has another size`);
   const pending: Operation[] = [];
   let writingBack = false;
   /** A sync that failed is final for the image (PROOF §2.5). */
@@ -105,7 +108,9 @@ export function openSimImage(options: {
   }
 
   return {
-    bytes,
+    get bytes() {
+      return bytes;
+    },
     read<C>(offset: number, length: number, context: C, done: ReadDone<C>): void {
       perform(
         { offset, length, writes: false },
@@ -140,6 +145,16 @@ export function openSimImage(options: {
     unsyncedBytes: () => unsyncedBytes(inode),
     isPressed: () => unsyncedBytes(inode) >= limits.unsyncedBytesMax,
     extents: (offset, length, done) => done(extentsOf(inode, offset, length)),
+    whyNotGrow: () => broken,
+    grow(wanted, done) {
+      if (broken !== undefined || wanted <= bytes) return done(broken);
+      disk.step(process, "zero", () => zeroInode(disk.state, inode, bytes, wanted - bytes));
+      disk.syncFile(process, inode, (failed) => {
+        broken ??= failed;
+        if (broken === undefined) bytes = wanted;
+        done(broken);
+      });
+    },
     close: () => undefined,
   };
 }

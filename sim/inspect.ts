@@ -55,7 +55,7 @@ export class Inspector {
       kind: mapKind.open,
       mapId: found.record.openMapIds[volume] ?? 0,
       unitBytes: limits.openGranuleBytes,
-      volumeBytes: config.bytes,
+      volumeBytes: found.record.volumes[volume]?.bytes ?? config.bytes,
     });
   }
 
@@ -70,7 +70,7 @@ export class Inspector {
       kind: mapKind.dirty,
       mapId,
       unitBytes: found.record.regionBytes,
-      volumeBytes: config.bytes,
+      volumeBytes: found.record.volumes[volume]?.bytes ?? config.bytes,
     });
   }
 

@@ -226,13 +226,13 @@ export class Machine {
           code: "ENOENT",
           message: `${path}: no machine of the simulator shares a path`,
         }),
-        openImage: (group, volume, bytes) =>
+        openImage: (group, volume, size) =>
           openSimImage({
             disk: this.disk,
             process,
             name: imageName(group, volume),
             volume: `${group}/${volume}`,
-            bytes,
+            ...size,
             watch: observer.onImageWrite,
           }),
       },

@@ -98,7 +98,10 @@ function plainSite({ config, name, ports }: SiteOptions, lie: Lie, order: { lsn:
   return {
     start(done) {
       for (const volume of group.volumes) {
-        const image = ports.openImage(group.name, volume.name, volume.bytes);
+        const image = ports.openImage(group.name, volume.name, {
+          bytes: volume.bytes,
+          mayBeLarger: false,
+        });
         if ("code" in image) return done(image.message);
         images.push(image);
       }

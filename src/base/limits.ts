@@ -307,6 +307,13 @@ export const limits = {
   /** Hosts begin to wait when a copy that takes sets lacks no more writes than this. */
   handoverWritesMax: 1_024,
 
+  // Growing a volume
+  /** A block device's new part is filled with zeros in pieces of this size. */
+  growZeroBytesMax: 16 * MiB,
+  /** A copy that is busy is asked again so often, and for so long; then the command is to be given again. */
+  growRetryMs: 200,
+  growPatienceMs: 60_000,
+
   // Verify
   /** Chunks (`resyncChunkBytes`) that a walk reads, or has a copy compare, at a time. */
   verifyChunksMax: 4,

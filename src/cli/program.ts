@@ -1,5 +1,4 @@
 import { Command, CommanderError, Option } from "commander";
-import { AppError } from "#base/errors.ts";
 import { readVersion } from "#control/version.ts";
 import type { Site, SiteOptions } from "#site/site.ts";
 import { check } from "./check.ts";
@@ -18,6 +17,8 @@ import type { ReloadOptions } from "./reload.ts";
 import { reload } from "./reload.ts";
 import type { ReplayOptions } from "./replay.ts";
 import { replay } from "./replay.ts";
+import type { ResizeOptions } from "./resize.ts";
+import { resize } from "./resize.ts";
 import type { RoleOptions, RoleVerb } from "./role-commands.ts";
 import { changeRole } from "./role-commands.ts";
 import type { ServeOptions } from "./serve.ts";
@@ -37,11 +38,6 @@ export type World = {
   /** The script that runs the command, for the children of `demo`. */
   readonly script: string;
 };
-
-/** Commands of INTERFACE that this version does not have yet, and what helps meanwhile. */
-const later: readonly (readonly [name: string, hint: string])[] = [
-  ["resize", "a volume's size is fixed in this version"],
-];
 
 type Action = (command: Command) => Promise<number>;
 
@@ -89,15 +85,6 @@ function createProgram(world: World, ending: (action: Action) => Action): Comman
   addWatchCommands(add);
   addGroupCommands(add);
   addRoleCommands(add);
-  for (const [name, hint] of later) {
-    program
-      .command(name, { hidden: true })
-      .allowUnknownOption()
-      .allowExcessArguments()
-      .action(() => {
-        throw new AppError("usage", `${name} is not in this version`, { hint });
-      });
-  }
   return program;
 }
 
@@ -197,6 +184,11 @@ function addGroupCommands(add: Add): void {
     .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
   add("reload [group]", "take the changes of the cluster file, with a plan", (command) =>
     reload(command.args[0], optionsOf<ReloadOptions>(command)),
+  )
+    .option("--dryRun, --dry-run", "print the plan and do nothing")
+    .option("--timeout <duration>", "give up after this long, exit 4", durationOption);
+  add("resize <volume> <size>", "grow GROUP/VOLUME at every site, the export last", (command) =>
+    resize(String(command.args[0]), String(command.args[1]), optionsOf<ResizeOptions>(command)),
   )
     .option("--dryRun, --dry-run", "print the plan and do nothing")
     .option("--timeout <duration>", "give up after this long, exit 4", durationOption);

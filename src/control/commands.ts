@@ -41,6 +41,11 @@ const bodies = {
     dryRun: z.boolean().default(false),
   }),
   reload: z.strictObject({ dryRun: z.boolean().default(false) }),
+  resize: z.strictObject({
+    volume: z.string(),
+    bytes: z.int().positive(),
+    dryRun: z.boolean().default(false),
+  }),
 } as const;
 
 export type Verb = keyof typeof bodies;
@@ -71,6 +76,8 @@ export function parseCommand(verb: Verb, group: string, body: unknown): SiteComm
     case "replay":
       return { kind: verb, group, ...checked(bodies[verb], body) };
     case "reload":
+      return { kind: verb, group, ...checked(bodies[verb], body) };
+    case "resize":
       return { kind: verb, group, ...checked(bodies[verb], body) };
   }
 }

@@ -7,6 +7,7 @@ import type { History } from "./history.ts";
 import { createPreserve } from "./preserve.ts";
 import type { Preserve, SaveRange } from "./preserve.ts";
 import { nextMarked } from "./region-map.ts";
+import type { Grown } from "./ranges.ts";
 import type { RegionMap } from "./region-map.ts";
 
 // The state of a copy of a group, the events that move it and the effects it asks for; `copy.ts` joins the machine.
@@ -72,7 +73,7 @@ export type Blocked =
 
 export type CopyVolume = {
   readonly index: number;
-  readonly bytes: number;
+  bytes: number;
   readonly openMap: RegionMap;
   /** Granules that are open, with the last LSN written there; infinite until the primary says what it knows of them. */
   readonly open: Map<number, { lastLsn: number; durable: boolean }>;
@@ -163,6 +164,8 @@ export type CopyEvent =
   | { readonly kind: "unkept" }
   /** Points are kept in another way from now on. */
   | { readonly kind: "preserveTerms"; readonly isKept: boolean; readonly stepBytes: number }
+  /** Image and record have so many bytes of the volume. */
+  | ({ readonly kind: "grown" } & Grown)
   | { readonly kind: "stable"; readonly lsn: number; readonly lsnReserved: number }
   | { readonly kind: "toldFractured"; readonly lsn: number; readonly why: string };
 

@@ -15,6 +15,7 @@ import {
   saveForQueue,
   saved,
 } from "./preserve-copy.ts";
+import { growCopy } from "./grow.ts";
 import { mark, unmark } from "./region-map.ts";
 
 // The machine of a copy. It takes the frames of its one session in the order of the wire and begins none before those
@@ -69,6 +70,8 @@ export function stepCopy(copy: Copy, event: CopyEvent, out: CopyEffect[]): void 
     case "stable":
       noteReserve(copy, event.lsnReserved, out);
       return closeStable(copy, event.lsn, out);
+    case "grown":
+      return growCopy(copy, event);
     case "preserveTerms":
       copy.pointsAreKept = event.isKept;
       copy.preserveStepBytes = event.stepBytes;

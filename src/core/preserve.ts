@@ -11,7 +11,7 @@ import type { RegionMap } from "./region-map.ts";
 /** What a copy knows of its point while it keeps one. */
 export type Preserve = {
   /** By volume: the units whose old content is in the preserve log, or has been handed to it. */
-  readonly volumes: readonly { readonly bytes: number; readonly saved: RegionMap }[];
+  readonly volumes: readonly { bytes: number; readonly saved: RegionMap }[];
   /** Old content that is saved in one step, at most. */
   readonly stepBytes: number;
 };

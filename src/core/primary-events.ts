@@ -6,6 +6,7 @@ import type { GroupRecord } from "./group-record.ts";
 import type { Journal } from "./journal.ts";
 import type { MemberPolicy } from "./policy.ts";
 import type { EndedEffect, MemberSets, ResyncItem } from "./primary-state.ts";
+import type { Grown } from "./ranges.ts";
 import type { RegionMap } from "./region-map.ts";
 
 // What moves the machine of a primary, and what it asks for.
@@ -69,6 +70,8 @@ export type PrimaryEvent =
       readonly firstSet: number;
       readonly sealedSet: number;
     }
+  /** Image and record have so many bytes of the volume, and so has every copy. */
+  | ({ readonly kind: "grown" } & Grown)
   /** A volume's device has flushed everything of it up to this LSN. */
   | { readonly kind: "deviceSynced"; readonly volume: number; readonly lsn: number }
   | { readonly kind: "journalSynced"; readonly volume: number; readonly ticket: number }

@@ -124,7 +124,7 @@ export type PrimaryStage = "starting" | "serving" | "handing" | "draining" | "en
 export type Volume = {
   readonly index: number;
   readonly name: string;
-  readonly bytes: number;
+  bytes: number;
   state: "ok" | "failed";
   /** A failed sync may have lost acked writes here, which copies still have: more than a repair can mend. */
   hasLostSync: boolean;

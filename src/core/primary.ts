@@ -12,6 +12,7 @@ import {
   roundLegDone,
 } from "./flush.ts";
 import { blankMember } from "./group-record.ts";
+import { growPrimary } from "./grow.ts";
 import type { GroupRecord } from "./group-record.ts";
 import {
   beginHandover,
@@ -235,6 +236,8 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
       return openGathered(primary, out);
     case "appended":
       return appended(primary, event, out);
+    case "grown":
+      return growPrimary(primary, event);
     case "deviceSynced":
       return deviceSynced(primary, event, out);
     case "journalSynced":

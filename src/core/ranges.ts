@@ -5,6 +5,9 @@ export type ByteRange = {
   readonly length: number;
 };
 
+/** A volume that has become larger, and the bytes that it has from now on. */
+export type Grown = { readonly volume: number; readonly bytes: number };
+
 export function overlaps(a: ByteRange, b: ByteRange): boolean {
   return a.volume === b.volume && a.offset < b.offset + b.length && b.offset < a.offset + a.length;
 }

@@ -10,8 +10,8 @@ import { assert } from "#base/assert.ts";
  */
 export type RegionMap = {
   readonly unitBytes: number;
-  /** How many units the volume has; the last may be shorter. */
-  readonly units: number;
+  /** How many units the volume has; the last may be shorter. A volume that grows has more (`growMap`). */
+  units: number;
   readonly pages: Map<number, MapPage>;
   /** Marked units. */
   count: number;
@@ -38,6 +38,11 @@ export function createRegionMap(volumeBytes: number, unitBytes: number): RegionM
     count: 0,
     unwritten: new Set(),
   };
+}
+
+/** The volume has so many bytes by now: none of what is new is marked. It never has fewer. */
+export function growMap(map: RegionMap, volumeBytes: number): void {
+  map.units = Math.max(map.units, Math.ceil(volumeBytes / map.unitBytes));
 }
 
 /** The unit that holds a byte. */

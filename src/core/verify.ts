@@ -25,7 +25,7 @@ export type Verify = {
   isRunning: boolean;
   /** Why it ended before it had seen everything, or "". */
   why: string;
-  readonly totalBytes: number;
+  totalBytes: number;
   comparedBytes: number;
   /** By volume. */
   readonly differing: readonly RegionMap[];

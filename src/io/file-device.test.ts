@@ -186,7 +186,7 @@ function openAt(path: string, sys: Sys | undefined, bytes = DEVICE_BYTES): Block
   if (fs.fstatSync(fd).isFile()) fs.ftruncateSync(fd, bytes);
   const budget = createUnsyncedBudget();
   const onClosed = () => {};
-  return createFileDevice({ fd, path, bytes, isBlockSpecial: false, budget, sys, onClosed });
+  return createFileDevice({ fd, path, bytes, budget, sys, onClosed });
 }
 
 function write(device: BlockDevice, offset: number, bytes: Uint8Array): void {

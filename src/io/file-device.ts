@@ -1,10 +1,11 @@
+import fs from "node:fs";
 import { constants } from "node:os";
 import { assert } from "#base/assert.ts";
 import { totalBytes } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { BlockDevice, Extent, ReadDone, WriteDone } from "#ports/block-device.ts";
-import { failureOfErrno } from "./failure.ts";
+import { failureOf, failureOfErrno } from "./failure.ts";
 import { OpenFile } from "./open-file.ts";
 import { Syncer } from "./syncer.ts";
 import { UnsyncedBound, type UnsyncedBudget } from "./unsynced-bound.ts";
@@ -27,8 +28,8 @@ export type FileDeviceOptions = {
   readonly bulkFd?: number;
   readonly path: string;
   readonly bytes: number;
-  /** The descriptor is a block device and not a regular file. */
-  readonly isBlockSpecial: boolean;
+  /** Of a block device: what it holds by now. Undefined for a regular file. */
+  readonly capacityBytes?: () => number;
   /** What all images together may leave unsynced. */
   readonly budget: UnsyncedBudget;
   /** Native calls, or undefined to do without. */
@@ -61,7 +62,9 @@ export function createFileDevice(options: FileDeviceOptions): BlockDevice {
 }
 
 class FileDevice implements BlockDevice {
-  readonly bytes: number;
+  /** The part of it that is in use, which a growth alone changes. */
+  bytes: number;
+  readonly #capacityBytes: (() => number) | undefined;
   readonly #file: OpenFile;
   readonly #bulk: OpenFile;
   readonly #sys: Sys | undefined;
@@ -76,6 +79,7 @@ class FileDevice implements BlockDevice {
   constructor(options: FileDeviceOptions) {
     const { fd, path, sys } = options;
     this.bytes = options.bytes;
+    this.#capacityBytes = options.capacityBytes;
     this.#sys = sys;
     this.#file = new OpenFile(fd, path, options.onClosed);
     this.#bulk = options.bulkFd === undefined ? this.#file : new OpenFile(options.bulkFd, path);
@@ -87,7 +91,7 @@ class FileDevice implements BlockDevice {
     });
     this.#canPunch = sys !== undefined;
     // On a block device it would wait for the disk to write the zeros; the page cache takes them at once.
-    this.#canZeroRange = sys !== undefined && !options.isBlockSpecial;
+    this.#canZeroRange = sys !== undefined && options.capacityBytes === undefined;
     this.#canReadCached = sys !== undefined;
   }
 
@@ -142,12 +146,61 @@ class FileDevice implements BlockDevice {
     else done(seekExtents(this.#sys, this.#file.fd, offset, length));
   }
 
+  whyNotGrow(bytes: number): IoFailure | undefined {
+    const dead = this.#dead();
+    if (dead !== undefined || this.#capacityBytes === undefined) return dead;
+    try {
+      const capacity = this.#capacityBytes();
+      if (capacity >= bytes) return undefined;
+      const message = `the device ${this.#file.path} has ${capacity} bytes: it must be made larger first`;
+      return { code: "EINVAL", message };
+    } catch (error) {
+      return failureOf(error, `asking how large ${this.#file.path} is`);
+    }
+  }
+
+  grow(bytes: number, done: (failure: IoFailure | undefined) => void): void {
+    const refused = this.whyNotGrow(bytes);
+    const end = (failure: IoFailure | undefined): void => {
+      if (failure === undefined) this.bytes = Math.max(this.bytes, bytes);
+      done(failure);
+    };
+    if (refused !== undefined || bytes <= this.bytes) queueMicrotask(() => end(refused));
+    else if (this.#capacityBytes === undefined) this.#lengthen(bytes, end);
+    else this.#zeroOnwards(this.bytes, bytes, end);
+  }
+
   close(): void {
     if (this.#closed !== undefined) return;
     this.#closed = { code: "EBADF", message: `${this.#file.path} was closed` };
     this.#bound.leave();
     if (this.#bulk !== this.#file) this.#bulk.close();
     this.#file.close();
+  }
+
+  // What lies beyond the size is of a growth that was not finished: cut off, and made anew, it reads as zeros.
+  #lengthen(bytes: number, done: (failure: IoFailure | undefined) => void): void {
+    const { fd, path } = this.#file;
+    try {
+      fs.ftruncateSync(fd, this.bytes);
+      fs.ftruncateSync(fd, bytes);
+    } catch (error) {
+      const failure = failureOf(error, `growing ${path} to ${bytes} bytes`);
+      queueMicrotask(() => done(failure));
+      return;
+    }
+    this.#syncer.wrote(0);
+    this.sync(done);
+  }
+
+  // Whatever the device held there is of another use of it. Piece by piece: everybody else's work goes on between them.
+  #zeroOnwards(from: number, to: number, done: (failure: IoFailure | undefined) => void): void {
+    const length = Math.min(to - from, limits.growZeroBytesMax);
+    const failure = this.#dead() ?? (length === 0 ? undefined : this.#zero(from, length, true));
+    if (failure !== undefined) queueMicrotask(() => done(failure));
+    else if (length === 0) this.sync(done);
+    else if (this.isPressed()) this.sync(() => this.#zeroOnwards(from + length, to, done));
+    else setImmediate(() => this.#zeroOnwards(from + length, to, done));
   }
 
   #dead(): IoFailure | undefined {

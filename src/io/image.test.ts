@@ -4,6 +4,7 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { MiB } from "#base/limits.ts";
+import type { IoFailure } from "#base/errors.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import {
   blockDeviceSuite,
@@ -48,7 +49,7 @@ function withoutSync(bytes: number): BlockDevice {
     fd: fs.openSync("/dev/full", fs.constants.O_RDWR),
     path: "/dev/full",
     bytes,
-    isBlockSpecial: true,
+    capacityBytes: () => bytes,
     budget: createUnsyncedBudget(),
     sys: nativeCalls(),
     onClosed() {},
@@ -74,25 +75,78 @@ test("an image that a crash left empty gets its size", (t) => {
 test("an image with another size is refused, named and left alone", (t) => {
   const path = join(tempFor(t), "data.img");
   fs.writeFileSync(path, "somebody's data");
-  const refused = openImage(path, BYTES);
+  const refused = openImage(path, { bytes: BYTES });
   assert.ok("code" in refused);
   assert.equal(refused.code, "EINVAL");
   assert.match(refused.message, /data\.img has 15 bytes, and the cluster file says 67108864/);
   assert.equal(fs.readFileSync(path, "utf8"), "somebody's data");
 });
 
+test("what a growth left that was cut short is opened at its size, where that may be, and reads as zeros once it grows", async (t) => {
+  const path = join(tempFor(t), "data.img");
+  opened(path).close();
+  fs.appendFileSync(path, Buffer.alloc(MiB, 7));
+  assert.ok("code" in openImage(path, { bytes: BYTES }));
+  const image = openImage(path, { bytes: BYTES, mayBeLarger: true });
+  if ("code" in image) assert.fail(image.message);
+  assert.equal(image.bytes, BYTES);
+  image.write(BYTES - 512, [Buffer.alloc(512, 1)], undefined, (_, failure) =>
+    assert.equal(failure, undefined),
+  );
+  const wanted = BYTES + 3 * MiB + 512;
+  assert.equal(await grown(image, wanted), undefined);
+  assert.equal(image.bytes, wanted);
+  assert.equal(await grown(image, BYTES), undefined);
+  assert.equal(image.bytes, wanted, "it never shrinks");
+  assert.ok(fs.statSync(path).blocks * 512 < 2 * MiB, "and is sparse");
+  const bytes = fs.readFileSync(path);
+  assert.equal(bytes.length, wanted);
+  assert.equal(bytes[BYTES - 1], 1);
+  assert.ok(bytes.subarray(BYTES).every((byte) => byte === 0));
+  image.close();
+  opened(path, wanted).close();
+});
+
+test("a device grows no further than it is, and what it held there is zeroed", async (t) => {
+  const path = join(tempFor(t), "device");
+  const capacity = BYTES + 40 * MiB;
+  fs.writeFileSync(path, Buffer.alloc(capacity, 7));
+  const image = createFileDevice({
+    fd: fs.openSync(path, fs.constants.O_RDWR),
+    path,
+    bytes: BYTES,
+    capacityBytes: () => capacity,
+    budget: createUnsyncedBudget(),
+    sys: nativeCalls(),
+    onClosed() {},
+  });
+  const refused = await grown(image, capacity + 512);
+  assert.match(refused?.message ?? "", /has 109051904 bytes: it must be made larger first/);
+  assert.equal(image.bytes, BYTES);
+  assert.equal(await grown(image, capacity), undefined);
+  image.close();
+  const bytes = fs.readFileSync(path);
+  assert.equal(bytes.length, capacity);
+  assert.ok(bytes.subarray(0, BYTES).every((byte) => byte === 7));
+  assert.ok(bytes.subarray(BYTES).every((byte) => byte === 0));
+});
+
+function grown(image: BlockDevice, bytes: number): Promise<IoFailure | undefined> {
+  return new Promise((resolve) => image.grow(bytes, resolve));
+}
+
 test("what is neither file nor block device is refused", (t) => {
   const temp = tempFor(t);
-  const folder = openImage(temp, BYTES);
+  const folder = openImage(temp, { bytes: BYTES });
   assert.ok("code" in folder);
-  const character = openImage("/dev/null", BYTES);
+  const character = openImage("/dev/null", { bytes: BYTES });
   assert.ok("code" in character);
   assert.match(character.message, /neither a regular file nor a block device/);
 });
 
 test("a missing device is not made as a file in /dev", () => {
   const path = `/dev/antipode-test-${process.pid}`;
-  const refused = openImage(path, BYTES);
+  const refused = openImage(path, { bytes: BYTES });
   assert.ok("code" in refused);
   assert.equal(refused.code, "ENOENT");
   assert.equal(fs.existsSync(path), false);
@@ -101,7 +155,7 @@ test("a missing device is not made as a file in /dev", () => {
 test("an image is opened once at a time, also within a process", (t) => {
   const path = join(tempFor(t), "data.img");
   const first = opened(path);
-  const second = openImage(path, BYTES);
+  const second = openImage(path, { bytes: BYTES });
   assert.ok("code" in second);
   assert.equal(second.code, "EBUSY");
   assert.match(second.message, /data\.img, which somebody else uses/);
@@ -134,7 +188,7 @@ type Child = { said(): string; kill(): void; isOver(): boolean };
 function openInChild(t: TestContext, path: string, noNative: string): Child {
   const script = `
     import { openImage } from ${JSON.stringify(join(import.meta.dirname, "image.ts"))};
-    const image = openImage(process.argv[1], ${BYTES});
+    const image = openImage(process.argv[1], { bytes: ${BYTES} });
     process.stdout.write("code" in image ? image.code : "open");
     setInterval(() => {}, 1000);
   `;
@@ -151,7 +205,7 @@ function openInChild(t: TestContext, path: string, noNative: string): Child {
 }
 
 function opened(path: string, bytes = BYTES): BlockDevice {
-  const image = openImage(path, bytes);
+  const image = openImage(path, { bytes });
   if ("code" in image) assert.fail(image.message);
   return image;
 }

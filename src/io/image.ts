@@ -9,6 +9,13 @@ import { syncNamesNow } from "./folder.ts";
 import { nativeCalls, type Sys } from "./sys.ts";
 import { createUnsyncedBudget, type UnsyncedBudget } from "./unsynced-bound.ts";
 
+/** What an image is to hold; and what all images together may leave unsynced. */
+export type ImageWanted = {
+  readonly bytes: number;
+  readonly mayBeLarger?: boolean;
+  readonly budget?: UnsyncedBudget;
+};
+
 /** The unit in which sysfs tells sizes, whatever the device's sectors are. */
 const SYSFS_SECTOR_BYTES = 512;
 
@@ -19,21 +26,17 @@ const SYSFS_SECTOR_BYTES = 512;
  * What the page cache holds of it is let go: whoever wrote it there laid it out, and writes of ours into units as large as a
  * copy program leaves behind cost four times as much (file-device.ts). The first reads come from the disk for that.
  *
- * Fails with EINVAL when it is there with another size or is neither of the two, with EBUSY when it is in use (also by
- * this process), else with what the operating system says.
+ * Fails with EINVAL when it is there with another size (`mayBeLarger`: with a smaller one) or is neither of the two, with
+ * EBUSY when it is in use (also by this process), else with what the operating system says.
  */
-export function openImage(
-  path: string,
-  bytes: number,
-  budget: UnsyncedBudget = createUnsyncedBudget(),
-): BlockDevice | IoFailure {
+export function openImage(path: string, wanted: ImageWanted): BlockDevice | IoFailure {
   let fd: number;
   try {
     fd = openPath(path);
   } catch (error) {
     return failureOf(error, `opening the image ${path}`);
   }
-  const opened = openDescriptor(fd, { path, bytes, budget });
+  const opened = openDescriptor(fd, path, wanted);
   if ("code" in opened) fs.closeSync(fd);
   return opened;
 }
@@ -47,9 +50,11 @@ function openPath(path: string): number {
   return fs.openSync(path, path.startsWith("/dev/") ? O_RDWR : O_RDWR | O_CREAT, 0o600);
 }
 
-type Wanted = { readonly path: string; readonly bytes: number; readonly budget: UnsyncedBudget };
-
-function openDescriptor(fd: number, { path, bytes, budget }: Wanted): BlockDevice | IoFailure {
+function openDescriptor(
+  fd: number,
+  path: string,
+  { bytes, mayBeLarger = false, budget = createUnsyncedBudget() }: ImageWanted,
+): BlockDevice | IoFailure {
   const stat = fs.fstatSync(fd);
   if (!stat.isFile() && !stat.isBlockDevice()) {
     return {
@@ -62,7 +67,7 @@ function openDescriptor(fd: number, { path, bytes, budget }: Wanted): BlockDevic
   try {
     const isBlockSpecial = stat.isBlockDevice();
     const size = isBlockSpecial ? blockDeviceBytes(stat.rdev) : fileBytes(fd, path, bytes);
-    if (size === bytes) {
+    if (size === bytes || (mayBeLarger && size > bytes)) {
       const sys = nativeCalls();
       sys?.adviseUnneeded(fd);
       const bulkFd = sys === undefined ? undefined : openForBulk(sys, path);
@@ -71,7 +76,7 @@ function openDescriptor(fd: number, { path, bytes, budget }: Wanted): BlockDevic
         ...(bulkFd === undefined ? {} : { bulkFd }),
         path,
         bytes,
-        isBlockSpecial,
+        ...(isBlockSpecial ? { capacityBytes: () => blockDeviceBytes(stat.rdev) } : {}),
         budget,
         sys,
         onClosed: () => lock.release(),

@@ -115,6 +115,16 @@ class LinkedImage implements BlockDevice {
     done(length === 0 ? [] : [{ offset, length, hole: false }]);
   }
 
+  whyNotGrow(bytes: number): IoFailure | undefined {
+    if (bytes <= this.bytes) return undefined;
+    const message = `${this.#link.address}: a volume on an NBD server keeps its size in this version`;
+    return { code: "ENOTSUP", message };
+  }
+
+  grow(bytes: number, done: (failure: IoFailure | undefined) => void): void {
+    this.#clock.soon(() => done(this.whyNotGrow(bytes)));
+  }
+
   close(): void {
     this.#patience.cancel();
     this.#link.close();

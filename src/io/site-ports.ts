@@ -12,11 +12,12 @@ import { createClock } from "./clock.ts";
 import { loadCrypto } from "./crypto.ts";
 import { openFolder, openFolderIn } from "./folder.ts";
 import { openImage } from "./image.ts";
+import type { ImageWanted } from "./image.ts";
 import { createLinkedImage } from "./linked-image.ts";
 import { createNbdLink } from "./nbd-link.ts";
 import type { NbdLinkOptions } from "./nbd-link.ts";
 import { createPacking } from "./packing.ts";
-import { createUnsyncedBudget, type UnsyncedBudget } from "./unsynced-bound.ts";
+import { createUnsyncedBudget } from "./unsynced-bound.ts";
 import type { ReceivedMemory } from "./received-memory.ts";
 import { createTransport } from "./transport.ts";
 
@@ -50,9 +51,9 @@ export async function createSitePorts(options: SitePortsOptions): Promise<SitePo
     bootId: readBootId(),
     openFolder: (group) => openFolder(join(data, group)),
     openLogFolder: (path, group, makes) => openFolderIn(path, group, makes),
-    openImage(group, volume, bytes) {
+    openImage(group, volume, { bytes, mayBeLarger }) {
       const place = imagePath(options, group, volume);
-      if (!isDeviceUri(place)) return openVolume(place, bytes, budget);
+      if (!isDeviceUri(place)) return openVolume(place, { bytes, mayBeLarger, budget });
       const trustDevice = volumeOf(config, group, volume).trustDevice === true;
       return openDevice(place, { bytes, trustDevice, clock, transport });
     },
@@ -93,11 +94,11 @@ function openDevice(
 }
 
 /** A missing folder is made too, except under /dev, where a folder missing means a device missing. */
-function openVolume(path: string, bytes: number, budget: UnsyncedBudget): BlockDevice | IoFailure {
+function openVolume(path: string, wanted: ImageWanted): BlockDevice | IoFailure {
   const above = dirname(path);
   if (!fs.existsSync(above) && !path.startsWith("/dev/")) {
     const folder = openFolder(above);
     if ("code" in folder) return folder;
   }
-  return openImage(path, bytes, budget);
+  return openImage(path, wanted);
 }

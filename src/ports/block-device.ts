@@ -12,6 +12,7 @@ export type Extent = { readonly offset: number; readonly length: number; readonl
  * which they were submitted; whoever implements the port sees to that. Chunks must stay untouched until the callback.
  */
 export type BlockDevice = {
+  /** Grows by `grow` alone. */
   readonly bytes: number;
   read<C>(offset: number, length: number, context: C, done: ReadDone<C>): void;
   write<C>(offset: number, chunks: readonly Uint8Array[], context: C, done: WriteDone<C>): void;
@@ -28,6 +29,13 @@ export type BlockDevice = {
   isPressed(): boolean;
   /** What is stored in the range, in order and without gaps. A device that cannot tell says that all is stored. */
   extents(offset: number, length: number, done: (extents: readonly Extent[]) => void): void;
+  /** Why `grow` could not make it so large, as far as that is known without doing it; undefined where nothing is. */
+  whyNotGrow(bytes: number): IoFailure | undefined;
+  /**
+   * Makes the device hold `bytes` at least, durably, with zeros in all of it that is new: also where a growth that was cut
+   * short has left something. What there was before stays as it is, and may be read and written meanwhile. Never shrinks it.
+   */
+  grow(bytes: number, done: (failure: IoFailure | undefined) => void): void;
   close(): void;
   /**
    * For a device behind a link: hands the link over. Whoever takes it has the device for himself, loss and return included;

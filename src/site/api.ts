@@ -220,6 +220,14 @@ export type SiteCommand =
       readonly force?: boolean | undefined;
       readonly dryRun: boolean;
     }
+  /** Makes a volume larger, at every copy and then at the primary. */
+  | {
+      readonly kind: "resize";
+      readonly group: string;
+      readonly volume: string;
+      readonly bytes: number;
+      readonly dryRun: boolean;
+    }
   /** Takes the changes of this site's file. */
   | { readonly kind: "reload"; readonly group: string; readonly dryRun: boolean };
 

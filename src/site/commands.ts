@@ -17,6 +17,7 @@ import { runReload } from "./reload.ts";
 import { cancelReplay } from "./replay-cancel.ts";
 import { readLogEnd } from "./replay-dial.ts";
 import { runReplay } from "./replay.ts";
+import { runResize } from "./resize.ts";
 import type { ReplayCommand } from "./replay.ts";
 import type { ReloadSite } from "./reload.ts";
 import { troubleOf } from "./copy-anew.ts";
@@ -58,6 +59,8 @@ export function runCommand(
       );
     case "reload":
       return runReload(site, group, command.dryRun, done);
+    case "resize":
+      return runResize(group, command, done);
     case "repair":
       return runRepair(group, command.volume, done);
     case "verify":
@@ -129,7 +132,7 @@ function reopen(group: Group, volume: Volume): CommandOutcome {
     return refused("unsafe", message, hint);
   }
   context.images[index]?.close();
-  const image = context.ports.openImage(group.name, name, bytes);
+  const image = context.ports.openImage(group.name, name, { bytes, mayBeLarger: true });
   if ("code" in image) {
     return refused("failed", `${name} cannot be opened: ${image.message}`, "mend the disk");
   }

@@ -23,7 +23,18 @@ export function configurationOf(
 /** The group as its record says, and where that says nothing, as this site's file does. */
 export function recordedConfig(file: GroupConfig, record: GroupRecord): GroupConfig {
   const settings = decodeSettings(record.configuration?.settings ?? "");
-  return settings === undefined ? file : withSettings(file, settings);
+  return withSizes(settings === undefined ? file : withSettings(file, settings), record);
+}
+
+// What a volume's size is, the record says at every site, whatever files say: `resize` alone changes it.
+function withSizes(config: GroupConfig, { volumes, role }: GroupRecord): GroupConfig {
+  // What a bunker keeps has no size.
+  if (role === "bunker") return config;
+  const sized = config.volumes.map((volume) => {
+    const bytes = volumes.find(({ name }) => name === volume.name)?.bytes ?? volume.bytes;
+    return bytes === volume.bytes ? volume : { ...volume, bytes };
+  });
+  return { ...config, volumes: sized };
 }
 
 /** This site's file says this. Tells when that is something else than the revision that rules. */
@@ -34,6 +45,27 @@ export function setFile(group: Group, file: GroupConfig): void {
   if (record.configuration !== undefined)
     record.configuration = { ...record.configuration, file: group.fileDigest };
   noteFile(group, group.context.site, group.fileDigest);
+  noteSizes(group);
+}
+
+/** This site's file says another size of a volume than its record, which rules: so it is said, once, with what to do. */
+function noteSizes(group: Group): void {
+  const { record } = group.context.store;
+  if (record.role === "bunker") return;
+  for (const { name, bytes } of group.file.volumes) {
+    const ruling = record.volumes.find((volume) => volume.name === name)?.bytes ?? bytes;
+    const told = `${ruling} ${bytes}`;
+    const isTold = group.differingTold.get(`size of ${name}`) === told;
+    if (ruling === bytes || isTold) continue;
+    group.differingTold.set(`size of ${name}`, told);
+    const volume = `${group.name}/${name}`;
+    const help =
+      bytes > ruling
+        ? `antipode resize ${volume} ${bytes} grows it`
+        : `volumes do not shrink: write size: ${ruling}`;
+    const why = `the file says ${bytes} bytes for ${volume}, which has ${ruling}: that rules; ${help}`;
+    emit(group.context, { kind: "configuration", copy: group.context.site, volume: name, why });
+  }
 }
 
 /** The file here was edited while the site was down, and says something else than the revision that rules. */
@@ -117,7 +149,8 @@ function noteUnknown(group: Group, site: string, revision: number): void {
 }
 
 /** From now on the group goes by this configuration here. */
-export function setConfig(group: Group, config: GroupConfig): void {
+export function setConfig(group: Group, wanted: GroupConfig): void {
+  const config = withSizes(wanted, group.context.store.record);
   group.config = config;
   group.context.config = config;
 }

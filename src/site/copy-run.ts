@@ -75,6 +75,8 @@ export type CopyRun = {
   /** Staging, where there is one. */
   readonly staging: StagingRun | undefined;
   readonly preserve: PreserveRun;
+  /** A volume has become larger here, on record. */
+  grown(volume: number, bytes: number): void;
   /** Room for the next preserved point. */
   changePreserve(bytesMax: number): void;
   /** Begins nothing any more, not even what is complete; calls back once no image write is under way. */
@@ -164,6 +166,7 @@ export function startCopyRun(options: CopyRunOptions): CopyRun {
     letGo: () => submit(run, { kind: "unkept" }),
     staging: options.staging,
     preserve: options.preserve,
+    grown: (volume, bytes) => submit(run, { kind: "grown", volume, bytes }),
     changePreserve(bytesMax) {
       options.preserve.bytesMax = bytesMax;
       const { isKept, stepBytes } = preserveTerms(options.preserve);

@@ -90,14 +90,20 @@ function followStaging(group: Group, copy: CopyRun): void {
   const { context } = group;
   const wanted = context.config.copies.get(context.site)?.staging ?? "durable";
   if (copy.staging === undefined || copy.staging.staging.mode === wanted) return;
+  settleAside(group, copy, `sets are staged in another way from now on: ${wanted}`, () => {
+    copy.dispose();
+    reopen(group, "set");
+  });
+}
+
+/** Nothing more comes into this copy, and what is complete is applied: calls back once it is quiet, to open it again. */
+export function settleAside(group: Group, copy: CopyRun, why: string, done: () => void): void {
   group.isChangingRole = true;
-  copy.close(`sets are staged in another way from now on: ${wanted}`);
-  copy.settle((why) => {
-    if (why !== undefined) return unsettled(group, copy, why);
+  copy.close(why);
+  copy.settle((failure) => {
+    if (failure !== undefined) return unsettled(group, copy, failure);
     copy.whenQuiet(() => {
-      if (group.isStopping) return;
-      copy.dispose();
-      reopen(group, "set");
+      if (!group.isStopping) done();
     });
   });
 }

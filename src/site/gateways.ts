@@ -65,7 +65,7 @@ export function renewDevices({ images, ports, store }: GroupContext): string | u
     const old = images[index];
     if (old?.takeLink === undefined) continue;
     old.close();
-    const image = ports.openImage(group, name, bytes);
+    const image = ports.openImage(group, name, { bytes, mayBeLarger: true });
     if ("code" in image) return image.message;
     images[index] = image;
   }

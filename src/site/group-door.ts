@@ -14,6 +14,7 @@ import { frameType } from "#wire/peer/messages.ts";
 import { configurationView, hearConfiguration } from "./configuration.ts";
 import { troubleOf } from "./copy-anew.ts";
 import { changeUnit, mustChangeUnit } from "./copy-unit.ts";
+import { fitVolumes } from "./grow.ts";
 import { knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
 import { outrankedBy } from "./outranked.ts";
@@ -101,6 +102,8 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
     changeUnit(group, group.copy, open.unit);
     return refuseSession(group, peer, "busy", `about to take ${open.unit}s`);
   }
+  const unfit = fitVolumes(group, group.copy, peer, open);
+  if (unfit !== "") return refuseSession(group, peer, "busy", unfit);
   group.copy.accept(peer, open);
 }
 
@@ -156,8 +159,9 @@ function mismatchOf(
   if (open.regionBytes !== record.regionBytes) {
     return `regions are ${record.regionBytes} bytes here and ${open.regionBytes} there; both sites need the same file`;
   }
-  const ours = record.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
-  const theirs = open.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
+  // Their sizes may differ while they grow (`fitVolumes`).
+  const ours = record.volumes.map(({ name }) => name).join(" ");
+  const theirs = open.volumes.map(({ name }) => name).join(" ");
   return ours === theirs
     ? ""
     : `volumes are ${ours} here and ${theirs} there; both sites need the same file`;

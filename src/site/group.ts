@@ -75,6 +75,10 @@ export type Group = {
   readonly views: Map<string, { readonly view: GroupView; readonly atMs: number }>;
   /** The staging log here could not be written, and has not been since. */
   stagingTrouble: StagingTrouble | undefined;
+  /** Of the primary that feeds this copy: beyond the ends of its smaller volumes, the images here read as zeros. */
+  zeroedFor: string;
+  /** Why this copy cannot become as large as its primary, or "". */
+  tooSmallWhy: string;
   /** Why the group cannot go on at this site, or "". */
   failedWhy: string;
   isChangingRole: boolean;
@@ -131,13 +135,17 @@ export function openGroup(
   const folder = ports.openFolder(config.name);
   if (isFailure(folder)) return done(undefined, folder.message);
   const images: BlockDevice[] = [];
-  for (const volume of isBunkerOf(config, options.site) ? [] : config.volumes) {
-    const image = ports.openImage(config.name, volume.name, volume.bytes);
-    if ("code" in image) return done(undefined, `group ${config.name}: ${image.message}`);
-    images.push(image);
-  }
+  const onVolumes = (volumes: GroupRecord["volumes"], mayBeLarger: boolean): string | undefined => {
+    for (const { name, bytes } of isBunkerOf(config, options.site) ? [] : volumes) {
+      const image = ports.openImage(config.name, name, { bytes, mayBeLarger });
+      if ("code" in image) return image.message;
+      images.push(image);
+    }
+    return undefined;
+  };
   const fresh = freshRecord(options);
-  openGroupStore({ folder, randomBytes: ports.crypto.randomBytes, fresh }, (opened) => {
+  const { randomBytes } = ports.crypto;
+  openGroupStore({ folder, randomBytes, fresh, onVolumes }, (opened) => {
     if (!opened.ok) return done(undefined, `group ${config.name}: ${opened.error}`);
     const store = opened.value;
     const running = recordedConfig(config, store.record);
@@ -159,6 +167,8 @@ export function openGroup(
       primaryFailure: undefined,
       views: new Map(),
       stagingTrouble: undefined,
+      zeroedFor: "",
+      tooSmallWhy: "",
       failedWhy: "",
       isChangingRole: false,
       isReloading: false,

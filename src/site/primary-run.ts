@@ -206,7 +206,10 @@ function hostVolume(run: Run, volume: Primary["volumes"][number]): HostVolume {
     group: run.context.config.name,
     name: volume.name,
     index: volume.index,
-    bytes: volume.bytes,
+    // A host that connects from now on sees what there is by now.
+    get bytes() {
+      return volume.bytes;
+    },
     submit(request) {
       watchStandstill(run);
       if (isPressed(run, request)) return press(run, request);

@@ -213,7 +213,9 @@ function groupRefusals(before: GroupConfig, after: GroupConfig, site: string): P
         refusal(
           [...here, "size"],
           `${was.bytes} bytes -> ${volume.bytes} bytes is no reload`,
-          "put it back; growing a volume is `antipode resize`",
+          volume.bytes < was.bytes
+            ? `write size: ${was.bytes}, which it has; volumes do not shrink`
+            : `put it back; antipode resize ${after.name}/${volume.name} ${volume.bytes} grows it`,
         ),
       );
     if (was.at.get(site) !== volume.at.get(site) || was.trustDevice !== volume.trustDevice)

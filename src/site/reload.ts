@@ -158,8 +158,8 @@ function reloadPrimary(reload: Reload, dryRun: boolean): void {
 }
 
 /** Why a group cannot be reloaded now. */
-function whyNotNow(group: Group): string | undefined {
-  if (group.isReloading) return `a reload of ${group.name} is under way`;
+export function whyNotNow(group: Group): string | undefined {
+  if (group.isReloading) return `a reload or resize of ${group.name} is under way`;
   return whyGone(group);
 }
 

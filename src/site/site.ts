@@ -13,6 +13,7 @@ import { followTerms } from "./copy-unit.ts";
 import { findVolume, openGroup, stopGroup } from "./group.ts";
 import type { Group } from "./group.ts";
 import { copyAsks, laneAsked, primaryAsks, sessionAsked, viewHeard, viewOf } from "./group-door.ts";
+import { growAsked } from "./grow.ts";
 import { handoverAsked } from "./take-over.ts";
 import { createInquiries } from "./inquiry.ts";
 import type { Inquiries, InquirySite } from "./inquiry.ts";
@@ -344,6 +345,7 @@ function opened(parts: Parts, peer: Peer, document: unknown): void {
   if (group !== undefined && holds(group.config, peer.site)) {
     if (open.value.purpose === "lane") return laneAsked(group, peer, open.value);
     if (open.value.purpose === "handover") return handoverAsked(group, peer, open.value);
+    if (open.value.purpose === "grow") return growAsked(group, peer, open.value);
     if (open.value.purpose === "replay") return copyAsks(group, peer, open.value);
     if (open.value.purpose === "takeBack") return primaryAsks(group, peer, open.value);
     return sessionAsked(group, peer, open.value);

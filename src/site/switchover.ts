@@ -36,7 +36,7 @@ export function runSwitchover(group: Group, command: Switchover, done: Done): vo
   const lacking = whyNotDrained(group.gateways);
   if (lacking !== undefined)
     return done(refused("unsafe", lacking, "bring the device back first", plan.lines));
-  const busy = group.isReloading ? `a reload of ${group.name} is under way` : "";
+  const busy = group.isReloading ? `a reload or resize of ${group.name} is under way` : "";
   if (busy !== "") return done(refused("failed", busy, "try again when it is over", plan.lines));
   if (plan.member === undefined) return done({ ok: true, plan: plan.lines });
   const owner = { context: group.context, primary: run.primary };
@@ -57,7 +57,9 @@ function begin(group: Group, run: PrimaryRun, asked: Asked<SwitchoverPlan>): voi
   const { member, lines } = plan;
   if (member === undefined) return;
   if (group.isReloading)
-    return done(refused("failed", `a reload of ${group.name} is under way`, undefined, lines));
+    return done(
+      refused("failed", `a reload or resize of ${group.name} is under way`, undefined, lines),
+    );
   // Somebody else has asked in the meantime.
   if (run.primary.handover !== undefined) return runSwitchover(group, command, done);
   emit(group.context, { kind: "switchover", copy: command.to, why: lines.join("; ") });

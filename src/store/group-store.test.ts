@@ -9,7 +9,13 @@ import { createMemoryFolder } from "../../test/support/memory-folder.ts";
 import type { MemoryFolder } from "../../test/support/memory-folder.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
 import { createDirtyMaps, eraseDirtyMaps, openGroupStore, saveRecord } from "./group-store.ts";
-import { closeGroupStore, syncOpenMaps, writeDirtyMaps } from "./group-store.ts";
+import {
+  closeGroupStore,
+  growVolume,
+  syncOpenMaps,
+  writeDirtyMaps,
+  writeOpenMaps,
+} from "./group-store.ts";
 import type { GroupStore, StoreOptions } from "./group-store.ts";
 
 /** Randomness that never gives the same twice, also over several openings. */
@@ -164,18 +170,18 @@ test("I34, F13: a damaged page is reported, marked, and whole again after the ne
   assert.equal(dirtyMap(again, 0).count, map.units);
 });
 
-test("row 54: a folder of another cluster, group, site, region or size is refused in words", () => {
+test("row 54: a folder of another cluster, group, site, region or other volumes is refused in words", () => {
   const folder = createMemoryFolder();
   open(folder);
   const [data] = sampleRecord().volumes;
-  const volumes = [data ?? assert.fail(), { name: "log", bytes: 16 * MiB }];
+  const volumes = [data ?? assert.fail(), { name: "logs", bytes: 16 * MiB }];
   const cases: readonly (readonly [Partial<Fresh>, RegExp])[] = [
     [{ cluster: "other" }, /belongs to the cluster "acme", the configuration is of "other"/],
     [{ group: "shop" }, /holds group "bank" of site "east"/],
     [{ site: "west" }, /holds group "bank" of site "east"/],
     [{ regionBytes: MiB }, /regions of 65536 bytes, the configuration says 1048576/],
-    [{ volumes }, /volumes data:67108864 log:8388608, the configuration says .* log:16777216/],
-    [{ volumes: volumes.toReversed() }, /the configuration says log:16777216 data:67108864/],
+    [{ volumes }, /was made with volumes data log, the configuration says data logs/],
+    [{ volumes: volumes.toReversed() }, /the configuration says logs data/],
   ];
   folder.ops.length = 0;
   for (const [change, why] of cases) {
@@ -186,6 +192,51 @@ test("row 54: a folder of another cluster, group, site, region or size is refuse
     folder.ops.every((op) => op === "open group.record"),
     "and left as it was",
   );
+});
+
+test("row 54: what a volume's size is the record says, and no file; grown, it keeps its marks", () => {
+  const folder = createMemoryFolder();
+  const [data, log] = sampleRecord().volumes;
+  const store = open(folder);
+  mark(openMap(store, 0), 1, 1);
+  fracture(store);
+  const bytes = 2 * (data?.bytes ?? 0);
+  growVolume(store, 0, bytes);
+  mark(openMap(store, 0), 100, 100);
+  mark(dirtyMap(store, 0), 2_000, 2_000);
+  assert.equal(writeOpenMaps(store), undefined);
+  assert.equal(writeDirtyMaps(store, "west"), undefined);
+  save(store);
+  // The file that it is opened with says the size of before.
+  const again = open(folder);
+  assert.deepEqual(again.damage, []);
+  assert.deepEqual(again.record.volumes, [{ name: "data", bytes }, log]);
+  assert.deepEqual(
+    [isMarked(openMap(again, 0), 1), isMarked(openMap(again, 0), 100), openMap(again, 0).units],
+    [true, true, 128],
+  );
+  assert.ok(isMarked(dirtyMap(again, 0), 2_000));
+});
+
+test("trap 1: where the images are refused nothing is made, and what is on record is told", () => {
+  const folder = createMemoryFolder();
+  const told: boolean[] = [];
+  const refuse = (_: Fresh["volumes"], isOnRecord: boolean): string => {
+    told.push(isOnRecord);
+    return "no such image";
+  };
+  const openWith = (onVolumes: typeof refuse): string => {
+    let error = "";
+    openGroupStore({ folder, randomBytes, fresh: sampleRecord(), onVolumes }, (opened) => {
+      error = opened.ok ? "" : opened.error;
+    });
+    return error;
+  };
+  assert.equal(openWith(refuse), "no such image");
+  assert.deepEqual(folder.list(), ["group.record"], "and that has nothing in it");
+  open(folder);
+  assert.equal(openWith(refuse), "no such image");
+  assert.deepEqual(told, [false, true]);
 });
 
 test("I19, trap 1: every map and name is synced before the record that speaks of it is written", () => {

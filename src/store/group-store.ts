@@ -18,6 +18,7 @@ import { hex, viewOf } from "#base/bytes.ts";
 import type { IoFailure, Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { GroupRecord } from "#core/group-record.ts";
+import { growMap } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { isFailure } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
@@ -59,6 +60,11 @@ export type StoreOptions = {
   /** What the record is when there is none yet; map ids are filled in here, and a `replicaId` that is not given. */
   readonly fresh: Omit<GroupRecord, "replicaId" | "openMapIds"> &
     Partial<Pick<GroupRecord, "replicaId">>;
+  /**
+   * Told which volumes there are, and whether that is on record: what the record says of their sizes counts, and not what
+   * `fresh` does. Nothing has been made yet: what it answers, other than nothing, is why nothing is to be.
+   */
+  readonly onVolumes?: (volumes: GroupRecord["volumes"], isOnRecord: boolean) => string | undefined;
 };
 
 const recordName = "group.record";
@@ -77,9 +83,12 @@ export function openGroupStore(
   if (!opened.ok) return done(opened);
   const randomId = (): number => viewOf(options.randomBytes(4)).getUint32(0, true);
   const { store: recordFile, record } = opened.value;
-  if (record === undefined) return createStore(options, recordFile, randomId, done);
-  const mismatch = mismatchOf(record, options.fresh);
+  const mismatch = record && mismatchOf(record, options.fresh);
   if (mismatch !== undefined) return done({ ok: false, error: `${folder.path}: ${mismatch}` });
+  const { volumes } = record ?? options.fresh;
+  const refused = options.onVolumes?.(volumes, record !== undefined);
+  if (refused !== undefined) return done({ ok: false, error: refused });
+  if (record === undefined) return createStore(options, recordFile, randomId, done);
   const loaded = loadStore(folder, recordFile, record, randomId);
   if (loaded.ok) settle(loaded.value, done);
   else done(loaded);
@@ -115,8 +124,9 @@ function mismatchOf(record: GroupRecord, fresh: StoreOptions["fresh"]): string |
       ? "this folder holds the log of a bunker, the configuration wants volumes there"
       : "this folder holds volumes, the configuration wants a bunker there";
   }
-  const was = record.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
-  const now = fresh.volumes.map((volume) => `${volume.name}:${volume.bytes}`).join(" ");
+  // Their sizes may differ: what is on record may have grown.
+  const was = record.volumes.map(({ name }) => name).join(" ");
+  const now = fresh.volumes.map(({ name }) => name).join(" ");
   if (was !== now) return `the group was made with volumes ${was}, the configuration says ${now}`;
   return undefined;
 }
@@ -284,6 +294,19 @@ function createMap(folder: Folder, name: string, identity: MapIdentity): MapOnDi
   const loaded = readMapFile(file, identity);
   if ("code" in loaded) return loaded;
   return { file, map: loaded.map, mapId: identity.mapId, writes: 1, syncedWrites: 0 };
+}
+
+/**
+ * A volume has become larger: record and maps say so from now on, and on the disk once the record is saved. The maps' files
+ * need nothing: what they have no marks for is not marked.
+ */
+export function growVolume(store: GroupStore, index: number, bytes: number): void {
+  const { record } = store;
+  record.volumes = record.volumes.map((volume, i) => (i === index ? { ...volume, bytes } : volume));
+  for (const maps of [store.openMaps, ...store.dirtyMaps.values()]) {
+    const onDisk = maps[index];
+    if (onDisk !== undefined) growMap(onDisk.map, bytes);
+  }
 }
 
 // --------------------------------------------------------------------------------------- open maps

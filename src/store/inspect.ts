@@ -88,7 +88,9 @@ function inspectMapFile(
   const identity = readMapIdentity(file);
   if (identity === undefined) return unreadable(name, "its header is damaged");
   if ("code" in identity) return unreadable(name, identity.message);
-  const loaded = readMapFile(file, identity);
+  // Its header says how large the volume was when the map was made.
+  const volumeBytes = Math.max(identity.volumeBytes, bytesOf(record, identity.mapId));
+  const loaded = readMapFile(file, { ...identity, volumeBytes });
   if ("code" in loaded) return unreadable(name, loaded.message);
   listRuns(name, loaded.map, bitmap);
   return {
@@ -97,7 +99,7 @@ function inspectMapFile(
     unitBytes: identity.unitBytes,
     marked: loaded.map.count,
     markedBytes: loaded.map.count * identity.unitBytes,
-    counts: typeof record !== "string" && idsOf(record).has(identity.mapId),
+    counts: bytesOf(record, identity.mapId) > 0,
     damage: loaded.damage.join("; "),
   };
 }
@@ -107,9 +109,12 @@ function unreadable(file: string, damage: string): InspectedMap {
   return { file, kind: "unreadable", ...nothing, damage };
 }
 
-function idsOf(record: GroupRecord): Set<number> {
-  const dirty = Object.values(record.members).flatMap((member) => member.dirtyMapIds);
-  return new Set([...record.openMapIds, ...dirty]);
+/** Of the volume whose map this is; 0 where the record names no such map. */
+function bytesOf(record: GroupRecord | string, mapId: number): number {
+  if (typeof record === "string") return 0;
+  const dirty = Object.values(record.members).map((member) => member.dirtyMapIds);
+  const ids = [record.openMapIds, ...dirty].find((some) => some.includes(mapId));
+  return ids === undefined ? 0 : (record.volumes[ids.indexOf(mapId)]?.bytes ?? 0);
 }
 
 function listRuns(file: string, map: RegionMap, bitmap: InspectedRun[]): void {

@@ -197,7 +197,7 @@ test("row 49: a map that the record does not name, or of another shape, marks ev
     [{ mapId: 1 }, /not the map that the group's record names/],
     [{ kind: mapKind.open }, /a map of another kind/],
     [{ unitBytes: 8192 }, /a volume of another size or region/],
-    [{ volumeBytes: identity.volumeBytes + unitBytes }, /a volume of another size or region/],
+    [{ volumeBytes: identity.volumeBytes - unitBytes }, /a volume of another size or region/],
   ];
   for (const [change, why] of strangers) {
     const asked = { ...identity, ...change };
@@ -211,6 +211,20 @@ test("row 49: a map that the record does not name, or of another shape, marks ev
   const empty = folder.open("map");
   if (isFailure(empty)) assert.fail(empty.message);
   assert.equal(load(empty).map.count, units);
+});
+
+test("I16: a map of a volume that has grown keeps its marks, takes more, and has none in what is new", () => {
+  const { file, map } = writtenMap();
+  const before = marked(map);
+  const larger = { ...identity, volumeBytes: identity.volumeBytes + 2 * bitsPerPage * unitBytes };
+  const loaded = load(file, larger);
+  assert.deepEqual(loaded.damage, []);
+  assert.deepEqual(marked(loaded.map), before);
+  const last = loaded.map.units - 1;
+  assert.equal(last, units + 2 * bitsPerPage - 1);
+  mark(loaded.map, last, last);
+  assert.equal(writeMapPages(file, loaded.map, identity.mapId), undefined);
+  assert.deepEqual(marked(load(file, larger).map), [...before, last]);
 });
 
 test("neighbouring pages go in one write, in order, and a page without marks as zeros", () => {

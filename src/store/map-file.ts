@@ -5,6 +5,8 @@
 //    0  u32 magic "APMF"   4  u16 version   6  u16 kind (1 open, 2 dirty)   8  u32 mapId   12  u32 unitBytes
 //   16  u64 units         24  zeros up to byte 508                        508  u32 CRC32C of bytes 0..507
 //
+// `units` is what the volume had when the map was made: one that has grown since has more, without a mark until it gets one.
+//
 // Sector 1 + p, page p, 3,968 units each:
 //
 //    0  u32 CRC32C of bytes 4..511    4  u32 mapId    8  u32 p    12  u32 zero    16  496 bytes of bits, lowest first
@@ -146,7 +148,8 @@ function brokenHeaderRule(header: Uint8Array, identity: MapIdentity, units: numb
   if (view.getUint16(6, true) !== identity.kind) return "it is a map of another kind";
   if (view.getUint32(8, true) !== identity.mapId)
     return "it is not the map that the group's record names";
-  if (view.getUint32(12, true) !== identity.unitBytes || getU64(view, 16) !== units) {
+  const unitsAtFirst = getU64(view, 16) ?? Number.POSITIVE_INFINITY;
+  if (view.getUint32(12, true) !== identity.unitBytes || unitsAtFirst > units) {
     return "it belongs to a volume of another size or region";
   }
   return undefined;

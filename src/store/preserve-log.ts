@@ -3,7 +3,8 @@
 // names by the id of its preserved point. The log of a branch (core/SPEC-branch.md) is the same under the name `branch-...`.
 //
 // Record 1, kind 1: the table is JSON {"version":1,"units":<bytes of a unit>,"volumes":[<bytes>, ...]}; no payload. It is
-// synced before the group's record names the log: a log that lacks it is not the one that was promised.
+// synced before the group's record names the log: a log that lacks it is not the one that was promised. A volume may have grown
+// since, and what is new of it may be in the log, too.
 //
 // Every other record, kind 2: one step of saving. The table is a line of 32 bytes for each range of units, little-endian:
 //
@@ -128,9 +129,14 @@ function encodeStart({ volumes }: PreserveLogOptions): Uint8Array {
 function wrongStart(kind: number, table: Uint8Array, options: PreserveLogOptions): string {
   if (kind !== recordKind.start) return "it is not the first record of a preserve log";
   // The log's checksums say that these are our own bytes; another version, or other volumes, make another text.
-  return textOf(table) === textOf(encodeStart(options))
-    ? ""
-    : `it is of another version or of other volumes: ${textOf(table) ?? "no text"}`;
+  const text = textOf(table) ?? "no text";
+  const then = /"volumes":\[([\d,]*)\]/.exec(text)?.[1]?.split(",").map(Number) ?? [];
+  const volumes = then.map((bytes) => ({ bytes }));
+  const areOurs =
+    then.length === options.volumes.length &&
+    options.volumes.every(({ bytes }, index) => (then[index] ?? 0) <= bytes) &&
+    text === textOf(encodeStart({ ...options, volumes }));
+  return areOurs ? "" : `it is of another version or of other volumes: ${text}`;
 }
 
 function markSaved(kind: number, table: Uint8Array, saved: readonly RegionMap[]): string {

@@ -278,7 +278,8 @@ test("wrong usage ends in 2 and says what was meant", async () => {
     [["demote", "bank", "--all"], /--all stands for every group, and bank is one/],
     [["promote", "--all"], /hint: antipode promote --all --site NAME/],
     [["status", "--all", "--watch"], /--all shows everything once/],
-    [["resize", "bank/data", "2MiB"], /resize is not in this version/],
+    [["resize", "bank", "2MiB"], /"bank" names no volume\nhint: write GROUP\/VOLUME/],
+    [["resize", "bank/data", "2MB"], /unknown unit "MB"\nhint: did you mean 2MiB/],
     [["status", "--config", "none.yaml"], /cluster file none.yaml cannot be read/],
   ];
   for (const [args, stderr] of cases) {

@@ -46,6 +46,7 @@ export function createFakeSite(options: SiteOptions): Site {
       case "repair":
       case "verify":
       case "replay":
+      case "resize":
         return { ok: true, plan: [] };
       case "switchover":
         return handOver(group, command, name);

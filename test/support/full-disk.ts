@@ -5,7 +5,7 @@ import { KiB } from "#base/limits.ts";
 import { openImage } from "#io/image.ts";
 
 const folder = process.argv[2] ?? ".";
-const device = openImage(join(folder, "image"), 1024 * KiB);
+const device = openImage(join(folder, "image"), { bytes: 1024 * KiB });
 if ("code" in device) throw new Error(device.message);
 const image = device;
 

@@ -48,6 +48,15 @@ export const sampleDocuments = {
     lsnReserved: 1_048_577,
     stableLsn: 10,
   },
+  grow: {
+    purpose: "grow",
+    group: "bank",
+    history: [{ counter: 3, id: "c3", site: "east" }],
+    incarnation: 2,
+    volume: "data",
+    bytes: 134_217_728,
+    isWanted: true,
+  },
   cancel: {
     purpose: "replay",
     group: "bank",

@@ -25,6 +25,7 @@ const parsers: Readonly<Record<string, Parser>> = {
   handover: { parse: parseOpen, sample: sampleDocuments.handover },
   replay: { parse: parseOpen, sample: sampleDocuments.replay },
   cancel: { parse: parseOpen, sample: sampleDocuments.cancel },
+  grow: { parse: parseOpen, sample: sampleDocuments.grow },
   takeBack: { parse: parseOpen, sample: sampleDocuments.takeBack },
   replayOpened: { parse: parseReplayOpened, sample: sampleDocuments.replayOpened },
   opened: { parse: parseOpened, sample: sampleDocuments.opened },

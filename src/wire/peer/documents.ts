@@ -106,12 +106,28 @@ export type TakeBackOpen = {
   readonly end: WirePosition;
 };
 
+/**
+ * OPEN of a growth: the primary asks a copy to make a volume larger, image and record, or only whether it could. Answered by
+ * OPENED once that is on the copy's disk, or could be; by REFUSED when it is not: `busy` where asking again may help.
+ */
+export type GrowOpen = {
+  readonly purpose: "grow";
+  readonly group: string;
+  readonly history: readonly WireGeneration[];
+  readonly incarnation: number;
+  readonly volume: string;
+  readonly bytes: number;
+  /** Otherwise it is only asked whether it could. */
+  readonly isWanted: boolean;
+};
+
 export type PeerOpen =
   | SessionOpen
   | LaneOpen
   | HandoverOpen
   | ReplayOpen
   | TakeBackOpen
+  | GrowOpen
   | InquiryOpen;
 
 /** OPENED of a session: the copy says who it is and what it has. Its open map follows where the generations differ. */
@@ -199,6 +215,7 @@ export function parseOpen(value: unknown): Result<PeerOpen> {
   if (value["purpose"] === "handover") return parseHandover(value);
   if (value["purpose"] === "replay") return parseReplay(value);
   if (value["purpose"] === "takeBack") return parseTakeBack(value);
+  if (value["purpose"] === "grow") return parseGrow(value);
   if (value["purpose"] !== "session") return wrong("OPEN names a purpose that we do not know");
   const { group, volumes, regionBytes, history, incarnation, epoch, lsn, unit } = value;
   if (!isText(group) || !isCount(regionBytes) || !isCount(incarnation) || !isCount(lsn)) {
@@ -246,6 +263,16 @@ function parseTakeBack(value: Record<string, unknown>): Result<TakeBackOpen> {
   if (!isText(group) || !isPosition(end)) return wrong("OPEN of a taking back is incomplete");
   if (!isHistory(history)) return wrong("OPEN carries no history");
   return { ok: true, value: { purpose: "takeBack", group, history, end } };
+}
+
+function parseGrow(value: Record<string, unknown>): Result<GrowOpen> {
+  const { group, history, incarnation, volume, bytes, isWanted } = value;
+  if (!isText(group) || !isText(volume) || !isCount(incarnation) || !isCount(bytes))
+    return wrong("OPEN of a growth is incomplete");
+  if (!isHistory(history)) return wrong("OPEN carries no history");
+  if (typeof isWanted !== "boolean") return wrong("OPEN of a growth is incomplete");
+  const asked = { group, history, incarnation, volume, bytes, isWanted };
+  return { ok: true, value: { purpose: "grow", ...asked } };
 }
 
 function parseReplay(value: Record<string, unknown>): Result<ReplayOpen> {
