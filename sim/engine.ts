@@ -1,6 +1,7 @@
 import { loadTimeLimits, setLimits } from "./knobs.ts";
 import { mutants } from "./mutants/list.ts";
 import { plant } from "./mutants/load.ts";
+import type { GrowthReport } from "./growths.ts";
 import type { RunResult } from "./run.ts";
 import type { ScriptReport } from "./scripts.ts";
 import type { Counters } from "./counters.ts";
@@ -10,6 +11,7 @@ import type { Swarm } from "./swarm.ts";
 export type Engine = {
   seed(seed: number, options: { told: boolean; counters: Counters; swarm?: Swarm }): RunResult;
   script(index: number, counters: Counters): ScriptReport;
+  growths(mode: "sync" | "async"): GrowthReport;
 };
 
 /**
@@ -27,8 +29,10 @@ export async function loadEngine(mutantName: string | undefined): Promise<Engine
   const { createSite } = await import("#site/site.ts");
   const { runSeed } = await import("./run.ts");
   const { runScript } = await import("./scripts.ts");
+  const { runGrowths } = await import("./growths.ts");
   return {
     seed: (seed, options) => runSeed({ seed, createSite, ...options }),
+    growths: (mode) => runGrowths(mode, createSite),
     script: (index, counters) => runScript(index, createSite, counters),
   };
 }

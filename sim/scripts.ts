@@ -39,14 +39,14 @@ export const scripts: readonly Script[] = [
   ...steps.flatMap((a) => steps.map((b) => [a, b])),
 ];
 
-type CrashPoint = {
+export type CrashPoint = {
   readonly site: string;
   readonly step: number;
   readonly phase: "before" | "after";
   readonly crash: "kill" | Keep;
 };
 
-const crashes: readonly CrashPoint["crash"][] = ["kill", "none", "all", "subset", "torn"];
+export const crashes: readonly CrashPoint["crash"][] = ["kill", "none", "all", "subset", "torn"];
 
 export type ScriptReport = {
   readonly ran: number;
@@ -129,7 +129,8 @@ function runOnce(
   return { findings: world.findings, steps };
 }
 
-function armCrash(world: World, point: CrashPoint): void {
+/** The site dies there, and is started again soon after. */
+export function armCrash(world: World, point: CrashPoint): void {
   const machine = world.machine(point.site);
   const watch: StepWatcher = (step, _kind, phase) => {
     if (step !== point.step || phase !== point.phase) return;
@@ -141,7 +142,8 @@ function armCrash(world: World, point: CrashPoint): void {
   machine.disk.stepWatchers.add(watch);
 }
 
-function quietSwarm(durability: "flush" | "write"): Swarm {
+/** A primary, a mirror, and nothing that happens by itself. */
+export function quietSwarm(durability: "flush" | "write"): Swarm {
   const copy: CopyConfig = {
     site: "west",
     mode: "sync",
