@@ -219,6 +219,8 @@ export const limits = {
   bunkerLagBytesMax: 64 * MiB,
   /** A connection that has more to send is not given what was just appended: that is read back later. */
   bunkerFreshBytesMax: 32 * MiB,
+  /** A relay whose log is full says so again after this long, until there is room. */
+  relayFullTellMs: 1_000,
 
   // Peer protocol
   /** A host's longest request with the table of its batch. */

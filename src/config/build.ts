@@ -45,8 +45,10 @@ function buildSite(name: string, site: RawSite, resolve: ResolvePath): SiteConfi
 function buildGroup(name: string, group: RawGroup, resolve: ResolvePath): GroupConfig {
   const { onPromote, onDemote } = group.hooks ?? {};
   const bunkerPath = group.journal?.mirror;
-  const copies = [
+  const relays = relaysOf(group);
+  const copies: (readonly [string, RawCopy])[] = [
     ...Object.entries(group.copies ?? {}),
+    ...relays,
     ...(bunkerPath === undefined ? [] : [[pathBunkerOf(name), { mode: "bunker" }] as const]),
   ];
   return {
@@ -55,7 +57,12 @@ function buildGroup(name: string, group: RawGroup, resolve: ResolvePath): GroupC
     volumes: Object.entries(group.volumes).map(([volume, raw]) =>
       buildVolume(volume, raw, resolve),
     ),
-    copies: new Map(copies.map(([site, copy]) => [site, buildCopy(site, copy)])),
+    copies: new Map(
+      copies.map(([site, copy]) => [
+        site,
+        { ...buildCopy(site, copy), ...(relays.has(site) ? { isRelay: true as const } : {}) },
+      ]),
+    ),
     durability: group.durability ?? defaults.durability,
     regionBytes: group.region ?? defaults.regionBytes,
     journal: {
@@ -68,6 +75,16 @@ function buildGroup(name: string, group: RawGroup, resolve: ResolvePath): GroupC
       ...(onDemote === undefined ? {} : { onDemote: resolve(onDemote) }),
     },
   };
+}
+
+/** Sites that keep the log for no other reason than to feed a copy: probed as the copy is. */
+export function relaysOf({ copies = {} }: RawGroup): ReadonlyMap<string, RawCopy> {
+  const relays = new Map<string, RawCopy>();
+  for (const { through, probe, timeout } of Object.values(copies)) {
+    if (through === undefined || copies[through] !== undefined || relays.has(through)) continue;
+    relays.set(through, { mode: "bunker", probe, timeout });
+  }
+  return relays;
 }
 
 function buildVolume(
@@ -103,6 +120,7 @@ function buildCopy(site: string, copy: RawCopy): CopyConfig {
     staging: copy.staging ?? defaults.staging,
     connections: copy.connections ?? defaults.connections,
     compress: copy.compress === "off" ? undefined : copy.compress,
+    ...(copy.through === undefined ? {} : { through: copy.through }),
   };
 }
 

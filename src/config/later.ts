@@ -17,13 +17,6 @@ export function refuseLater(file: RawFile): readonly PlacedProblem[] {
 
 function laterInCopy(place: Place, copy: RawCopy): readonly PlacedProblem[] {
   const problems: PlacedProblem[] = [];
-  if (copy.through !== undefined) {
-    problems.push({
-      place: [...place, "through"],
-      reason: "a relay is not in this version",
-      hint: "leave it out: the primary feeds the copy itself",
-    });
-  }
   if (copy.transport !== undefined && copy.transport !== "tcp") {
     problems.push({
       place: [...place, "transport"],

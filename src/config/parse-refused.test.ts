@@ -320,13 +320,32 @@ const cases: readonly Case[] = [
     to: "    primary: east\n    journal: { size: 64MiB }",
     problem: "14 groups.bank.journal.size: a journal of 64MiB cannot be kept | 256MiB to 16TiB fit",
   },
-  // Later versions
   {
-    name: "relay",
+    name: "the primary as a relay",
     from: "mode: sync",
     to: "mode: cycle, through: east",
-    problem: "18 groups.bank.copies.west.through: a relay is not in this version",
+    problem:
+      "18 groups.bank.copies.west.through: east is the primary, which feeds copies without a relay | name a site",
   },
+  {
+    name: "a relay that holds the volumes",
+    from: "mode: sync",
+    to: "mode: cycle, through: west",
+    problem: "18 groups.bank.copies.west.through: west holds the volumes, and a relay holds none",
+  },
+  {
+    name: "a relay that is no site",
+    from: "mode: sync",
+    to: "mode: cycle, through: gate",
+    problem: '18 groups.bank.copies.west.through: there is no site "gate"',
+  },
+  {
+    name: "a relay of a mirror",
+    from: "mode: sync",
+    to: "mode: sync, through: vault",
+    problem: "18 groups.bank.copies.west.through: through belongs to mode cycle",
+  },
+  // Later versions
   {
     name: "cycle that is too short",
     from: "mode: sync",

@@ -56,8 +56,9 @@ function followWords(group: GroupConfig, copy: CopyConfig): string {
     stall: "host writes wait",
     fail: "host writes fail",
   };
+  const way = copy.through === undefined ? "" : ` through ${copy.through}`;
   return (
-    `${copy.site} follows in ${units} ${sealed}, RPO is its lag${objective}; ` +
+    `${copy.site} follows${way} in ${units} ${sealed}, RPO is its lag${objective}; ` +
     `${formatSize(group.journal.bytesMax)} of journal bridge its absence, then ${full[group.journal.overflow]}`
   );
 }

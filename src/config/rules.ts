@@ -1,4 +1,5 @@
 import { limits } from "#base/limits.ts";
+import { relaysOf } from "./build.ts";
 import type { Place } from "./locate.ts";
 import { nearest } from "./nearest.ts";
 import type { RawCopy, RawFile, RawGroup } from "./schema.ts";
@@ -98,6 +99,7 @@ function checkGroup(place: Place, group: RawGroup, sites: readonly string[]): Pl
   for (const [site, copy] of copies) {
     const at = [...place, "copies", site];
     problems.push(...checkSite(at, site, sites), ...checkCopy(at, copy));
+    problems.push(...checkRelay([...at, "through"], copy, group, sites));
     if (site === group.primary) {
       problems.push(
         problem(at, `${site} is the primary and cannot be its own copy`, "name another site"),
@@ -128,9 +130,28 @@ function checkBunkers(place: Place, { copies = {}, volumes }: RawGroup): PlacedP
   return problems;
 }
 
-// The second log of the journal is a member like a bunker.
-function copiesMax({ journal }: RawGroup): number {
-  return limits.copiesPerGroupMax - (journal?.mirror === undefined ? 0 : 1);
+// The second log of the journal is a member like a bunker, and so is a relay.
+function copiesMax(group: RawGroup): number {
+  const onPath = group.journal?.mirror === undefined ? 0 : 1;
+  return limits.copiesPerGroupMax - onPath - relaysOf(group).size;
+}
+
+// A relay keeps the log at the primary's side, and no volume.
+function checkRelay(
+  place: Place,
+  { through }: RawCopy,
+  { primary, copies = {} }: RawGroup,
+  sites: readonly string[],
+): PlacedProblem[] {
+  if (through === undefined) return [];
+  const hint = "name a site that holds nothing else of this group, or a bunker of it";
+  const unknown = checkSite(place, through, sites);
+  if (unknown.length > 0) return unknown;
+  if (through === primary)
+    return [problem(place, `${through} is the primary, which feeds copies without a relay`, hint)];
+  const mode = copies[through]?.mode;
+  if (mode === undefined || mode === "bunker") return [];
+  return [problem(place, `${through} holds the volumes, and a relay holds none`, hint)];
 }
 
 function checkPathBunker(place: Place, { copies = {}, journal }: RawGroup): PlacedProblem[] {

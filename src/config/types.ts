@@ -82,6 +82,10 @@ export type CopyConfig = {
   readonly staging: "durable" | "memory";
   /** When a write is answered: once the number of its cycle has moved on, or at once (cycle). Undefined in other modes. */
   readonly ackAt: "switch" | "journal" | undefined;
+  /** The site that keeps the log and feeds this copy from it (cycle); left out: the primary feeds it. */
+  readonly through?: string;
+  /** There only because a copy is fed through it: it has a part while the primary is the one that the file names. */
+  readonly isRelay?: true;
   /** Parallel connections of the session (async, cycle). */
   readonly connections: number;
   /** Packs what is sent in sets: always, or where it pays; undefined: never, so that older files and records mean the same. */

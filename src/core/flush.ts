@@ -130,7 +130,7 @@ export function askFlush(
   out: PrimaryEffect[],
 ): void {
   member.flushTicket = (member.flushTicket + 1) % 0x1_0000_0000;
-  member.flushes.set(member.flushTicket, flush);
+  member.flushes.set(member.flushTicket, { ...flush, told: member.log.told });
   out.push({ kind: "sendFlush", member: member.index, volume, ticket: member.flushTicket });
 }
 

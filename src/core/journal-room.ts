@@ -2,10 +2,12 @@ import { isCovered, isHeldByDevice } from "./device-volume.ts";
 import { wantRound } from "./flush.ts";
 import { isCrowded } from "./journal.ts";
 import type { Journal } from "./journal.ts";
-import { isFed, isKeptInJournal, keepsLog, takesSets } from "./member-state.ts";
+import { needsSets, isFed, keepsLog } from "./member-state.ts";
 import { isPaced } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
-import type { Member, Primary } from "./primary-state.ts";
+import type { Member, MemberSets, Primary } from "./primary-state.ts";
+import { awaitsRelay, furthestBehind, heldFor } from "./relay.ts";
+import type { Held } from "./relay.ts";
 
 // The room in the journal: who it is kept for, what it may forget, and what happens when it is full (decision 13).
 
@@ -19,7 +21,7 @@ export function journalRoom(primary: Primary): "go" | "wait" | "fail" {
 
 // What a device alone holds the journal for is waited for, whatever the policy says of copies (decision 13).
 function refusesWhenFull(primary: Primary, { overflow }: Journal): boolean {
-  const copiesLsn = tailHolder(primary)?.sets.completeLsn ?? Number.POSITIVE_INFINITY;
+  const copiesLsn = tailLsn(primary) ?? Number.POSITIVE_INFINITY;
   return overflow === "fail" && !isHeldByDevice(primary, copiesLsn);
 }
 
@@ -32,7 +34,7 @@ export function whyNoRoom(primary: Primary): string {
   if (journal === undefined || !isCrowded(journal)) return "";
   const waits = refusesWhenFull(primary, journal) ? "writes are refused" : "writes wait";
   const holder = tailHolder(primary);
-  if (holder !== undefined && holder.sets.completeLsn < imagesLsn(primary, journal))
+  if (holder !== undefined && heldFor(primary, journal, holder).lsn < imagesLsn(primary, journal))
     return `the journal is full of what ${holder.site} lacks; ${waits}`;
   const failed = primary.volumes.find(
     ({ state, flush, lastLsn }) => state === "failed" && flush.coveredLsn < lastLsn,
@@ -49,20 +51,43 @@ export function whyNoRoom(primary: Primary): string {
 export function releaseJournal(primary: Primary, out: PrimaryEffect[]): void {
   const { journal } = primary;
   if (journal === undefined) return;
+  const last = furthestBehind(primary);
+  const needed = upTo(primary, journal, last === undefined ? undefined : last.sets);
+  const hasMoved = needed.lsn > journal.releasedLsn || needed.set > journal.releasedSet;
+  journal.releasedLsn = needed.lsn;
+  journal.releasedSet = needed.set;
   const tail = tailHolder(primary);
-  const lsn = Math.min(
-    imagesLsn(primary, journal),
-    tail?.sets.completeLsn ?? Number.POSITIVE_INFINITY,
+  const held = tail === undefined ? undefined : heldFor(primary, journal, tail);
+  const kept = upTo(
+    primary,
+    journal,
+    held === undefined ? undefined : { completeLsn: held.lsn, completeSet: held.set },
   );
-  const set = tail?.sets.completeSet ?? journal.set - 1;
-  if (lsn <= journal.releasedLsn && set <= journal.releasedSet) return;
-  journal.releasedLsn = lsn;
-  journal.releasedSet = set;
-  out.push({ kind: "reclaim", lsn, set });
+  if (hasMoved || kept.lsn > journal.keptLsn || kept.set > journal.keptSet) {
+    journal.keptLsn = kept.lsn;
+    journal.keptSet = kept.set;
+    out.push({ kind: "reclaim", ...kept, neededSet: needed.set });
+  }
+  if (!hasMoved) return;
   for (const member of primary.members) {
     if (keepsLog(member) && isFed(member))
-      out.push({ kind: "sendReleased", member: member.index, lsn, set });
+      out.push({ kind: "sendReleased", member: member.index, ...needed });
   }
+}
+
+function upTo(
+  primary: Primary,
+  journal: Journal,
+  had: Pick<MemberSets, "completeLsn" | "completeSet"> | undefined,
+): Held {
+  const lsn = imagesLsn(primary, journal);
+  if (had === undefined) return { lsn, set: journal.set - 1 };
+  return { lsn: Math.min(lsn, had.completeLsn), set: had.completeSet };
+}
+
+/** The images here have everything up to this LSN, synced; 0 without a journal. */
+export function releasableLsn(primary: Primary): number {
+  return primary.journal === undefined ? 0 : imagesLsn(primary, primary.journal);
 }
 
 /** The images here have everything up to this LSN, synced. */
@@ -70,14 +95,27 @@ function imagesLsn(primary: Primary, journal: Journal): number {
   return Math.max(primary.syncedLsn, journal.replayedLsn);
 }
 
-/** The copy that the journal's oldest entries are kept for. */
+/** The copy that the journal's oldest entries are kept for. What its relay has need not be kept for it. */
 export function tailHolder(primary: Primary): Member | undefined {
+  const { journal } = primary;
   let holder: Member | undefined;
+  let holds = Number.POSITIVE_INFINITY;
   for (const member of primary.members) {
-    if (!isKeptInJournal(member) && !(takesSets(member) && isFed(member))) continue;
-    if (holder === undefined || member.sets.completeLsn < holder.sets.completeLsn) holder = member;
+    if (journal === undefined || !needsSets(member)) continue;
+    const { lsn } = heldFor(primary, journal, member);
+    if (holder !== undefined && lsn >= holds) continue;
+    holder = member;
+    holds = lsn;
   }
   return holder;
+}
+
+/** Up to which LSN the copies let the journal go; undefined where it is kept for none. */
+export function tailLsn(primary: Primary): number | undefined {
+  const { journal } = primary;
+  const holder = tailHolder(primary);
+  if (journal === undefined || holder === undefined) return undefined;
+  return heldFor(primary, journal, holder).lsn;
 }
 
 /**
@@ -97,8 +135,18 @@ export function overflowing(primary: Primary, out: PrimaryEffect[]): Member | un
   if (journal.bytesUsed < (journal.bytesMax * 3) / 4) journal.isTripping = false;
   if (journal.overflow === "trip" && isCrowded(journal)) journal.isTripping = true;
   const holder = tailHolder(primary);
+  if (journal.isTripping && holder !== undefined && awaitsRelay(primary, holder)) {
+    wantSync(primary, out);
+    return undefined;
+  }
   // What the images have not synced is never converted (decision 13): that is waited for.
   const isHeldByCopy =
-    holder !== undefined && holder.sets.completeLsn < imagesLsn(primary, journal);
+    holder !== undefined && heldFor(primary, journal, holder).lsn < imagesLsn(primary, journal);
   return journal.isTripping && isHeldByCopy && holder.fracturing === undefined ? holder : undefined;
+}
+
+// What holds the journal its relay has, and has not synced: that is asked for, and is not the copy's fault.
+function wantSync(primary: Primary, out: PrimaryEffect[]): void {
+  const volume = primary.volumes.find(({ state }) => state === "ok");
+  if (volume !== undefined) wantRound(primary, volume, out);
 }

@@ -30,7 +30,7 @@ export type Journal = {
   /** How fast hosts are let in while it fills. */
   readonly pace: Pace;
   bytesUsed: number;
-  /** It has everything from this set on; and up to where it may forget. */
+  /** It has everything from this set on; and up to where nobody needs anything any more. */
   firstSet: number;
   releasedLsn: number;
   /** The start has brought everything up to here into the images, and synced them; 0 where a device may lack some. */
@@ -38,6 +38,9 @@ export type Journal = {
   /** The first set whose number this incarnation gives. */
   readonly ownSet: number;
   releasedSet: number;
+  /** Up to where it may forget: what a relay has synced it need not keep. */
+  keptLsn: number;
+  keptSet: number;
   /** It was full, and copies are tripped until enough is free. */
   isTripping: boolean;
   /** The open set: what its SEAL will say. */
@@ -99,6 +102,8 @@ export function createJournal(
     replayedLsn: found.isReplayed === false ? 0 : found.lastLsn,
     ownSet: found.nextSet,
     releasedSet: 0,
+    keptLsn: 0,
+    keptSet: 0,
     isTripping: false,
     set: openSet?.set ?? found.nextSet,
     coversFrom: found.lastSealedSet + 1,

@@ -9,6 +9,7 @@ import { blankMember } from "./group-record.ts";
 import { createJournal } from "./journal.ts";
 import { deliverRecord, isBehindBound, lagBytesOf, logCaughtUp } from "./log-members.ts";
 import { logged, logLocated } from "./log-members.ts";
+import { noPosition } from "./log-position.ts";
 import { lossTable, policyTable } from "./policy.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
@@ -74,7 +75,7 @@ test("B2, B14: a write waits for a bunker that joins or streams, and its word ta
       [2, 2, 2],
     );
     assert.equal(lagBytesOf(bench.vault), 3 * 4096);
-    logged(bench.primary, bench.vault, 22, bench.out);
+    logged(bench.primary, bench.vault, { ...noPosition, lsn: 22 }, bench.out);
     assert.deepEqual(
       requests.map(({ legs }) => legs),
       [1, 1, 2],
@@ -116,10 +117,11 @@ test("B15: with off nothing waits for it, and what it lacks has a bound, fed or 
     bench.vault.record.paused = false;
     // It has come on.
     bench.primary.recheckHeld = false;
-    if (stage === "synchronized") logged(bench.primary, bench.vault, 21, bench.out);
+    if (stage === "synchronized")
+      logged(bench.primary, bench.vault, { ...noPosition, lsn: 21 }, bench.out);
     else {
       bench.vault.stage = "resync";
-      logCaughtUp(bench.primary, bench.vault, bench.out);
+      logCaughtUp(bench.primary, bench.vault, 1, bench.out);
     }
     assert.ok(!isBehindBound(bench.vault));
     assert.ok(bench.primary.recheckHeld, "who was held is looked at again");
@@ -130,7 +132,7 @@ test("N1, B14: a word for an LSN that was never given ends the session", () => {
   const bench = createBench("override");
   bench.vault.stage = "synchronized";
   const request = deliver(bench);
-  logged(bench.primary, bench.vault, request.lsn + 1, bench.out);
+  logged(bench.primary, bench.vault, { ...noPosition, lsn: request.lsn + 1 }, bench.out);
   assert.deepEqual([kinds(bench), request.legs], [["closeSession"], 2]);
 });
 

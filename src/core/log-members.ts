@@ -5,7 +5,10 @@ import type { HostRequest } from "#ports/host-request.ts";
 import { recordAlone } from "./dirty-maps.ts";
 import { appendGathered } from "./journal.ts";
 import { join } from "./joining.ts";
+import { releasableLsn } from "./journal-room.ts";
 import { legDone } from "./legs.ts";
+import { isBehind } from "./log-position.ts";
+import type { LogPosition } from "./log-position.ts";
 import {
   isFed,
   keepsLog,
@@ -15,8 +18,10 @@ import {
   shownState,
   waitsFor,
 } from "./member-state.ts";
+import { overflowed } from "./overflow.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Outstanding, Primary } from "./primary-state.ts";
+import { heldByCopyOf, unknownLog } from "./relay.ts";
 
 // Members that keep the log, as the primary sees them (SPEC-bunker.md): they are fed from the journal, in its order, over one
 // connection, and answer with the LSN up to which they have it. What such a member lacks is in the journal, or of no use to
@@ -71,6 +76,8 @@ export function logLocated(
   const before = shownState(member);
   member.stage = "resync";
   member.why = "";
+  // What it had synced it may have lost with its disk: nothing rests on it before it has told, and synced, what it has by now.
+  member.log = unknownLog();
   out.push({
     kind: "sendBegin",
     member: member.index,
@@ -93,18 +100,32 @@ export function logBegun(member: Member, out: PrimaryEffect[]): void {
   if (isFed(member)) out.push({ kind: "sendLog", member: member.index });
 }
 
-/** It has been sent all there is: from now on new writes wait for it, and it syncs what it has (decision 8). */
-export function logCaughtUp(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+/**
+ * It has been sent all there is, from this set on: from now on new writes wait for it, and it syncs what it has (decision 8).
+ */
+export function logCaughtUp(
+  primary: Primary,
+  member: Member,
+  firstSet: number,
+  out: PrimaryEffect[],
+): void {
   if (member.stage !== "resync") return;
   member.unfedBytes = 0;
+  member.log.firstSet = firstSet;
   // What has its place in the order already is waited for by nobody: it must be sent before the member is asked to sync.
   appendGathered(primary, out);
   join(primary, member, out);
   primary.recheckHeld = true;
 }
 
-/** Everything up to this LSN is in the member's log, in its page cache at least. */
-export function logged(primary: Primary, member: Member, lsn: number, out: PrimaryEffect[]): void {
+/** Everything up to this entry is in the member's log, in its page cache at least. */
+export function logged(
+  primary: Primary,
+  member: Member,
+  told: LogPosition,
+  out: PrimaryEffect[],
+): void {
+  const { lsn } = told;
   if (!isFed(member)) return;
   if (lsn >= primary.nextLsn) {
     const why = `it has LSN ${lsn}, which was never given`;
@@ -120,7 +141,15 @@ export function logged(primary: Primary, member: Member, lsn: number, out: Prima
     if (item.kind !== "unawaited") legDone(primary, item, out);
   }
   member.ackedLsn = Math.max(member.ackedLsn, lsn);
+  if (isBehind(member.log.told, told)) member.log.told = told;
   if (wasCrowded) primary.recheckHeld = true;
+}
+
+/** INVALIDATE: its log is full. The copy that it is full for is tripped, where it is the one that feeds that copy. */
+export function logOverflowed(primary: Primary, relay: Member, out: PrimaryEffect[]): void {
+  const holder = heldByCopyOf(primary, relay, releasableLsn(primary));
+  if (holder === undefined) return;
+  overflowed(primary, holder, `the log of its relay ${relay.site} is full`, out);
 }
 
 type Logged = Exclude<Outstanding, { kind: "compare" | "region" }>;

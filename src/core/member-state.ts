@@ -43,6 +43,11 @@ export function isKeptInJournal(member: Member): boolean {
   return isInJournal(member) || (takesSets(member) && member.phaseOnDisk === "synchronized");
 }
 
+/** What it lacks of the sets is kept, here or elsewhere, until it has it. */
+export function needsSets(member: Member): boolean {
+  return isKeptInJournal(member) || (takesSets(member) && isFed(member));
+}
+
 /** A strict member takes part in every state, once it has been a copy at all (I4). */
 export function mustHave(member: Member): boolean {
   return !member.policy.loss.mayAckAlone && !member.record.paused;

@@ -7,6 +7,7 @@ import { closeLegDone, roundLegDone } from "./flush.ts";
 import { isFavoured } from "./branch.ts";
 import { compareHistories, successorOf } from "./history.ts";
 import { legDone } from "./legs.ts";
+import { isBehind } from "./log-position.ts";
 import { dirtyOf, mapOf, markAll, unmarkRange } from "./member-maps.ts";
 import {
   isFed,
@@ -27,6 +28,7 @@ import type { Member, Primary } from "./primary-state.ts";
 import { tellWhole } from "./joining.ts";
 import { askRecord } from "./records.ts";
 import { markBytes } from "./region-map.ts";
+import { endFedBy, lacksRelay } from "./relay.ts";
 import { compareAnswered, regionAnswered, startResync } from "./resync.ts";
 import { beginSets, judgePosition } from "./set-members.ts";
 import { holdTerms } from "./terms.ts";
@@ -187,6 +189,11 @@ export function memberOpenMapEnd(primary: Primary, member: Member, out: PrimaryE
     const why = "it lacks what only a failed volume has";
     return void out.push({ kind: "closeSession", member: member.index, why });
   }
+  // It was dialled for its word alone, before hosts are served.
+  if (lacksRelay(primary, member)) {
+    const why = `its relay ${member.policy.through} cannot feed it now`;
+    return void out.push({ kind: "closeSession", member: member.index, why });
+  }
   askRecord(primary, { kind: "begin", member, epoch: member.epoch }, out);
 }
 
@@ -284,6 +291,7 @@ export function flushed(
   const flush = member.flushes.get(ticket);
   if (flush === undefined) return;
   member.flushes.delete(ticket);
+  if (isBehind(member.log.synced, flush.told)) member.log.synced = flush.told;
   switch (flush.kind) {
     case "round":
       closeLegDone(primary, flush.round, out);
@@ -332,6 +340,7 @@ export function loseMember(
   primary.recheckHeld = true;
   primary.recheckResolved = true;
   if (stage === "none") return;
+  endFedBy(primary, member, why, out);
   const before = shownState(member);
   const tookPart = waitsFor(member);
   member.stage = "none";

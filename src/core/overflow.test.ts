@@ -10,12 +10,12 @@ test("decision 10, A10: a full journal that ends a copy's resync over and over l
   const { primary, west } = samplePrimary();
   const out: PrimaryEffect[] = [];
   west.stage = "synchronized";
-  overflowed(primary, west, out);
+  overflowed(primary, west, "the journal is full", out);
   assert.equal(west.record.stoppedWhy, "", "a copy that was well is resynced");
   for (let resync = 1; resync <= limits.resyncOverflowsMax; resync += 1) {
     assert.equal(west.record.stoppedWhy, "");
     west.stage = "resync";
-    overflowed(primary, west, out);
+    overflowed(primary, west, "the journal is full", out);
   }
   assert.match(west.record.stoppedWhy, /^link slower than writes/);
   const told = out.flatMap((effect) => (effect.kind === "event" ? [effect.event.to] : []));
@@ -33,9 +33,9 @@ test("decision 10: a resync that ended well makes the count begin anew", () => {
   const out: PrimaryEffect[] = [];
   for (let round = 0; round < 4; round += 1) {
     west.stage = "resync";
-    overflowed(primary, west, out);
+    overflowed(primary, west, "the journal is full", out);
     west.stage = "synchronized";
-    overflowed(primary, west, out);
+    overflowed(primary, west, "the journal is full", out);
   }
   assert.equal(west.record.stoppedWhy, "");
 });

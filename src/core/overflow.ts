@@ -8,14 +8,19 @@ import { trip } from "./set-members.ts";
 // What a full journal costs a copy, and when that has happened often enough.
 
 /**
- * The journal is full, and this copy holds its tail. In the midst of a resync that will not be better the next time:
- * what hosts write meanwhile is more than the link carries. The third time in a row the copy is left alone until an
+ * The journal, or a relay's log, is full, and this copy holds its tail. In the midst of a resync that will not be better the
+ * next time: what hosts write meanwhile is more than the link carries. The third time in a row the copy is left alone until an
  * operator says otherwise.
  */
-export function overflowed(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+export function overflowed(
+  primary: Primary,
+  member: Member,
+  why: string,
+  out: PrimaryEffect[],
+): void {
   const isInResync = member.stage === "resync" || member.stage === "joining";
   member.overflows = isInResync ? member.overflows + 1 : 0;
-  trip(primary, member, "the journal is full and this copy is the furthest behind", out);
+  trip(primary, member, `${why} and this copy is the furthest behind`, out);
   if (member.overflows < limits.resyncOverflowsMax) return;
   member.overflows = 0;
   stopMember(primary, member, { why: linkTooSlow, splitBrain: false }, out);

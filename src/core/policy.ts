@@ -101,6 +101,8 @@ export const lossTable: Record<OnLoss, LossRow> = {
 export type MemberPolicy = {
   readonly site: string;
   readonly mode: ModeRow;
+  /** The site of the relay that feeds it; undefined: the primary does. */
+  readonly through: string | undefined;
   readonly loss: LossRow;
   readonly ackTimeoutMs: number;
   readonly autoResume: boolean;

@@ -4,6 +4,7 @@ import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import type { Entry } from "./entry.ts";
 import type { GroupRecord } from "./group-record.ts";
 import type { Journal } from "./journal.ts";
+import type { LogPosition } from "./log-position.ts";
 import type { MemberPolicy } from "./policy.ts";
 import type { EndedEffect, MemberSets, ResyncItem } from "./primary-state.ts";
 import type { Grown } from "./ranges.ts";
@@ -95,10 +96,12 @@ export type PrimaryEvent =
       readonly epoch: number;
       readonly isFound: boolean;
     }
-  /** The member has been sent all that the journal has. */
-  | { readonly kind: "logCaughtUp"; readonly member: number }
-  /** The member has everything up to this LSN in its log. */
-  | { readonly kind: "logged"; readonly member: number; readonly lsn: number }
+  /** The member has been sent all that the journal has, and has everything from this set on. */
+  | { readonly kind: "logCaughtUp"; readonly member: number; readonly firstSet: number }
+  /** The member has everything up to this entry in its log. */
+  | { readonly kind: "logged"; readonly member: number; readonly through: LogPosition }
+  /** The member's log is full. */
+  | { readonly kind: "logOverflowed"; readonly member: number }
   | { readonly kind: "progress"; readonly member: number; readonly sets: SetProgress }
   | { readonly kind: "recorded"; readonly ticket: number }
   | { readonly kind: "storeFailed"; readonly what: string }
@@ -193,8 +196,16 @@ export type PrimaryEffect =
   | { readonly kind: "syncJournal"; readonly volume: number; readonly ticket: number }
   /** Ask for `sealDue` after a while. */
   | { readonly kind: "awaitSeal"; readonly set: number; readonly afterMs: number }
-  /** Nobody needs the journal's entries up to this LSN, and its sets up to this one, any more. */
-  | { readonly kind: "reclaim"; readonly lsn: number; readonly set: number }
+  /**
+   * The journal here need not keep its entries up to this LSN, and its sets up to this one. Copies that a relay feeds may need
+   * what is behind `neededSet`.
+   */
+  | {
+      readonly kind: "reclaim";
+      readonly lsn: number;
+      readonly set: number;
+      readonly neededSet: number;
+    }
   /** Feed the member from the journal, from this set on. */
   | { readonly kind: "sendSets"; readonly member: number; readonly fromSet: number }
   /** Look in the journal for the place where the member's log ends; then `logLocated`. */

@@ -5,9 +5,12 @@ import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import type { VolumeDevice } from "./device-volume.ts";
 import type { GroupRecord, MemberPhase, MemberRecord } from "./group-record.ts";
 import type { Journal } from "./journal.ts";
+import type { LogPosition } from "./log-position.ts";
 import type { MemberPolicy } from "./policy.ts";
 import type { ByteRange } from "./ranges.ts";
 import type { RegionMap } from "./region-map.ts";
+import { unknownLog } from "./relay.ts";
+import type { MemberLog } from "./relay.ts";
 import type { Check, Verify } from "./verify.ts";
 
 // The state of a group's primary, the events that move it and the effects it asks for. SPEC-primary.md beside this file
@@ -220,7 +223,7 @@ export type Member = {
   /** Of writes that a member which keeps the log was not sent since it was last fed: with those outstanding, its lag. */
   unfedBytes: number;
   /** By ticket of the session, oldest first: what is to be done when the member has synced. */
-  readonly flushes: Map<number, MemberFlush>;
+  readonly flushes: Map<number, AskedFlush>;
   flushTicket: number;
   /** Since when we wait for the member's next word, while `opening` or `joining`. */
   stageAtMs: number;
@@ -243,6 +246,8 @@ export type Member = {
   verify: Verify | undefined;
   /** With a journal: what the copy has said of its sets, durable there; and where it was at the last BEGIN. */
   readonly sets: MemberSets;
+  /** Of a member that keeps the log: what is known of that. */
+  log: MemberLog;
   /** Highest LSN acked, and sent. */
   ackedLsn: number;
   sentLsn: number;
@@ -329,6 +334,9 @@ export type MemberFlush = (
   | { readonly kind: "joining"; readonly coverLsn: number }
 ) & { readonly atMs: number };
 
+/** With where its log ended when it was asked: up to there it is synced, once that is answered. */
+export type AskedFlush = MemberFlush & { readonly told: LogPosition };
+
 export type RecordAction =
   | { readonly kind: "started" }
   | { readonly kind: "reserved"; readonly through: number }
@@ -394,6 +402,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
       firstSet: 0,
       catchUpLsn: 0,
     },
+    log: unknownLog(),
     ackedLsn: 0,
     sentLsn: 0,
     sendMarks: [],

@@ -40,10 +40,10 @@ import {
   suspend,
 } from "./life.ts";
 import { appendGathered, noteJournal, sealDue, sealIdle } from "./journal.ts";
-import { overflowing, releaseJournal, tailHolder } from "./journal-room.ts";
+import { overflowing, releaseJournal, tailLsn } from "./journal-room.ts";
 import { tickPace } from "./pace.ts";
 import type { Journal } from "./journal.ts";
-import { logBegun, logCaughtUp, logLocated, logged } from "./log-members.ts";
+import { logBegun, logCaughtUp, logLocated, logOverflowed, logged } from "./log-members.ts";
 import { keepsLog, mustHave } from "./member-state.ts";
 import {
   acked,
@@ -318,9 +318,11 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
     case "logLocated":
       return logLocated(primary, member, event, out);
     case "logCaughtUp":
-      return logCaughtUp(primary, member, out);
+      return logCaughtUp(primary, member, event.firstSet, out);
     case "logged":
-      return logged(primary, member, event.lsn, out);
+      return logged(primary, member, event.through, out);
+    case "logOverflowed":
+      return logOverflowed(primary, member, out);
     case "journalUnreadable":
       return trip(primary, member, event.why, out);
     case "progress":
@@ -341,13 +343,7 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
       noteProbe(primary, member, event.roundTripMs);
       return maybeServe(primary, out);
     case "splitBrain":
-      if (primary.stage === "starting" && primary.isFirstStart)
-        return foundBlank(primary, member, out);
-      // It has not gone on from our generation, so it did not take our offer.
-      if (primary.handover?.phase === "offered" && primary.handover.member === member.index)
-        keepRole(primary, event.why, out);
-      stopMember(primary, member, { why: event.why, splitBrain: true }, out);
-      return maybeServe(primary, out);
+      return foundDiverged(primary, member, event.why, out);
     case "givenUp":
       return memberGivenUp(member, out);
     case "pause":
@@ -361,6 +357,15 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
     default:
       return unreachable(event);
   }
+}
+
+function foundDiverged(primary: Primary, member: Member, why: string, out: PrimaryEffect[]): void {
+  if (primary.stage === "starting" && primary.isFirstStart) return foundBlank(primary, member, out);
+  // It has not gone on from our generation, so it did not take our offer.
+  if (primary.handover?.phase === "offered" && primary.handover.member === member.index)
+    keepRole(primary, why, out);
+  stopMember(primary, member, { why, splitBrain: true }, out);
+  return maybeServe(primary, out);
 }
 
 function closeUnwanted(member: Member, out: PrimaryEffect[]): void {
@@ -466,13 +471,13 @@ function tickJournal(primary: Primary, elapsedMs: number, out: PrimaryEffect[]):
   const { journal } = primary;
   sealIdle(primary, out);
   if (journal !== undefined) {
-    const tailLsn = tailHolder(primary)?.sets.completeLsn;
-    const now = { isSlowing: journal.overflow !== "trip", lsn: primary.nextLsn - 1, tailLsn };
+    const lsn = primary.nextLsn - 1;
+    const now = { isSlowing: journal.overflow !== "trip", lsn, tailLsn: tailLsn(primary) };
     if (tickPace(journal.pace, now, elapsedMs)) primary.recheckHeld = true;
   }
   releaseJournal(primary, out);
   const holder = overflowing(primary, out);
-  if (holder !== undefined) overflowed(primary, holder, out);
+  if (holder !== undefined) overflowed(primary, holder, "the journal is full", out);
 }
 
 // While a strict member is away, the open map is what remembers what it may lack: nothing is closed.

@@ -132,6 +132,8 @@ function changePolicy(
       reopen(primary, member, "it gets another number of connections", out);
     else if (takesSets(member) && was.compress !== policy.compress)
       reopen(primary, member, "what it is sent is packed another way", out);
+    else if (takesSets(member) && was.through !== policy.through)
+      reopen(primary, member, `it is fed ${wayOf(policy)} from now on`, out);
     else if (takesSets(member) && was.mode.folds !== policy.mode.folds)
       reopen(primary, member, `its mode changes from ${was.mode.name} to ${policy.mode.name}`, out);
     return;
@@ -139,9 +141,13 @@ function changePolicy(
   const untilLsn = primary.nextLsn - 1;
   if (!isCatchingUp(member, untilLsn)) return changeMode(primary, member, policy, out);
   // Until then it is fed as before, but as patiently as it will be.
-  const { mode, loss, connections, compress } = was;
-  adopt(primary, member, { ...policy, mode, loss, connections, compress }, out);
+  const { mode, through, loss, connections, compress } = was;
+  adopt(primary, member, { ...policy, mode, through, loss, connections, compress }, out);
   member.modeChange = { policy, untilLsn };
+}
+
+function wayOf({ through }: MemberPolicy): string {
+  return through === undefined ? "by the primary itself" : `through ${through}`;
 }
 
 /**

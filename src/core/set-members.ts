@@ -8,6 +8,7 @@ import { isFed, isInJournal, noteState, shownState, takesSets } from "./member-s
 import { releaseRetained } from "./open-map.ts";
 import type { MemberHello, PrimaryEffect, SetProgress } from "./primary-events.ts";
 import type { Member, Primary, Volume } from "./primary-state.ts";
+import { firstSetFor, lacksRelay } from "./relay.ts";
 import { reserve } from "./reserves.ts";
 import { startResync } from "./resync.ts";
 import { pumpVerify } from "./verify.ts";
@@ -42,7 +43,10 @@ export function judgePosition(
   const isCutShort = hello.completeSet < journal.ownSet && hello.completeLsn > journal.replayedLsn;
   // A set that a bunker has ended may go on here: what the member lacks of it is in no set that it would get.
   const isOther = isAhead || isCutShort || hello.wasReplayed === true;
-  if (!isOther && hello.completeSet + 1 >= journal.firstSet) return;
+  // Who is to feed it says what it has once it can.
+  const isUnknown = !isOther && lacksRelay(primary, member);
+  if (isUnknown || (!isOther && hello.completeSet + 1 >= firstSetFor(primary, journal, member)))
+    return;
   leaveJournal(primary, member, out);
 }
 

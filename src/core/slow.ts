@@ -1,6 +1,7 @@
 import { mayFeed } from "./member-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
+import { lacksRelay } from "./relay.ts";
 
 /** Probes under half of `ackTimeout` that a member lost as `slow` must answer before it may come back (decision 8). */
 const GOOD_PROBES = 3;
@@ -64,5 +65,7 @@ export function mayConnect(primary: Primary, member: Member): boolean {
   if (record.paused || record.splitBrain || member.slowProbes > 0) return false;
   if (record.stoppedWhy !== "" && !record.fullConfirmed) return false;
   if (!mayFeed(primary, member)) return false;
+  // Before hosts are served everybody is asked who has the role, a copy whose relay is away too.
+  if (primary.stage !== "starting" && lacksRelay(primary, member)) return false;
   return policy.autoResume || record.phase !== "dirty" || member.resumed;
 }

@@ -9,7 +9,7 @@ import { generationCounter } from "#core/history.ts";
 import { noPosition, positionOf } from "#core/log-position.ts";
 import type { Timer } from "#ports/clock.ts";
 import { saveRecord } from "#store/group-store.ts";
-import { sync } from "#store/log.ts";
+import { isSyncAwaited, sync } from "#store/log.ts";
 import { encodeTable } from "#wire/batch/encode.ts";
 import { decodeJson } from "#wire/peer/decode.ts";
 import { parseBegin } from "#wire/peer/documents.ts";
@@ -23,11 +23,14 @@ import type { GroupContext } from "./group-context.ts";
 import {
   appendRecord,
   closeJournal,
+  journalFigures,
   openJournalLog,
   reclaimThrough,
   removeOtherLogs,
 } from "./journal-run.ts";
 import type { AppendedBatch, JournalRun, OpenedJournal } from "./journal-run.ts";
+import { createRelay } from "./relay.ts";
+import type { Relay } from "./relay.ts";
 import { hasRoom, retryMs } from "./room.ts";
 import { sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
@@ -54,6 +57,9 @@ export type BunkerRun = {
   appendSeal(seal: Entry, done: (failure: string | undefined) => void): void;
   /** Connections over which the log is read: they end with the run. Who adds one takes it out when it is lost. */
   readonly readers: Set<Peer>;
+  /** An inquiry of this site was answered by another, or is not any more: a copy that is fed from here may be there. */
+  siteAnswered(site: string, roundTripMs: number): void;
+  siteDown(site: string, why: string): void;
   close(why: string): void;
   dispose(): void;
 };
@@ -75,6 +81,8 @@ type Run = {
   /** What the largest record takes that could not be appended. */
   neededBytes: number;
   roomTimer: Timer | undefined;
+  /** Feeds copies from here: a bunker of any group may be a relay. */
+  readonly relay: Relay;
 };
 
 // Whoever dials it next opens it anew (site/path-bunker.ts).
@@ -127,6 +135,7 @@ function createRun(
     deactivateWaiters: [],
     neededBytes: 0,
     roomTimer: undefined,
+    relay: createRelay({ context, log: () => run.log, wire: () => run.wire }),
   };
   return run;
 }
@@ -160,8 +169,11 @@ function runOf(run: Run): BunkerRun {
       run.wire?.peer.connection.close(why);
       for (const reader of run.readers) reader.connection.close(why);
     },
+    siteAnswered: (site, roundTripMs) => run.relay.siteAnswered(site, roundTripMs),
+    siteDown: (site, why) => run.relay.siteDown(site, why),
     dispose() {
       run.isClosed = true;
+      run.relay.endAll("this site is stopping");
       run.roomTimer?.cancel();
       if (run.log !== undefined) closeJournal(run.log);
     },
@@ -186,6 +198,7 @@ function openBunkerLog(
 function accept(run: Run, peer: Peer, open: SessionOpen): string {
   if (run.bunker.failure !== "" || run.log === undefined) return whyNoLog(run);
   run.wire?.peer.connection.close("the primary has opened a newer session");
+  leaveWire(run, "the primary has opened a newer session");
   sendDocument(peer, frameType.opened, openedDocument(run));
   const generation = generationCounter(open.history);
   const wire = createSessionWire(peer, generation, open.epoch, run.context.ports.crypto);
@@ -194,15 +207,21 @@ function accept(run: Run, peer: Peer, open: SessionOpen): string {
   const session = run.sessions;
   submit(run, { kind: "opened", session, from: peer.site });
   peer.onFrame = (frame) => receive(run, wire, session, frame);
-  peer.onLost = () => {
-    if (run.wire === wire) run.wire = undefined;
+  peer.onLost = (why) => {
+    if (run.wire === wire) leaveWire(run, why);
     submit(run, { kind: "lost", session });
   };
   sendBare(wire, frameType.openMapEnd, {});
   return "";
 }
 
-function openedDocument({ bunker }: Run): SessionOpened {
+// Whoever fed us tells us no more whom to feed.
+function leaveWire(run: Run, why: string): void {
+  run.wire = undefined;
+  run.relay.endAll(why);
+}
+
+function openedDocument({ bunker, log }: Run): SessionOpened {
   const { record, end } = bunker;
   return {
     replicaId: record.replicaId,
@@ -218,6 +237,7 @@ function openedDocument({ bunker }: Run): SessionOpened {
     completeLsn: 0,
     preservedPoint: null,
     logEnd: end,
+    ...(log === undefined ? {} : { logFirstSet: journalFigures(log).firstSet }),
   };
 }
 
@@ -241,6 +261,10 @@ function receive(run: Run, wire: SessionWire, session: number, frame: Frame): vo
       return takeBegin(run, wire, session, frame);
     case frameType.fractured:
       return submit(run, { kind: "toldFractured", lsn, why: whyOf(frame) });
+    case frameType.feed:
+    case frameType.feedEnd:
+    case frameType.applied:
+      return run.relay.receive(frame);
     default:
       return wire.peer.connection.close(`a bunker takes no frame of type ${header.type}`);
   }
@@ -305,8 +329,7 @@ function perform(run: Run, effect: BunkerEffect): void {
     case "awaitRoom":
       return awaitRoom(run, 0);
     case "reclaim":
-      if (run.log !== undefined) reclaimThrough(run.log, effect.lsn, effect.set);
-      return;
+      return reclaim(run, effect.lsn, effect.set);
     case "event":
       return emit(context, effect.event);
     case "activated":
@@ -343,7 +366,7 @@ function answer(run: Run, effect: Answer): void {
       sendBare(wire, frameType.synchronizedRecorded, {});
       break;
     case "failSession":
-      run.wire = undefined;
+      leaveWire(run, effect.why);
       return failWire(wire, { why: effect.why });
     default:
       return unreachable(effect);
@@ -354,7 +377,7 @@ function answer(run: Run, effect: Answer): void {
 // The old primary may still feed us: it hears of it before whoever asked for the log.
 function activated(run: Run, why: string): void {
   const { wire } = run;
-  run.wire = undefined;
+  leaveWire(run, why);
   if (wire !== undefined) failWire(wire, { why, code: "activated" });
   for (const waiter of run.activateWaiters.splice(0)) waiter();
 }
@@ -375,18 +398,30 @@ function append(run: Run, effect: Extract<BunkerEffect, { kind: "append" }>): vo
   const log = must(run.log, "a record was taken while the log is being made");
   const { entries } = effect;
   const raw = effect.raw as Raw;
+  const follows = log.end;
   const number = appendRecord(log, { entries, ...raw });
   run.neededBytes = Math.max(run.neededBytes, raw.table.length + totalBytes(raw.payload));
   if (number === "full" || typeof number === "object")
     return submit(run, { kind: "appendFailed", failure: number });
   const through = positionOf(must(entries.at(-1), "a batch has an entry"));
-  if (run.context.isOnPath !== true) return submit(run, { kind: "appended", through });
+  if (run.context.isOnPath !== true) {
+    run.relay.grew({ follows, number, entries, ...raw });
+    return submit(run, { kind: "appended", through });
+  }
   // What another machine has is what was synced: the page cache is of the primary's own, and is lost with it.
   sync(log.log, (failure) => {
     if (run.log !== log) return;
     if (failure === undefined) submit(run, { kind: "appended", through });
     else submit(run, { kind: "appendFailed", failure });
   });
+}
+
+// Where no host waits for this log (`onLoss: off`) nobody has it synced either, and it would be full of what nobody needs.
+function reclaim(run: Run, lsn: number, set: number): void {
+  const { log } = run;
+  if (log === undefined) return;
+  reclaimThrough(log, lsn, set);
+  if (isSyncAwaited(log.log)) syncLog(run, run.sessions, []);
 }
 
 function syncLog(run: Run, session: number, tickets: readonly number[]): void {
@@ -421,6 +456,7 @@ function renew(run: Run, session: number): void {
 }
 
 function closeLog(run: Run, why: string): void {
+  run.relay.endAll(why);
   for (const reader of run.readers) reader.connection.close(why);
   if (run.log !== undefined) closeJournal(run.log);
   run.log = undefined;

@@ -39,6 +39,8 @@ export type JournalRun = {
   readonly log: Log;
   /** Oldest first. */
   readonly stretches: Stretch[];
+  /** Those before, of which a copy may lack something that its relay has. */
+  readonly gone: Stretch[];
   readonly stretchBytesMax: number;
   lastSealedSet: number;
   /** The last entry; before the first, all 0. */
@@ -118,6 +120,7 @@ export function openJournalLog(
       const run: JournalRun = {
         log,
         stretches: scan.stretches,
+        gone: [],
         stretchBytesMax: scan.stretchBytesMax,
         lastSealedSet: scan.lastSealedSet,
         end: scan.end,
@@ -289,15 +292,22 @@ function syncEarly(run: JournalRun, bytes: number): void {
   sync(run.log, () => undefined);
 }
 
-/** Nobody needs what is up to this LSN and set. Whole segments go, the rest when it fills one. */
-export function reclaimThrough(run: JournalRun, lsn: number, set: number): void {
+/**
+ * What is up to this LSN and set need not be kept here. Whole segments go, the rest when it fills one. What is behind
+ * `neededSet` a copy may lack nevertheless: how much that is stays known.
+ */
+export function reclaimThrough(run: JournalRun, lsn: number, set: number, neededSet = set): void {
+  const had = run.gone.findLastIndex(({ lastSet }) => lastSet <= neededSet);
+  if (had !== -1) run.gone.splice(0, had + 1);
   const kept = run.stretches.findIndex((stretch) => stretch.lastLsn > lsn || stretch.lastSet > set);
   const gone = kept === -1 ? run.stretches.length - 1 : kept;
   if (gone <= 0) return;
   reclaim(run.log, must(run.stretches[gone], "there is a stretch").firstRecord);
   const first = figuresOf(run.log).firstRecord;
-  while ((run.stretches[1]?.firstRecord ?? Number.POSITIVE_INFINITY) <= first)
-    run.stretches.shift();
+  while ((run.stretches[1]?.firstRecord ?? Number.POSITIVE_INFINITY) <= first) {
+    const stretch = must(run.stretches.shift(), "there are two");
+    if (stretch.lastSet > neededSet) run.gone.push(stretch);
+  }
 }
 
 export function journalFigures(run: JournalRun): {
@@ -335,14 +345,21 @@ export function bytesAfter(run: JournalRun, lsn: number): number {
   return bytesSince(run, ({ lastLsn }) => lastLsn <= lsn);
 }
 
-function bytesSince({ stretches }: JournalRun, isHad: (stretch: Stretch) => boolean): number {
+function bytesSince({ stretches, gone }: JournalRun, isHad: (stretch: Stretch) => boolean): number {
   let bytes = 0;
-  for (let i = stretches.length - 1; i >= 0; i -= 1) {
-    const stretch = must(stretches[i], "there is a stretch");
-    if (isHad(stretch)) break;
-    bytes += stretch.changedBytes;
+  for (const list of [stretches, gone]) {
+    for (let i = list.length - 1; i >= 0; i -= 1) {
+      const stretch = must(list[i], "there is a stretch");
+      if (isHad(stretch)) return bytes;
+      bytes += stretch.changedBytes;
+    }
   }
   return bytes;
+}
+
+/** Nothing is known any more of what was changed before this set. */
+export function firstSetKnown({ gone, stretches, lastSealedSet }: JournalRun): number {
+  return (gone[0] ?? stretches[0])?.firstSet ?? lastSealedSet + 1;
 }
 
 /** A place from which on everything of this set, and of all behind it, can be read. */

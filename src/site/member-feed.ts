@@ -3,10 +3,13 @@ import type { LogPosition } from "#core/log-position.ts";
 import { isFed, keepsLog, takesSets } from "#core/member-state.ts";
 import type { PrimaryEvent } from "#core/primary-events.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
+import { decodeJson } from "#wire/peer/decode.ts";
 import type { LaneOpen } from "#wire/peer/documents.ts";
+import { parseFeedLost } from "#wire/peer/feed.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { Frame } from "#wire/peer/messages.ts";
 import type { GroupContext } from "./group-context.ts";
+import { journalFigures } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { endLogSender, firstRecord, locateRecord, startLogSender } from "./log-sender.ts";
 import type { LogSender, LogStart } from "./log-sender.ts";
@@ -14,7 +17,7 @@ import { dialPeer } from "./peer-connection.ts";
 import { parseProgress } from "./progress.ts";
 import { addLane, endSender, senderApplied, startSender } from "./sender-run.ts";
 import type { Sender } from "./sender-state.ts";
-import { createSessionWire, feedMark } from "./session-wire.ts";
+import { createSessionWire, feedFeed, feedMark, sendBare } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
 import { traceIn, traceSent } from "./trace-session.ts";
 
@@ -36,7 +39,11 @@ export type Slot = {
   /** Of a member that keeps the log: where it ends, as it said, and where that is in the journal. */
   logEnd: LogPosition;
   logStart: LogStart | undefined;
+  /** It has everything from this set on. */
+  logFirstSet: number;
   logSender: LogSender | undefined;
+  /** The relay that feeds it in this session. */
+  relay: SessionWire | undefined;
   /** When the session last showed a sign of life, or was asked for one. */
   aliveMs: number;
 };
@@ -65,7 +72,7 @@ export function closeSession(sessions: Sessions, index: number, why: string): vo
   const wire = slot?.wire;
   if (slot === undefined || wire === undefined) return;
   slot.wire = undefined;
-  endSets(slot, why);
+  endSets(slot, wire.epoch, why);
   wire.peer.onFrame = () => undefined;
   wire.peer.onLost = () => undefined;
   wire.peer.connection.end(why);
@@ -97,10 +104,12 @@ export function startLog(sessions: Sessions, slot: Slot, wire: SessionWire): voi
   const journal = must(sessions.journal, "only a group with a journal has one that keeps it");
   const { index, site } = slot.member;
   const { generation, epoch } = wire;
+  if (slot.logStart === undefined) slot.logFirstSet = journalFigures(journal).firstSet;
+  const firstSet = slot.logFirstSet;
   slot.logSender = startLogSender(journal, wire, slot.logStart ?? firstRecord(journal), {
     onUnreadable: (why) =>
       closeSession(sessions, index, `what it lacks is not in the journal: ${why}`),
-    onCaughtUp: () => sessions.submit({ kind: "logCaughtUp", member: index }),
+    onCaughtUp: () => sessions.submit({ kind: "logCaughtUp", member: index, firstSet }),
     onSent: (entries) => traceSent(sessions.context, { copy: site, generation, epoch }, entries),
   });
 }
@@ -110,6 +119,8 @@ export function startLog(sessions: Sessions, slot: Slot, wire: SessionWire): voi
 /** The member is fed from the journal, at first over the session's own connection; more are dialled beside it. */
 export function startSets(sessions: Sessions, index: number, fromSet: number): void {
   const slot = must(slotOf(sessions, index), "an effect names an unknown member");
+  const { through } = slot.member.policy;
+  if (through !== undefined) return startRelayed(sessions, slot, fromSet, through);
   const journal = must(sessions.journal, "only a group with a journal sends sets");
   const { wire, member } = slot;
   const { packing } = sessions.context.ports;
@@ -127,6 +138,36 @@ export function startSets(sessions: Sessions, index: number, fromSet: number): v
     ...(member.policy.mode.folds ? { foldsFrom: slot.sentSet } : {}),
   });
   for (let lane = 1; lane < member.policy.connections; lane += 1) dialLane(sessions, slot, lane);
+}
+
+// What the relay has on its way to us about an earlier session names that one's epoch.
+function startRelayed(sessions: Sessions, slot: Slot, fromSet: number, through: string): void {
+  const { member, wire } = slot;
+  const { packing } = sessions.context.ports;
+  const relay = sessions.slots.find((one) => one.member.site === through)?.wire;
+  if (wire === undefined) return;
+  if (relay === undefined)
+    return closeSession(sessions, member.index, `its relay ${through} is not there`);
+  slot.relay = relay;
+  const { compress, connections } = member.policy;
+  const { site } = member;
+  const packs = slot.unpacks.includes(packing.name) && compress !== undefined ? { compress } : {};
+  feedFeed(relay, { site, epoch: wire.epoch, fromSet, connections, ...packs });
+}
+
+/** A relay feeds the copy of this session no more. */
+export function feedLost(sessions: Sessions, frame: Frame): void {
+  const document = decodeJson(frame);
+  const lost = document.ok ? parseFeedLost(document.value) : document;
+  if (!lost.ok) return;
+  const { epoch, why, isUnreadable } = lost.value;
+  const slot = sessions.slots.find(
+    ({ wire, relay }) => relay !== undefined && wire?.epoch === epoch,
+  );
+  if (slot === undefined) return;
+  const { index } = slot.member;
+  if (isUnreadable) sessions.submit({ kind: "journalUnreadable", member: index, why });
+  else closeSession(sessions, index, why);
 }
 
 // A connection that does not come about costs speed, and nothing else.
@@ -176,8 +217,10 @@ export function nudgeIfSilent(sessions: Sessions, slot: Slot): void {
   if (isAsked) feedMark(wire, 0);
 }
 
-export function endSets(slot: Slot, why: string): void {
-  const { sender, logSender } = slot;
+export function endSets(slot: Slot, epoch: number, why: string): void {
+  const { sender, logSender, relay } = slot;
+  slot.relay = undefined;
+  if (relay !== undefined) sendBare(relay, frameType.feedEnd, { index: epoch });
   slot.sender = undefined;
   slot.logSender = undefined;
   if (logSender !== undefined) endLogSender(logSender);
@@ -190,6 +233,10 @@ export function endSets(slot: Slot, why: string): void {
 export function progressed(sessions: Sessions, slot: Slot, frame: Frame): void {
   const sets = parseProgress(frame);
   if (sets === undefined) return slot.wire?.peer.connection.close("a PROGRESS is incomplete");
-  if (slot.sender !== undefined) senderApplied(slot.sender, sets.appliedSet);
+  const { sender, relay, wire } = slot;
+  slot.attempts = 0;
+  if (sender !== undefined) senderApplied(sender, sets.appliedSet);
+  if (relay !== undefined && wire !== undefined)
+    sendBare(relay, frameType.applied, { index: wire.epoch, set: sets.appliedSet });
   sessions.submit({ kind: "progress", member: slot.member.index, sets });
 }

@@ -4,16 +4,18 @@ import { compareHistories, generationCounter } from "#core/history.ts";
 import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
 import type { Member } from "#core/primary-state.ts";
 import { noPosition } from "#core/log-position.ts";
+import type { LogPosition } from "#core/log-position.ts";
 import { mayConnect } from "#core/slow.ts";
 import { decodeJson } from "#wire/peer/decode.ts";
 import { parseOpened, parseRefusal } from "#wire/peer/documents.ts";
 import type { SessionOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
-import type { Frame } from "#wire/peer/messages.ts";
+import type { Frame, FrameHeader } from "#wire/peer/messages.ts";
 import type { GroupContext } from "./group-context.ts";
 import {
   closeSession,
   endSets,
+  feedLost,
   flushedLsn,
   locateLog,
   nudgeIfSilent,
@@ -112,7 +114,7 @@ export function createMemberSessions(
     siteAnswered(site, roundTripMs) {
       for (const slot of sessions.slots) {
         if (slot.member.site !== site) continue;
-        if (slot.wire === undefined) slot.attempts = 0;
+        if (slot.wire === undefined && !isRelayed(slot)) slot.attempts = 0;
         if (slot.sender !== undefined) senderProbed(slot.sender, roundTripMs);
       }
     },
@@ -136,6 +138,11 @@ export function createMemberSessions(
   };
 }
 
+// That it answers us says nothing of the way from its relay: the first PROGRESS does.
+function isRelayed({ member }: Slot): boolean {
+  return member.policy.through !== undefined;
+}
+
 function newSlot(member: Member): Slot {
   return {
     member,
@@ -148,6 +155,8 @@ function newSlot(member: Member): Slot {
     sentSet: 0,
     logEnd: noPosition,
     logStart: undefined,
+    logFirstSet: Number.POSITIVE_INFINITY,
+    relay: undefined,
     logSender: undefined,
     aliveMs: 0,
   };
@@ -240,11 +249,11 @@ function opened(
   }
   const generation = generationCounter(sessions.primary.record.history);
   slot.wire = createSessionWire(peer, generation, epoch, sessions.context.ports.crypto);
-  slot.attempts = 0;
+  if (!isRelayed(slot)) slot.attempts = 0;
   peer.onFrame = (frame) => receive(sessions, slot, frame);
   peer.onLost = (why) => {
     slot.wire = undefined;
-    endSets(slot, why);
+    endSets(slot, epoch, why);
     sessions.submit({ kind: "sessionLost", member, epoch, why });
   };
   const { replicaId, history, isBlank, mustRewrite, aloneTowards } = hello.value;
@@ -252,6 +261,7 @@ function opened(
   slot.unpacks = unpacks ?? [];
   // Another tenure's log does not lead to ours, wherever it ends.
   const isSame = compareHistories(history, sessions.primary.record.history) === "same";
+  slot.logFirstSet = hello.value.logFirstSet ?? Number.POSITIVE_INFINITY;
   slot.logEnd = isSame ? (hello.value.logEnd ?? noPosition) : noPosition;
   sessions.submit({
     kind: "sessionOpened",
@@ -306,7 +316,11 @@ function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
     case frameType.staged:
       return;
     case frameType.logged:
-      return sessions.submit({ kind: "logged", member, lsn: header.lsn });
+      return sessions.submit({ kind: "logged", member, through: toldIn(header) });
+    case frameType.feedLost:
+      return feedLost(sessions, frame);
+    case frameType.invalidate:
+      return sessions.submit({ kind: "logOverflowed", member });
     case frameType.purged: {
       const { set: completeSet, lsn: completeLsn, index: entries } = header;
       return sessions.submit({ kind: "purged", member, completeSet, completeLsn, entries });
@@ -324,6 +338,11 @@ function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
     default:
       return wire.peer.connection.close(`a copy has no business to send frame type ${header.type}`);
   }
+}
+
+// The start of the primary that gave it is our own, or one that the log's end was found for.
+function toldIn({ lsn, set, index }: FrameHeader): LogPosition {
+  return { incarnation: 0, lsn, set, index };
 }
 
 function failureIn(frame: Frame): { readonly why: string; readonly isActivated: boolean } {

@@ -12,9 +12,12 @@ export function policiesOf(config: GroupConfig, site: string): MemberPolicy[] {
     const copy = config.copies.get(member) ?? config.copies.get(site);
     // A bunker feeds nobody as a primary does.
     if (copy === undefined || config.copies.get(site)?.mode === "bunker") continue;
+    // A relay stands at the side of the primary that the file names.
+    if (copy.isRelay === true && site !== config.primary) continue;
     policies.push({
       site: member,
       mode: policyTable[copy.mode],
+      through: site === config.primary && copy.mode === "cycle" ? copy.through : undefined,
       loss: lossTable[copy.onLoss],
       ackTimeoutMs: copy.ackTimeoutMs,
       autoResume: copy.resume === "auto",

@@ -21,6 +21,7 @@ export function nodeFailed(group: Group, site: string, why: string): void {
     tellLink(group, site, why);
     return group.run.siteDown(site, why);
   }
+  group.bunker?.siteDown(site, why);
   if (group.heard?.site !== site || primaryOf(group) !== site) return;
   const failure = failureOf(group, site);
   if (failure.nodeWhy !== undefined) return;
@@ -38,6 +39,7 @@ export function nodeFailed(group: Group, site: string, why: string): void {
 export function nodeAnswered(group: Group, site: string, roundTripMs: number): void {
   if (group.run !== undefined) tellLink(group, site, undefined);
   group.run?.siteAnswered(site, roundTripMs);
+  group.bunker?.siteAnswered(site, roundTripMs);
   const failure = group.primaryFailure;
   if (failure?.site === site && failure.nodeWhy !== undefined) {
     failure.nodeWhy = undefined;

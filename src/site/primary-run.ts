@@ -424,7 +424,7 @@ function journal(run: Run, effect: JournalEffect): void {
       });
     }
     case "reclaim":
-      reclaimThrough(onDisk, effect.lsn, effect.set);
+      reclaimThrough(onDisk, effect.lsn, effect.set, effect.neededSet);
       return submit(run, { kind: "reclaimed", ...journalFigures(onDisk) });
     default:
       return unreachable(effect);

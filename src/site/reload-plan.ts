@@ -27,6 +27,11 @@ const options: readonly Option[] = [
     show: ({ seal }) => `${seal.everyMs} ms, ${seal.bytesMax} bytes, onFlush ${seal.onFlush}`,
   },
   { name: "ackAt", show: ({ ackAt }) => ackAt ?? "none" },
+  {
+    name: "through",
+    show: ({ through }) => through ?? "none",
+    when: "it is fed anew, from what has all it lacks",
+  },
   { name: "staging", show: ({ staging }) => staging, when: "it is fed anew, from the journal" },
   { name: "connections", show: ({ connections }) => `${connections}`, when: "it is fed anew" },
   { name: "compress", show: ({ compress }) => compress ?? "off", when: "it is fed anew" },

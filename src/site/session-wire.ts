@@ -9,6 +9,7 @@ import { encodeHeader } from "#wire/peer/encode.ts";
 import { allVolumes, emptyHeader, frameFlags, frameType } from "#wire/peer/messages.ts";
 import type { FrameHeader, FrameType } from "#wire/peer/messages.ts";
 import type { SessionBegin, WirePosition } from "#wire/peer/documents.ts";
+import type { Feed } from "#wire/peer/feed.ts";
 import { sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 
@@ -119,6 +120,13 @@ export function feedRecord(
   header.length = follows.incarnation;
   header.index = table.length;
   sendFrame(feed, [table, ...payload]);
+}
+
+/** Asks a relay to feed a copy from its log. */
+export function feedFeed(feed: SessionWire, document: Feed): void {
+  const { generation, epoch } = feed;
+  prepare(feed, frameType.feed, 0).set = document.fromSet;
+  sendDocument(feed.peer, frameType.feed, document, { generation, epoch });
 }
 
 /** A batch as it lies in the journal. */

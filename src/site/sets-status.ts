@@ -3,7 +3,7 @@ import type { Member, Primary } from "#core/primary-state.ts";
 import { viewSets, watermarksOf } from "#core/staging-state.ts";
 import { limits } from "#base/limits.ts";
 import type { CopyStatus } from "./api.ts";
-import { bytesBehind } from "./journal-run.ts";
+import { bytesBehind, firstSetKnown } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import type { StagingRun } from "./staging-run.ts";
 
@@ -36,7 +36,7 @@ export function memberFigures(
   const isDirty = record.phase !== "synchronized";
   const completeLsn = isDirty ? Math.min(sets.completeLsn, record.syncedLsn) : sets.completeLsn;
   const lagWrites = Math.max(0, lsn - completeLsn);
-  const behindBytes = lagWrites === 0 ? 0 : bytesBehind(journal, sets.completeSet);
+  const behindBytes = lagWrites === 0 ? 0 : behind(primary, member, journal);
   return {
     received: sets.completeLsn,
     staged: sets.completeLsn,
@@ -52,6 +52,17 @@ export function memberFigures(
     applyLagWrites: Math.max(0, sets.completeLsn - sets.appliedLsn),
     sets: [],
   };
+}
+
+// What was let go here before this start, since its relay has it, is open at least.
+function behind(
+  { openGranules, retainedGranules }: Primary,
+  { sets, policy }: Member,
+  journal: JournalRun,
+): number {
+  const bytes = bytesBehind(journal, sets.completeSet);
+  if (policy.through === undefined || firstSetKnown(journal) <= sets.completeSet + 1) return bytes;
+  return Math.max(bytes, (openGranules + retainedGranules) * limits.openGranuleBytes);
 }
 
 /**

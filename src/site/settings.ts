@@ -76,6 +76,8 @@ const copyChecks: Readonly<Record<keyof CopyConfig, Check>> = {
   seal: isSeal,
   ackAt: (value) => isOneOf(value, [undefined, "switch", "journal"]),
   staging: (value) => isOneOf(value, ["durable", "memory"]),
+  through: (value) => value === undefined || isName(value),
+  isRelay: (value) => value === undefined || value === true,
   connections: (value) => isNumber(value) && value >= 1 && value <= limits.sessionLanesMax,
   compress: (value) => isOneOf(value, [undefined, "on", "auto"]),
   rateBytesPerSecond: isNumberOrNone,

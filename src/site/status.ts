@@ -5,6 +5,7 @@ import type { CopyMode } from "#config/types.ts";
 import { whyNoRoom } from "#core/journal-room.ts";
 import { lagBytesOf } from "#core/log-members.ts";
 import { isInJournal, keepsLog, shownState, takesSets } from "#core/member-state.ts";
+import { lacksRelay, relayOf } from "#core/relay.ts";
 import { isDrained } from "#core/gateway.ts";
 import { generationCounter } from "#core/history.ts";
 import { overflowsInMs } from "#core/pace.ts";
@@ -176,7 +177,7 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
     ...verifyStatus(primary, member.verify),
     link: linkOf(inquiry, member),
     ...(inquiry.lastAnswerMs === undefined ? {} : { roundTripMs: inquiry.roundTripMs }),
-    why: isWell ? whyBehind(primary, member) : whyNot(member, inquiry),
+    why: isWell ? whyBehind(primary, member) : whyAway(primary, member, inquiry),
   };
 }
 
@@ -208,6 +209,14 @@ function linkOf(inquiry: InquiryStatus, member: Member): LinkState {
   return member.contact === "down" && /refused|nobody listens/i.test(inquiry.why)
     ? "peer-down"
     : "wan-down";
+}
+
+function whyAway(primary: Primary, member: Member, inquiry: InquiryStatus): string {
+  const { through } = member.policy;
+  if (member.stage !== "none" || !lacksRelay(primary, member)) return whyNot(member, inquiry);
+  const relay = relayOf(primary, member);
+  const state = relay === undefined ? "no member" : shownState(relay);
+  return `it is fed through ${through}, which is ${state}`;
 }
 
 function whyNot(member: Member, inquiry: InquiryStatus): string {

@@ -65,7 +65,8 @@ export function traceSent(
 }
 
 function countsByIndex(type: number): boolean {
-  return type === frameType.flush || type === frameType.purged;
+  const { flush, purged, feedEnd, applied } = frameType;
+  return type === flush || type === purged || type === feedEnd || type === applied;
 }
 
 function line(context: GroupContext, dir: "in" | "out", copy: string, header: FrameHeader): void {

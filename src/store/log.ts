@@ -359,6 +359,16 @@ export function reclaim(log: Log, beforeRecord: number): IoFailure | undefined {
   return log.failure;
 }
 
+/** Something could go, if only what follows it were synced. */
+export function isSyncAwaited({
+  segments: [oldest, next],
+  unneededBelow,
+  isSyncing,
+}: Log): boolean {
+  if (oldest === undefined || next === undefined || isSyncing) return false;
+  return !next.isDurable && next.firstRecord <= unneededBelow;
+}
+
 function removeUnneeded(log: Log): void {
   const [oldest, next] = log.segments;
   if (log.isRemoving || log.failure !== undefined) return;

@@ -78,6 +78,7 @@ export function createBench(options: BenchOptions = {}): Bench {
   const policies = (options.onLoss ?? ["continue"]).map((onLoss, index) => ({
     site: must(sites[index], "the bench has three members at most"),
     mode: policyTable.sync,
+    through: undefined,
     loss: lossTable[onLoss],
     ackTimeoutMs: 10_000,
     autoResume: true,

@@ -14,6 +14,7 @@ export function samplePolicy(
   fields: Pick<MemberPolicy, "site" | "mode"> & Partial<MemberPolicy>,
 ): MemberPolicy {
   return {
+    through: undefined,
     loss: lossTable.continue,
     ackTimeoutMs: 10_000,
     autoResume: true,

@@ -155,6 +155,8 @@ export type SessionOpened = {
   readonly discards?: readonly string[];
   /** Of a site that keeps the log: the last entry that it has; all 0 where it has none. */
   readonly logEnd?: WirePosition;
+  /** It has everything from this set on. */
+  readonly logFirstSet?: number;
   /** A bunker ended its last set since this generation's primary fed it last. */
   readonly wasReplayed?: true;
 };
@@ -332,7 +334,9 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
     return wrong("OPENED says in no way of ours what is given up");
   if (unpacks !== undefined && !isTexts(unpacks))
     return wrong("OPENED says in no way of ours what the copy unpacks");
-  const { logEnd, wasReplayed } = value;
+  const { logEnd, logFirstSet, wasReplayed } = value;
+  if (logFirstSet !== undefined && !isCount(logFirstSet))
+    return wrong("OPENED says in no way of ours where its log begins");
   if (wasReplayed !== undefined && wasReplayed !== true) return wrong("OPENED is unclear");
   if (logEnd !== undefined && !isPosition(logEnd)) return wrong("OPENED names no end of its log");
   const preservedPoint = null;
@@ -354,6 +358,7 @@ export function parseOpened(value: unknown): Result<SessionOpened> {
       ...(unpacks === undefined ? {} : { unpacks }),
       ...(discards === undefined ? {} : { discards }),
       ...(logEnd === undefined ? {} : { logEnd }),
+      ...(logFirstSet === undefined ? {} : { logFirstSet }),
       ...(wasReplayed === true ? { wasReplayed } : {}),
     },
   };
