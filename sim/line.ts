@@ -37,6 +37,12 @@ export type SiteKnowledge = {
 const nothingComplete = { reign: 0, lsn: 0 };
 const unfedStates: readonly string[] = ["buffering", "tripped", "paused", "stopped", "split-brain"];
 
+/** The relay that feeds this copy while that site is the primary. */
+export function relayFor({ group }: Line, primary: string, copy: string): string | undefined {
+  const { mode, through } = group.copies.get(copy) ?? {};
+  return primary === group.primary && mode === "cycle" ? through : undefined;
+}
+
 /** Sites of a group that keep its log, and no image. */
 export function bunkersOf({ copies }: GroupConfig): readonly CopyConfig[] {
   return [...copies.values()].filter(({ mode }) => mode === "bunker");

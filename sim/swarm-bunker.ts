@@ -2,6 +2,7 @@ import { policyTable } from "#core/policy.ts";
 import { KiB } from "#base/limits.ts";
 import type { CopyConfig, GroupConfig } from "#config/types.ts";
 import type { Prng } from "./prng.ts";
+import { drawCycle } from "./swarm-sets.ts";
 
 // What a seed decides about bunkers: whether there is one, or two, where some copy takes sets; what its loss means; and
 // whether copies are brought up from it. Drawn from streams of their own, so that worlds without one, or a second one,
@@ -63,5 +64,17 @@ function withBunker(rng: Prng, group: GroupConfig, site: string): GroupConfig {
     compress: undefined,
     rateBytesPerSecond: undefined,
   };
-  return { ...group, copies: new Map(group.copies).set(site, bunker) };
+  const copies = site === firstSite ? drawRelayed(rng.fork("relay"), group) : group.copies;
+  return { ...group, copies: new Map(copies).set(site, bunker) };
+}
+
+/** The first bunker is a relay for some copies of cycles; to have enough of them, some other copies of sets become such. */
+function drawRelayed(rng: Prng, { copies }: GroupConfig): ReadonlyMap<string, CopyConfig> {
+  const drawn = [...copies].map(([site, copy]): [string, CopyConfig] => {
+    if (policyTable[copy.mode].unit !== "set") return [site, copy];
+    const isCycle = copy.mode === "cycle";
+    if (!rng.chance(isCycle ? 0.6 : 0.15)) return [site, copy];
+    return [site, { ...(isCycle ? copy : drawCycle(rng, copy)), through: firstSite }];
+  });
+  return new Map(drawn);
 }

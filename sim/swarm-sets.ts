@@ -65,7 +65,8 @@ function drawCopy(rng: Prng, copy: CopyConfig): CopyConfig {
   return cycle.chance(0.25) ? drawCycle(cycle, taker) : taker;
 }
 
-function drawCycle(rng: Prng, copy: CopyConfig): CopyConfig {
+/** The same copy, by cycles. */
+export function drawCycle(rng: Prng, copy: CopyConfig): CopyConfig {
   return {
     ...copy,
     mode: "cycle",

@@ -125,7 +125,10 @@ export function drawSwarm(rng: Prng): Swarm {
     ...(verifies.chance(0.06) ? { verifyGapUs: verifies.logUniform(200e3, 1500e3) } : {}),
     config: bunker === undefined ? preserve.config : makeConfig(allSites, bunker.groups),
     replays: bunker?.replays ?? false,
-    cycleTrouble: drawCycleTrouble(rng.fork("cycle trouble"), preserve.config.groups),
+    cycleTrouble: drawCycleTrouble(
+      rng.fork("cycle trouble"),
+      bunker?.groups ?? preserve.config.groups,
+    ),
     pointTakeovers: preserve.pointTakeovers,
     sites: allSites,
     faults: drawFaults(rng),

@@ -28,8 +28,11 @@ type Peer = {
  * Cycles, as a trace and the logs show them: nothing of a number is sent or acked while it stands (I7, I9), what is sent of it
  * overlaps nowhere and is the newest of everything (A5, U6), and after a loss: purge, R, the rest (I23, I24).
  */
+// oxlint-disable-next-line max-lines-per-function -- what a checker remembers stays with the hooks that use it.
 export function cycleChecker(world: World): Checker {
   const peers = new Map<string, Peer>();
+  /** Sessions by the primary that has them, by group, copy, generation and epoch: a relay may feed them. */
+  const begun = new Map<string, CycleSession>();
   const overflows = createOverflows(world);
   const acks = createCycleAcks(world);
   const copies = createCycleCopies(world);
@@ -59,6 +62,7 @@ export function cycleChecker(world: World): Checker {
       if (line === undefined || fields.copy === undefined) return;
       if (fields.copy === machine.name) return copies.onTrace(machine, line, fields);
       const { dir, kind } = fields;
+      if (isRelay(line, machine, fields.copy)) return relayed(machine, line, fields);
       const peer = peerOf(machine, fields);
       if (dir === "out" && kind === "begin") begin(peer, machine, line, fields);
       else if (dir === "in" && kind === "purged") purged(peer, machine, line, fields);
@@ -70,12 +74,39 @@ export function cycleChecker(world: World): Checker {
     },
   };
 
+  /** What comes from a relay belongs to the session that the primary has with the copy. */
+  function relayed(machine: Machine, line: Line, fields: TraceLine): void {
+    const { dir, kind, copy, generation, epoch, set = 0 } = fields;
+    if (dir !== "out" || set === 0) return;
+    if (kind !== "write" && kind !== "zero" && kind !== "seal") return;
+    const key = `${machine.process?.life} ${fields.group} ${copy} through it`;
+    const peer = peers.get(key) ?? {
+      generation: 0,
+      sentSet: 0,
+      session: undefined,
+      trippedStep: Infinity,
+    };
+    peers.set(key, peer);
+    if (peer.session?.epoch !== epoch || peer.session?.generation !== generation) {
+      const primary = begun.get(`${fields.group} ${copy} ${generation} ${epoch}`);
+      peer.session = primary && createCycleSession(fields);
+      const purgedSet = primary?.purgedSet;
+      if (purgedSet !== undefined) purged(peer, machine, line, { ...fields, set: purgedSet });
+    }
+    world.count("situations:sent by a relay");
+    judgeSent({ world, machine, line, peer }, fields);
+    peer.sentSet = Math.max(peer.sentSet, set);
+  }
+
   function begin(peer: Peer, machine: Machine, line: Line, fields: TraceLine): void {
     const copy = world
       .status(machine, line.group.name)
       ?.copies.find(({ site }) => site === fields.copy);
     peer.session = copy?.mode === "cycle" ? createCycleSession(fields) : undefined;
     peer.trippedStep = Infinity;
+    const { group, generation, epoch } = fields;
+    if (peer.session !== undefined)
+      begun.set(`${group} ${fields.copy} ${generation} ${epoch}`, peer.session);
   }
 
   function purged(peer: Peer, machine: Machine, line: Line, fields: TraceLine): void {
@@ -85,7 +116,7 @@ export function cycleChecker(world: World): Checker {
     session.purgedSet = set;
     if (sentSet <= set) return;
     world.count("situations:cycles sent and not complete");
-    const { entries } = logsOf(world, line)(machine.name, "journal", "current");
+    const { entries } = logsOf(world, line)(machine.name, logKind(line, machine), "current");
     const merged = entries.filter((entry) => set < entry.set && entry.set <= sentSet);
     const writes = merged.filter(({ kind }) => kind !== "seal").length;
     if (writes >= limits.cycleEntriesMax) {
@@ -97,6 +128,14 @@ export function cycleChecker(world: World): Checker {
     if (merged.length - writes > 1) world.count("situations:several numbers to be sent as one");
     copies.noteResent(line, fields, session);
   }
+}
+
+function logKind({ group }: Line, { name }: Machine): "journal" | "bunker" {
+  return group.copies.get(name)?.mode === "bunker" ? "bunker" : "journal";
+}
+
+function isRelay({ group }: Line, { name }: Machine, copy: string): boolean {
+  return group.copies.get(copy)?.through === name;
 }
 
 function isPacked({ group }: Line): boolean {
@@ -113,7 +152,10 @@ function createOverflows(world: World) {
       const { to, why } = event;
       if (to === "streaming" || to === "stopped" || to === "paused")
         overflows.delete(keyOf(machine, event));
-      if (to === "tripped" && why.startsWith("the journal is full")) overflowed(machine, event);
+      if (to !== "tripped") return;
+      const isByRelay = why.startsWith("the log of its relay");
+      if (isByRelay) world.count("situations:copy tripped by its relay's full log");
+      if (isByRelay || why.startsWith("the journal is full")) overflowed(machine, event);
     },
   };
 
@@ -177,7 +219,7 @@ function judgeSent(sent: Sent, fields: TraceLine): void {
 
 /** The first that is sent of a set: its SEAL is in the journal (I7, A19, A20). */
 function judgeSwitched({ world, machine, line }: Sent, { set, copy }: TraceLine): void {
-  const { entries } = logsOf(world, line)(machine.name, "journal", "current");
+  const { entries } = logsOf(world, line)(machine.name, logKind(line, machine), "current");
   world.count("checks:I7");
   if (!entries.some((entry) => entry.kind === "seal" && entry.set === set))
     world.report(
@@ -200,7 +242,7 @@ function judgeApart(
   world.count("checks:I15");
   if (under === undefined) return;
   // Sets of the time before the copy took cycles may have more writes than folding can number.
-  const { entries } = logsOf(world, line)(machine.name, "journal", "current");
+  const { entries } = logsOf(world, line)(machine.name, logKind(line, machine), "current");
   if (writesOf(entries, spanOf(session, entries, set)).length > limits.cycleEntriesMax) return;
   world.report(
     "I15",
@@ -229,7 +271,7 @@ function judgeWhole(
   { set = 0, copy }: TraceLine,
 ): void {
   if (set <= session.unknownThrough) return;
-  const { entries } = logsOf(world, line)(machine.name, "journal", "current");
+  const { entries } = logsOf(world, line)(machine.name, logKind(line, machine), "current");
   if (session.resentFrom > 0 && set >= session.resentFrom) {
     const asOne = { from: (session.purgedSet ?? 0) + 1, to: set };
     if (differenceOf(newestOf(entries, asOne), painting) === undefined) {

@@ -3,6 +3,7 @@ import type { CopyStatus, GroupStatus } from "#site/api.ts";
 import type { Checker, ImageWrite } from "../checker.ts";
 import { sectorBytes } from "../disk-state.ts";
 import { isCovered } from "../inspect.ts";
+import { relayFor } from "../line.ts";
 import type { Line } from "../line.ts";
 import { logsOf } from "../log-view.ts";
 import type { FoundLog } from "../log-view.ts";
@@ -40,10 +41,15 @@ export function setChecker(world: World): Checker {
     if (missing.length === 0) return;
     const journal = logsOf(world, line)(primary, "journal", "current");
     const kept = new Set(journal.entries.map(({ lsn }) => lsn));
+    // What its relay has, synced, the journal need not keep: then what is open here tells of it, below.
+    const relay = relayFor(line, primary, copy.site);
+    const there = relay === undefined ? undefined : logsOf(world, line)(relay, "bunker", "durable");
+    for (const { lsn } of there?.entries ?? []) kept.add(lsn);
     for (const write of missing) {
       world.count("checks:I17");
       const { lsn = 0 } = write.request ?? {};
-      if (!kept.has(lsn)) {
+      const isAtRelay = relay !== undefined && line.forgetful.has(relay);
+      if (!kept.has(lsn) && !isAtRelay) {
         const id = oracle.reign.number === write.reign ? "I17" : "I22";
         world.report(
           id,

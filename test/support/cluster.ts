@@ -27,8 +27,8 @@ export type ClusterOptions = {
   readonly sites?: readonly string[];
   /** Volumes by group, each with its size as the cluster file writes it. One group `bank` with one volume by default. */
   readonly groups?: Readonly<Record<string, Readonly<Record<string, string>>>>;
-  /** Modes of copies by their site; `sync` where none is given. */
-  readonly modes?: Readonly<Record<string, "sync" | "async" | "cycle" | "bunker">>;
+  /** Modes of copies by their site; `sync` where none is given. `relay`: no copy, but named by one (`through`). */
+  readonly modes?: Readonly<Record<string, "sync" | "async" | "cycle" | "bunker" | "relay">>;
   /** Options of a copy by its site, as they stand in the cluster file behind the mode. */
   readonly copies?: Readonly<Record<string, string>>;
   /** Every site writes a trace; `TestSite.trace` reads it. */
@@ -231,7 +231,8 @@ function describe(
         const at = options.at?.[group]?.[name];
         return `      ${name}: ${JSON.stringify(at === undefined ? { size } : { size, at })}`;
       });
-      const copies = names.slice(1).map((name) => {
+      const held = names.slice(1).filter((name) => options.modes?.[name] !== "relay");
+      const copies = held.map((name) => {
         const more = options.copies?.[name] ?? "probe: 100ms";
         return `      ${name}: { mode: ${options.modes?.[name] ?? "sync"}, ${more} }`;
       });
