@@ -175,11 +175,36 @@ export const cycleMutants: readonly Mutant[] = [
   },
   {
     name: "not-kept-for-cycles",
-    file: "src/core/journal-room.ts",
-    find: "    if (!isKeptInJournal(member) && !(takesSets(member) && isFed(member))) continue;",
+    file: "src/core/member-state.ts",
+    find: "  return isKeptInJournal(member) || (takesSets(member) && isFed(member));",
     replace:
-      "    if (member.policy.mode.folds || (!isKeptInJournal(member) && !(takesSets(member) && isFed(member)))) continue;",
+      "  return !member.policy.mode.folds && (isKeptInJournal(member) || (takesSets(member) && isFed(member)));",
     ids: ["I17", "I22"],
     note: "the journal forgets what a copy of cycles lacks",
+  },
+  {
+    name: "told-is-synced",
+    file: "src/core/log-members.ts",
+    find: "  if (isBehind(member.log.told, told)) member.log.told = told;",
+    replace:
+      "  if (isBehind(member.log.told, told)) member.log = { ...member.log, told, synced: told };",
+    ids: ["I17", "I22"],
+    note: "the journal lets go what a relay has in its page cache alone",
+  },
+  {
+    name: "a-relay-has-it-all",
+    file: "src/core/relay.ts",
+    find: "  if (log === undefined || log.firstSet > set + 1) return own;",
+    replace: "  if (log === undefined) return own;",
+    ids: ["I17", "I22"],
+    note: "the journal lets go what a relay has, though that does not lead on from what its copy has",
+  },
+  {
+    name: "a-relay-keeps-nothing",
+    file: "src/core/journal-room.ts",
+    find: '      out.push({ kind: "sendReleased", member: member.index, ...needed });',
+    replace: '      out.push({ kind: "sendReleased", member: member.index, ...kept });',
+    ids: ["I17", "I22", "I26"],
+    note: "a relay lets go what the journal need not keep, though its copy lacks it",
   },
 ];

@@ -48,17 +48,16 @@ export const setMutants: readonly Mutant[] = [
   {
     name: "forgotten-before-complete",
     file: "src/core/journal-room.ts",
-    find: "  const lsn = Math.min(\n    imagesLsn(primary, journal),\n    tail?.sets.completeLsn ?? Number.POSITIVE_INFINITY,\n  );\n  const set = tail?.sets.completeSet ?? journal.set - 1;",
-    replace:
-      "  const lsn = imagesLsn(primary, journal);\n  const set = tail === undefined ? journal.set - 1 : journal.set - 1;",
+    find: "  return { lsn: Math.min(lsn, had.lsn), set: had.set };",
+    replace: "  return { lsn, set: journal.set - 1 };",
     ids: ["I17", "I22"],
     note: "the journal forgets what the images here have, though copies lack it",
   },
   {
     name: "kept-for-the-fastest",
     file: "src/core/journal-room.ts",
-    find: "member.sets.completeLsn < holder.sets.completeLsn",
-    replace: "member.sets.completeLsn > holder.sets.completeLsn",
+    find: "if (held !== undefined && !isBehindOf(held, had)) continue;",
+    replace: "if (held !== undefined && isBehindOf(held, had)) continue;",
     ids: ["I17", "I22"],
     note: "the journal is kept for the copy that is furthest ahead",
   },

@@ -5,8 +5,8 @@ import type { Journal } from "./journal.ts";
 import { needsSets, isFed, keepsLog } from "./member-state.ts";
 import { isPaced } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
-import type { Member, MemberSets, Primary } from "./primary-state.ts";
-import { awaitsRelay, furthestBehind, heldFor } from "./relay.ts";
+import type { Member, Primary } from "./primary-state.ts";
+import { awaitsRelay, furthestBehind, hadBy, heldFor, isBehindOf } from "./relay.ts";
 import type { Held } from "./relay.ts";
 
 // The room in the journal: who it is kept for, what it may forget, and what happens when it is full (decision 13).
@@ -52,17 +52,12 @@ export function releaseJournal(primary: Primary, out: PrimaryEffect[]): void {
   const { journal } = primary;
   if (journal === undefined) return;
   const last = furthestBehind(primary);
-  const needed = upTo(primary, journal, last === undefined ? undefined : last.sets);
+  const needed = upTo(primary, journal, last && hadBy(last));
   const hasMoved = needed.lsn > journal.releasedLsn || needed.set > journal.releasedSet;
   journal.releasedLsn = needed.lsn;
   journal.releasedSet = needed.set;
   const tail = tailHolder(primary);
-  const held = tail === undefined ? undefined : heldFor(primary, journal, tail);
-  const kept = upTo(
-    primary,
-    journal,
-    held === undefined ? undefined : { completeLsn: held.lsn, completeSet: held.set },
-  );
+  const kept = upTo(primary, journal, tail && heldFor(primary, journal, tail));
   if (hasMoved || kept.lsn > journal.keptLsn || kept.set > journal.keptSet) {
     journal.keptLsn = kept.lsn;
     journal.keptSet = kept.set;
@@ -75,14 +70,10 @@ export function releaseJournal(primary: Primary, out: PrimaryEffect[]): void {
   }
 }
 
-function upTo(
-  primary: Primary,
-  journal: Journal,
-  had: Pick<MemberSets, "completeLsn" | "completeSet"> | undefined,
-): Held {
+function upTo(primary: Primary, journal: Journal, had: Held | undefined): Held {
   const lsn = imagesLsn(primary, journal);
   if (had === undefined) return { lsn, set: journal.set - 1 };
-  return { lsn: Math.min(lsn, had.completeLsn), set: had.completeSet };
+  return { lsn: Math.min(lsn, had.lsn), set: had.set };
 }
 
 /** The images here have everything up to this LSN, synced; 0 without a journal. */
@@ -99,13 +90,13 @@ function imagesLsn(primary: Primary, journal: Journal): number {
 export function tailHolder(primary: Primary): Member | undefined {
   const { journal } = primary;
   let holder: Member | undefined;
-  let holds = Number.POSITIVE_INFINITY;
+  let held: Held | undefined;
   for (const member of primary.members) {
     if (journal === undefined || !needsSets(member)) continue;
-    const { lsn } = heldFor(primary, journal, member);
-    if (holder !== undefined && lsn >= holds) continue;
+    const had = heldFor(primary, journal, member);
+    if (held !== undefined && !isBehindOf(held, had)) continue;
     holder = member;
-    holds = lsn;
+    held = had;
   }
   return holder;
 }

@@ -57,13 +57,23 @@ export function endFedBy(primary: Primary, relay: Member, why: string, out: Prim
 /** Up to where a copy lets the journal go. */
 export type Held = { readonly lsn: number; readonly set: number };
 
+/** What the copy has itself. */
+export function hadBy({ sets }: Member): Held {
+  return { lsn: sets.completeLsn, set: sets.completeSet };
+}
+
+/** Whether `b` is behind `a`: sets without writes have the LSN of the one before. */
+export function isBehindOf(a: Held, b: Held): boolean {
+  return b.lsn < a.lsn || (b.lsn === a.lsn && b.set < a.set);
+}
+
 /**
  * What the copy has; and what its relay has synced, where that leads on from what the copy has. Where a full journal must not
  * cost a copy anything (`stall`, `fail`) it keeps everything itself: then it is full before the relay's log is.
  */
 export function heldFor(primary: Primary, { overflow }: Journal, member: Member): Held {
-  const { completeLsn: lsn, completeSet: set } = member.sets;
-  const own = { lsn, set };
+  const own = hadBy(member);
+  const { lsn, set } = own;
   const log = overflow === "trip" ? relayOf(primary, member)?.log : undefined;
   if (log === undefined || log.firstSet > set + 1) return own;
   // Of the set in which the log was synced it may lack the end.
@@ -83,7 +93,7 @@ export function furthestBehind(primary: Primary): Member | undefined {
   let last: Member | undefined;
   for (const member of primary.members) {
     if (!needsSets(member)) continue;
-    if (last === undefined || member.sets.completeLsn < last.sets.completeLsn) last = member;
+    if (last === undefined || isBehindOf(hadBy(last), hadBy(member))) last = member;
   }
   return last;
 }
