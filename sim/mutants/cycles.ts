@@ -192,14 +192,6 @@ export const cycleMutants: readonly Mutant[] = [
     note: "the journal lets go what a relay has in its page cache alone",
   },
   {
-    name: "a-relay-has-it-all",
-    file: "src/core/relay.ts",
-    find: "  if (log === undefined || log.firstSet > set + 1) return own;",
-    replace: "  if (log === undefined) return own;",
-    ids: ["I17", "I22"],
-    note: "the journal lets go what a relay has, though that does not lead on from what its copy has",
-  },
-  {
     name: "a-relay-keeps-nothing",
     file: "src/core/journal-room.ts",
     find: '      out.push({ kind: "sendReleased", member: member.index, ...needed });',
