@@ -25,10 +25,11 @@ type Rig = {
 function createRig(
   found: DeviceFound = { lastLsn: 0, coveredLsn: 0 },
   overflow: "trip" | "stall" | "fail" = "trip",
+  isOpen = found.lastLsn > 0,
 ): Rig {
   const record = sampleRecord({ members: {} });
   const openMaps = record.volumes.map(({ bytes }) => createRegionMap(bytes, 1024 * 1024));
-  if (found.lastLsn > 0) for (const map of openMaps.slice(0, 1)) mark(map, 0, 0);
+  if (isOpen) for (const map of openMaps.slice(0, 1)) mark(map, 0, 0);
   const { lastLsn } = found;
   const journal = createJournal(
     { policy: sampleSeals({}), overflow, bytesMax: 1 << 30, segmentBytes: 1 << 26 },
@@ -164,6 +165,18 @@ test("I22, I16: after a start the journal keeps, and the map marks, what the dev
   idle(rig);
   assert.equal(openBytes(rig), 0);
   assert.ok((rig.reclaimed.at(-1) ?? 0) >= 7);
+});
+
+test("I16, I18, decision 17: what was open at a start stays open until the device has flushed, though the journal has nothing for it", () => {
+  // An earlier role of this site has left there what nobody flushed.
+  const rig = createRig({ lastLsn: 0, coveredLsn: 0 }, "trip", true);
+  ask(rig, "flush");
+  idle(rig);
+  assert.ok(openBytes(rig) > 0, "the device may still forget it");
+  submit(rig, { kind: "deviceSynced", volume: 0, lsn: 0 });
+  ask(rig, "flush");
+  idle(rig);
+  assert.equal(openBytes(rig), 0);
 });
 
 test("row 40, decision 13: a journal that a device alone holds stalls hosts, whatever overflow says", () => {

@@ -7,14 +7,17 @@ import type { FlushRound, Primary, Volume } from "./primary-state.ts";
 /** Granules are waiting to be closed by these rounds, the oldest and the newest of all that there were. */
 export type VolumeDevice = {
   readonly rounds: { readonly round: FlushRound; readonly lsn: number }[];
+  /** The device has flushed since this start: what an earlier role left there unflushed is durable, too. */
+  hasFlushed: boolean;
 };
 
 /** Where a volume on a device stands at a start: its last entry in the journal, and what the device has flushed of it. */
 export type DeviceFound = { readonly lastLsn: number; readonly coveredLsn: number };
 
 /** A round has begun: it closes granules only when the device has flushed what the volume has by now. */
-export function awaitDevice(volume: Volume, { rounds }: VolumeDevice, round: FlushRound): void {
-  if (isCovered(volume)) return;
+export function awaitDevice(volume: Volume, device: VolumeDevice, round: FlushRound): void {
+  if (device.hasFlushed && isCovered(volume)) return;
+  const { rounds } = device;
   round.closeLegs += 1;
   // The newest closes all that those between would have.
   if (rounds.length > 1) rounds.pop();

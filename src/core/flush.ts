@@ -199,6 +199,7 @@ export function deviceSynced(
 ): void {
   const volume = primary.volumes[synced.volume];
   if (volume?.device === undefined) return;
+  volume.device.hasFlushed = true;
   covered(primary, volume, synced.lsn);
   for (const round of roundsCovered(volume, volume.device)) closeLegDone(primary, round, out);
 }

@@ -44,6 +44,8 @@ export type Gateway = {
   writtenPlace: RecordPlace | undefined;
   flush: { readonly lsn: number; readonly place: RecordPlace | undefined } | undefined;
   flushedMs: number;
+  /** Nobody knows what an earlier role, or process, has left on the device without a flush: one is asked for at first. */
+  owesFlush: boolean;
   unflushedBytes: number;
   /** Reads that need the device while it is away. */
   reads: DeviceRead[];
@@ -167,6 +169,7 @@ export function createGateway(of: {
     writtenPlace: undefined,
     flush: undefined,
     flushedMs: of.nowMs,
+    owesFlush: true,
     unflushedBytes: 0,
     reads: [],
     isEnding: false,
@@ -371,7 +374,8 @@ function written(
 
 /** What was answered before it began is durable when it is answered (decision 17). */
 function flush(gateway: Gateway, out: GatewayEffect[]): void {
-  if (gateway.flush !== undefined || gateway.writtenLsn <= gateway.flushedLsn) return;
+  if (gateway.flush !== undefined) return;
+  if (gateway.writtenLsn <= gateway.flushedLsn && !gateway.owesFlush) return;
   gateway.flush = { lsn: gateway.writtenLsn, place: gateway.writtenPlace };
   gateway.unflushedBytes = 0;
   gateway.flushedMs = gateway.nowMs;
@@ -390,9 +394,12 @@ function flushed(
     out.push({ kind: "drop", why: failure });
     return;
   }
-  gateway.flushedLsn = done.lsn;
-  gateway.restart = done.place;
-  forgetThrough(gateway.overlay, done.lsn);
+  gateway.owesFlush = false;
+  if (done.lsn > gateway.flushedLsn) {
+    gateway.flushedLsn = done.lsn;
+    gateway.restart = done.place;
+    forgetThrough(gateway.overlay, done.lsn);
+  }
   // The journal lets go of what is behind these places; the next entry says where it is itself.
   if (isDrained(gateway)) {
     gateway.restart = undefined;

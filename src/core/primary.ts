@@ -191,7 +191,7 @@ function createVolume(
       coveredCompletions: -1,
       coveredLsn: device?.coveredLsn ?? 0,
     },
-    device: device === undefined ? undefined : { rounds: [] },
+    device: device === undefined ? undefined : { rounds: [], hasFlushed: false },
   };
 }
 

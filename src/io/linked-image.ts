@@ -58,6 +58,7 @@ class LinkedImage implements BlockDevice {
       path: this.#link.address,
       run: (done) => this.#whenUp((failure) => (failure ? done(failure) : this.#link.flush(done))),
       bound: undefined,
+      soon: (run) => clock.soon(run),
     });
     this.#patience = clock.after(limits.deviceTimeoutMs, () => {
       if (this.#link.isUp() || this.#owner !== undefined) return;

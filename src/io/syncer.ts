@@ -15,6 +15,8 @@ export type SyncerOptions = {
   readonly run: (done: SyncDone) => void;
   /** Beyond it a sync is begun without anybody asking for one; undefined for what is small. */
   readonly bound: SyncBound | undefined;
+  /** Runs something after the call; a microtask unless the clock of somebody's port is to decide. */
+  readonly soon?: (run: () => void) => void;
 };
 
 /**
@@ -62,7 +64,7 @@ export class Syncer {
   sync(done: SyncDone): void {
     if (this.#failure !== undefined || (!this.#running && this.#writesSynced === this.#writes)) {
       const failure = this.#failure;
-      queueMicrotask(() => done(failure));
+      (this.#options.soon ?? queueMicrotask)(() => done(failure));
       return;
     }
     this.#waiting.push(done);

@@ -4,6 +4,7 @@ import { limits } from "#base/limits.ts";
 import type { History } from "#core/history.ts";
 import type { MemberPolicy } from "#core/policy.ts";
 import { isOffered } from "#core/handover.ts";
+import { isCrowded } from "#core/journal.ts";
 import { createPrimary, step } from "#core/primary.ts";
 import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
 import { memberOf as findMember } from "#core/primary-state.ts";
@@ -130,6 +131,7 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
   };
   const timer = clock.every(limits.tickMs, () => {
     watchStandstill(run);
+    noteRemoved(run);
     submit(run, { kind: "tick", nowMs: clock.nowMs(), wallMs: clock.wallMs() });
     run.sessions.dialDue();
   });
@@ -401,6 +403,14 @@ function generationOf(history: History): number {
 }
 
 // ----------------------------------------------------------------------------------------- journal
+
+// The log removes segments one by one, each once its folder is synced: who waits for room hears of the last one, too.
+function noteRemoved(run: Run): void {
+  const { journal: machine } = run.primary;
+  if (machine === undefined || run.journal === undefined || !isCrowded(machine)) return;
+  const figures = journalFigures(run.journal);
+  if (figures.bytesUsed < machine.bytesUsed) submit(run, { kind: "reclaimed", ...figures });
+}
 
 type JournalEffect = Extract<PrimaryEffect, { kind: "append" | "syncJournal" | "reclaim" }>;
 
