@@ -4,7 +4,7 @@ import { cloneDiskState, keeps, losePower } from "./disk-state.ts";
 import type { DiskState, Keep } from "./disk-state.ts";
 import type { StepWatcher } from "./disk.ts";
 import { allCaughtUp } from "./run-state.ts";
-import { differences, viewImages } from "./image-view.ts";
+import { differences } from "./image-view.ts";
 import type { Line } from "./line.ts";
 import { logsOf } from "./log-view.ts";
 import type { Claim } from "./oracle.ts";
@@ -192,6 +192,8 @@ function crashedClone(world: World, snapshot: Snapshot, crashes: Crashes, rng: P
   for (const [site, disk] of snapshot.disks) {
     const crash = crashes.get(site) ?? "kill";
     if (crash !== "kill") losePower(disk, crash, rng);
+    for (const inode of disk.inodes.values())
+      if (inode.isRemote && rng.chance(0.5)) losePower(disk, rng.pick(keeps), rng, inode);
     const bootId = snapshot.bootIds.get(site) ?? "";
     bootIds.set(site, crash === "kill" ? bootId : `${bootId} and another`);
   }
@@ -370,9 +372,7 @@ function judge(
     lostId,
   }: { readonly site: string; readonly claim: Claim; readonly lostId: string },
 ): void {
-  const disk = clone.machine(site).disk.state;
-  const image = viewImages({ disk, site, group: line.group, view: "current" });
-  for (const finding of line.oracle.judge(image, claim)) {
+  for (const finding of line.oracle.judge(clone.imagesOf(site, line), claim)) {
     clone.report(finding.id === "lost" ? lostId : finding.id, finding.message);
   }
 }

@@ -164,7 +164,7 @@ function unsyncedBytes(inode: Inode): number {
 }
 
 /** An image is preallocated by whoever installs the site: its name and size are there before any crash. */
-function imageInode(disk: SimDisk, name: string, bytes: number): Inode {
+export function imageInode(disk: SimDisk, name: string, bytes: number): Inode {
   const found = inodeAt(disk.state, imagesPath, name, "current");
   if (found !== undefined) return found;
   const folder = disk.folder(imagesPath);

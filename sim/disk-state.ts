@@ -26,6 +26,8 @@ export type Inode = {
   bytes: number;
   durableBytes: number;
   unsynced: UnsyncedWrite[];
+  /** It lies on a machine of its own (device.ts): this one's losses of power are none of it, and its space neither. */
+  isRemote: boolean;
   /** A failed sync has left pages that look clean and are not on the platter. */
   isStale: boolean;
   /** A sync has failed that nobody was there to hear of: the kernel tells the next one. */
@@ -113,6 +115,7 @@ export function createFile(disk: DiskState, folder: FolderState, name: string): 
     bytes: 0,
     durableBytes: 0,
     unsynced: [],
+    isRemote: false,
     isStale: false,
     isUnreported: false,
     version: 0,
@@ -230,18 +233,23 @@ export function readInode(inode: Inode, view: View, offset: number, into: Uint8A
   readPages(view === "current" ? inode.current : inode.durable, offset, into);
 }
 
-/** The machine loses power: what no sync had covered is kept or lost as `keep` says. */
-export function losePower(disk: DiskState, keep: Keep, rng: Prng): void {
-  const keepsWhole = survivors(disk, keep, rng);
+/**
+ * The machine loses power: what no sync had covered is kept or lost as `keep` says. With `remote`, that file's machine does,
+ * and this one goes on.
+ */
+export function losePower(disk: DiskState, keep: Keep, rng: Prng, remote?: Inode): void {
+  const inodes = remote === undefined ? ownInodes(disk) : [remote];
+  const folders = remote === undefined ? [...disk.folders.values()] : [];
+  const keepsWhole = survivors(disk, { inodes, folders }, keep, rng);
   disk.changes += 1;
-  for (const inode of disk.inodes.values()) {
+  for (const inode of inodes) {
     for (const write of inode.unsynced) {
       if (keep === "torn") tearWrite(inode, write, rng);
       else if (keepsWhole(write.seq)) applyWrite(inode, write);
     }
     settleInode(inode);
   }
-  for (const folder of disk.folders.values()) {
+  for (const folder of folders) {
     for (const change of folder.unsynced) {
       const kept = keep === "torn" ? rng.chance(0.5) : keepsWhole(change.seq);
       if (kept) applyName(folder.durableNames, change.name, change.inode);
@@ -251,9 +259,17 @@ export function losePower(disk: DiskState, keep: Keep, rng: Prng): void {
   }
 }
 
-function survivors(disk: DiskState, keep: Keep, rng: Prng): (seq: number) => boolean {
+/** Files that lie on this machine. */
+function ownInodes(disk: DiskState): Inode[] {
+  return [...disk.inodes.values()].filter(({ isRemote }) => !isRemote);
+}
+
+type Hit = { readonly inodes: readonly Inode[]; readonly folders: readonly FolderState[] };
+
+function survivors(disk: DiskState, hit: Hit, keep: Keep, rng: Prng): (seq: number) => boolean {
   if (keep === "prefix") {
-    const last = firstUnsynced(disk) - 1 + rng.below(disk.seq - firstUnsynced(disk) + 2);
+    const first = firstUnsynced(disk, hit);
+    const last = first - 1 + rng.below(disk.seq - first + 2);
     return (seq) => seq <= last;
   }
   if (keep === "subset") {
@@ -263,11 +279,10 @@ function survivors(disk: DiskState, keep: Keep, rng: Prng): (seq: number) => boo
   return () => keep === "all";
 }
 
-function firstUnsynced(disk: DiskState): number {
+function firstUnsynced(disk: DiskState, { inodes, folders }: Hit): number {
   let first = disk.seq;
-  for (const inode of disk.inodes.values())
-    first = Math.min(first, inode.unsynced[0]?.seq ?? first);
-  for (const folder of disk.folders.values()) {
+  for (const inode of inodes) first = Math.min(first, inode.unsynced[0]?.seq ?? first);
+  for (const folder of folders) {
     first = Math.min(first, folder.unsynced[0]?.seq ?? first);
   }
   return first;
@@ -330,6 +345,6 @@ function copyOf(chunks: readonly Uint8Array[]): Uint8Array {
 /** Bytes that the pages of a disk take: what a space limit counts. */
 export function usedBytes(disk: DiskState): number {
   let pages = 0;
-  for (const inode of disk.inodes.values()) pages += inode.current.byIndex.size;
+  for (const inode of ownInodes(disk)) pages += inode.current.byIndex.size;
   return pages * pageBytes;
 }

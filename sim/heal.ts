@@ -91,6 +91,9 @@ function blockersOf(world: World, line: Line): string[] {
     found.push(`${status.openGranules} granules are open at ${primary.name}`);
   if (status.requestsInFlight > 0 && !isSplitStrict(world, line))
     found.push(`${status.requestsInFlight} requests are in flight at ${primary.name}`);
+  for (const { name, link = "up", deviceLagBytes = 0 } of status.volumes)
+    if (link !== "up" || deviceLagBytes > 0)
+      found.push(`the device of ${name} is ${link} and lacks ${deviceLagBytes} bytes`);
   for (const volume of status.volumes) {
     if (volume.state !== "ok")
       found.push(`volume ${volume.name} is ${volume.state} at ${primary.name}`);
@@ -188,7 +191,8 @@ function help(world: World, line: Line): void {
       giveUp(world, line, copy.site);
     if (/keeps its branch fills/.test(copy.why)) dropBranch(world, line, copy.site);
     else if (/of preserve\.bytesMax/.test(copy.why)) giveRoom(world, group, primary.name);
-    else if (isDistrusted(world, copy.why)) restart(world, copy.site);
+    else if (isDistrusted(world, copy.why) || hasLostDevice(world, copy.why))
+      restart(world, copy.site);
     else if (copy.mode === "bunker" && /started again|cannot be used/.test(copy.why))
       restart(world, copy.site);
     if (isWellState(copy.state) || copy.state === "resync" || copy.state === "split-brain")
@@ -207,6 +211,11 @@ function isDistrusted(world: World, why: string): boolean {
       why,
     );
   return world.hadDiskErrors && isSaid;
+}
+
+/** A copy's image that lies on a device has lost it: only a new process takes it again (SPEC-gateway.md, limits). */
+function hasLostDevice({ swarm }: World, why: string): boolean {
+  return swarm.devices !== undefined && /is used no more/.test(why);
 }
 
 function restart(world: World, site: string): void {

@@ -33,6 +33,8 @@ type Parsed = {
   /** Where the first record begins that is not read yet, or where there is none. */
   endByte: number;
   readonly entries: Entry[];
+  /** Where the bytes of each entry lie in the file. */
+  readonly payloadAt: number[];
   readonly flagged: number[];
   readonly purges: Purge[];
 };
@@ -118,6 +120,7 @@ function parseHeader(inode: Inode, view: View): Parsed {
     segment,
     endByte: segmentHeaderBytes,
     entries: [],
+    payloadAt: [],
     flagged: [],
     purges: [],
   };
@@ -138,7 +141,8 @@ function readRecord(inode: Inode, view: View, parsed: Parsed): boolean {
   if (kind === recordKind.batch && !payloadIsSound(table, [body.subarray(tableBytes)]))
     return false;
   const decoded = kind === recordKind.batch ? decodeTable(table, payloadBytes) : undefined;
-  if (decoded?.ok === true) parsed.entries.push(...decoded.value);
+  if (decoded?.ok === true)
+    noteEntries(parsed, decoded.value, endByte + recordHeadBytes + tableBytes);
   if (kind === recordKind.flags) parsed.flagged.push(...setsOfFlags(table));
   if (kind === recordKind.purge) {
     const { entries, flagged } = parsed;
@@ -148,6 +152,55 @@ function readRecord(inode: Inode, view: View, parsed: Parsed): boolean {
   parsed.nextRecord += 1;
   parsed.endByte = endByte + recordHeadBytes + tableBytes + payloadBytes;
   return true;
+}
+
+function noteEntries(parsed: Parsed, entries: readonly Entry[], payloadAt: number): void {
+  let at = payloadAt;
+  for (const entry of entries) {
+    parsed.entries.push(entry);
+    parsed.payloadAt.push(at);
+    if (entry.kind === "write") at += entry.length;
+  }
+}
+
+/** A write or zeroing that a journal has. */
+export type LoggedWrite = {
+  readonly volume: number;
+  readonly offset: number;
+  readonly length: number;
+  /** Its bytes from this place on, counted from its own first; undefined where it zeroes. */
+  read(at: number, length: number): Uint8Array | undefined;
+};
+
+/** What one journal has, oldest first, with its bytes. */
+export function journalWrites(
+  disk: DiskState,
+  { group, logId, view }: { readonly group: string; readonly logId: number; readonly view: View },
+): LoggedWrite[] {
+  const writes: LoggedWrite[] = [];
+  let next: number | undefined;
+  for (const inode of segmentsOf(disk, group, view)) {
+    const parsed = parse(inode, view);
+    if (parsed.logId !== logId || parsed.firstRecord !== (next ?? parsed.firstRecord)) continue;
+    next = parsed.nextRecord;
+    for (const [i, { kind, volume, offset, length }] of parsed.entries.entries()) {
+      const from = parsed.payloadAt[i] ?? 0;
+      if (kind === "seal") continue;
+      const read = (at: number, count: number): Uint8Array | undefined =>
+        kind === "write" ? bytesAt(inode, view, from + at, count) : undefined;
+      writes.push({ volume, offset, length, read });
+    }
+  }
+  return writes;
+}
+
+function segmentsOf(disk: DiskState, group: string, view: View): Inode[] {
+  const names = [...(disk.folders.get(group)?.names.keys() ?? [])];
+  return names
+    .filter((name) => name.startsWith("journal-") && name.endsWith(".log"))
+    .sort()
+    .map((name) => inodeAt(disk, group, name, view))
+    .filter((inode) => inode !== undefined);
 }
 
 /** So many bytes of a file; undefined where it ends before. */

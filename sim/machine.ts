@@ -1,9 +1,13 @@
+import type { IoFailure } from "#base/errors.ts";
 import type { Config } from "#config/types.ts";
+import type { BlockDevice } from "#ports/block-device.ts";
 import type { EventRecord, Trace } from "#ports/events.ts";
 import type { Site, SiteOptions } from "#site/site.ts";
 import { createSimClock } from "./clock.ts";
 import type { ClockSkew } from "./clock.ts";
 import { createSimCrypto } from "./crypto.ts";
+import { SimDevice, openLinkedImage } from "./device.ts";
+import type { DeviceShape } from "./device.ts";
 import { SimDisk } from "./disk.ts";
 import type { DiskBehaviour } from "./disk.ts";
 import { openSimFolder } from "./disk-files.ts";
@@ -47,6 +51,8 @@ export type MachineOptions = {
   readonly observer: MachineObserver;
   /** Numbers the lives of all processes of a world. */
   readonly nextLife: () => number;
+  /** Of volumes of this site that lie on devices behind a link. */
+  readonly devices: DeviceShape | undefined;
   /** Content of the disk, when the machine belongs to a cloned world. */
   readonly disk?: DiskState;
   readonly bootId?: string;
@@ -56,6 +62,8 @@ export type MachineOptions = {
 export class Machine {
   readonly name: string;
   readonly disk: SimDisk;
+  /** Block stores that this site's volumes lie on, by GROUP/VOLUME: machines of their own. */
+  readonly devices: ReadonlyMap<string, SimDevice>;
   readonly skew: ClockSkew;
   /** The cluster file at this site, as its operator last left it. */
   file: Config;
@@ -85,6 +93,7 @@ export class Machine {
       boot: this.#newBoot(),
       ...(options.disk === undefined ? {} : { state: options.disk }),
     });
+    this.devices = this.#createDevices();
     this.disk.onStall = (durationUs) => this.stall(durationUs);
     options.network.listen(options.name, {
       process: () => this.process,
@@ -94,6 +103,25 @@ export class Machine {
         return this.site.accept(connection);
       },
     });
+  }
+
+  #createDevices(): ReadonlyMap<string, SimDevice> {
+    const { config, devices: shape } = this.#options;
+    const found = new Map<string, SimDevice>();
+    if (shape === undefined) return found;
+    for (const group of config.groups.values())
+      for (const { name: volume, bytes, at } of group.volumes) {
+        const address = at.get(this.name);
+        if (address === undefined) continue;
+        const name = `${group.name}/${volume}`;
+        const image = imageName(group.name, volume);
+        const rng = this.#rng.fork(`device ${name}`);
+        found.set(
+          name,
+          new SimDevice({ name, address, disk: this.disk, image, bytes, shape, rng }),
+        );
+      }
+    return found;
   }
 
   isUp(): boolean {
@@ -226,17 +254,36 @@ export class Machine {
           code: "ENOENT",
           message: `${path}: no machine of the simulator shares a path`,
         }),
-        openImage: (group, volume, size) =>
-          openSimImage({
-            disk: this.disk,
-            process,
-            name: imageName(group, volume),
-            volume: `${group}/${volume}`,
-            ...size,
-            watch: observer.onImageWrite,
-          }),
+        openImage: (group, volume, size) => this.#openImage(process, { group, volume, size }),
       },
     };
+  }
+
+  #openImage(
+    process: Process,
+    {
+      group,
+      volume,
+      size,
+    }: { group: string; volume: string; size: Parameters<SitePorts["openImage"]>[2] },
+  ): BlockDevice | IoFailure {
+    const { scheduler, observer } = this.#options;
+    const device = this.devices.get(`${group}/${volume}`);
+    if (device !== undefined)
+      return openLinkedImage(device, {
+        process,
+        clock: createSimClock(scheduler, process, this.skew),
+        watch: observer.onImageWrite,
+      });
+    const name = imageName(group, volume);
+    return openSimImage({
+      disk: this.disk,
+      process,
+      name,
+      volume: `${group}/${volume}`,
+      ...size,
+      watch: observer.onImageWrite,
+    });
   }
 }
 

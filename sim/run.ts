@@ -3,6 +3,7 @@ import { allCheckers } from "./checkers/all.ts";
 import { Cloner } from "./clone.ts";
 import type { Counters } from "./counters.ts";
 import { CycleFaults } from "./cycle-faults.ts";
+import { DeviceFaults } from "./device-faults.ts";
 import { Faults } from "./faults.ts";
 import { converge, stopAll } from "./heal.ts";
 import { setLimits } from "./knobs.ts";
@@ -58,6 +59,7 @@ export function runSeed(options: RunOptions): RunResult {
   });
   const faults = new Faults(world);
   const cycleFaults = new CycleFaults(world);
+  const deviceFaults = new DeviceFaults(world);
   const operator = new Operator(world);
   const handovers = new Handovers(world);
   const settler = new Settler(world);
@@ -73,6 +75,7 @@ export function runSeed(options: RunOptions): RunResult {
     world.runFor(5e6, () => allWell(world) || requests(world) >= firstRequestsMax);
   faults.begin();
   cycleFaults.begin();
+  deviceFaults.begin();
   operator.begin();
   handovers.begin();
   settler.begin();
@@ -88,6 +91,7 @@ export function runSeed(options: RunOptions): RunResult {
   verifier.end();
   cloner.end();
   cycleFaults.end();
+  deviceFaults.heal();
   faults.heal();
   world.count("phases:faults over");
   if (!world.failed()) splitPhase(world, settler);

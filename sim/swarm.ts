@@ -6,6 +6,8 @@ import type { DiskBehaviour } from "./disk.ts";
 import type { NetworkShape } from "./network.ts";
 import type { Prng } from "./prng.ts";
 import { drawBunker } from "./swarm-bunker.ts";
+import { drawDevices } from "./swarm-devices.ts";
+import type { DeviceSwarm } from "./swarm-devices.ts";
 import { drawPreserve } from "./swarm-preserve.ts";
 import { drawCycleTrouble, drawModes, drawSetLimits } from "./swarm-sets.ts";
 import type { CycleTrouble } from "./swarm-sets.ts";
@@ -82,6 +84,8 @@ export type Swarm = {
   readonly replays?: boolean;
   /** Mean time between two orders to compare a copy with its primary; undefined where there are none. */
   readonly verifyGapUs?: number;
+  /** Volumes of the first primaries lie on devices behind links. */
+  readonly devices?: DeviceSwarm;
   /** Limits of the engine made small, so that a small world reaches them. */
   readonly limits: Readonly<Record<string, number>>;
 };
@@ -108,6 +112,7 @@ export function drawSwarm(rng: Prng): Swarm {
   const preserve = drawPreserve(rng.fork("preserve"), drawConfig(rng, sites, groups));
   const bunker = drawBunker(rng.fork("bunker"), preserve.config.groups);
   const allSites = bunker === undefined ? sites : [...sites, ...bunker.sites];
+  const devices = drawDevices(rng.fork("block store"), bunker?.groups ?? preserve.config.groups);
   const operator = rng.chance(0.5) ? drawSome(rng, operatorKinds, 2) : [];
   const faultsUs = rng.logUniform(1.5e6, 8e6);
   const requestsDrawn = rng.between(80, 400);
@@ -123,16 +128,24 @@ export function drawSwarm(rng: Prng): Swarm {
       : {}),
     ...(handovers.chance(0.2) ? { handoverGapUs: handovers.logUniform(200e3, 2000e3) } : {}),
     ...(verifies.chance(0.06) ? { verifyGapUs: verifies.logUniform(200e3, 1500e3) } : {}),
-    config: bunker === undefined ? preserve.config : makeConfig(allSites, bunker.groups),
+    config:
+      bunker === undefined && devices === undefined
+        ? preserve.config
+        : makeConfig(allSites, devices?.groups ?? bunker?.groups ?? preserve.config.groups),
+    ...(devices === undefined ? {} : { devices: devices.swarm }),
     replays: bunker?.replays ?? false,
     cycleTrouble: drawCycleTrouble(
       rng.fork("cycle trouble"),
       bunker?.groups ?? preserve.config.groups,
-    ),
+    ).filter((trouble) => trouble !== "turn" || devices === undefined),
     pointTakeovers: preserve.pointTakeovers,
     sites: allSites,
     faults: drawFaults(rng),
-    operator: [...operator, ...drawReloads(rng.fork("reloads"), preserve.config)],
+    operator: [
+      ...operator,
+      // Before a device some copy has to take sets: files that say otherwise are refused (config/rules.ts).
+      ...(devices === undefined ? drawReloads(rng.fork("reloads"), preserve.config) : []),
+    ],
     faultGapUs: rng.logUniform(120e3, 1500e3),
     operatorGapUs: rng.logUniform(500e3, 3000e3),
     faultsUs,
@@ -154,6 +167,7 @@ export function drawSwarm(rng: Prng): Swarm {
       ...drawSetLimits(rng.fork("set limits")),
       ...preserve.limits,
       ...bunker?.limits,
+      ...devices?.limits,
     },
   };
 }

@@ -6,7 +6,9 @@ import type { GivenUp } from "./branches.ts";
 import type { Checker, CheckerFactory } from "./checker.ts";
 import { count } from "./counters.ts";
 import type { Counters } from "./counters.ts";
+import type { SimDevice } from "./device.ts";
 import type { DiskState } from "./disk-state.ts";
+import { behindJournal } from "./gateway-view.ts";
 import { Inspector } from "./inspect.ts";
 import { Host } from "./host.ts";
 import { viewImages } from "./image-view.ts";
@@ -179,7 +181,10 @@ export class World {
     if (machine.site === undefined || !machine.started) return undefined;
     let groups = this.#sampled?.get(machine);
     if (groups === undefined) {
-      groups = machine.site.status().groups;
+      // A gateway is a primary in front of devices: whoever judges asks where the line is served.
+      groups = machine.site
+        .status()
+        .groups.map((one) => (one.role === "gateway" ? { ...one, role: "primary" } : one));
       this.#sampled?.set(machine, groups);
     }
     return groups.find((status) => status.name === group);
@@ -315,7 +320,23 @@ export class World {
   }
 
   imagesOf(site: string, line: Line, view: "current" | "durable" = "current") {
-    return viewImages({ disk: this.machine(site).disk.state, site, group: line.group, view });
+    const machine = this.machine(site);
+    const image = viewImages({ disk: machine.disk.state, site, group: line.group, view });
+    const found = machine.devices.size === 0 ? undefined : this.inspector(site, line).record(view);
+    if (found?.kind !== "found" || found.record.role !== "primary") return image;
+    const { journalId } = found.record;
+    return journalId === undefined
+      ? image
+      : behindJournal(machine, line, { image, view, journalId });
+  }
+
+  /** A device forgets what was not flushed. Behind a journal that is nobody's loss; a copy's image has none. */
+  deviceLost(machine: Machine, { name }: SimDevice): void {
+    for (const line of this.lines.values()) {
+      if (!name.startsWith(`${line.group.name}/`)) continue;
+      const found = this.inspector(machine.name, line).record("current");
+      if (found.kind === "found" && found.record.role !== "primary") line.powerLost(machine.name);
+    }
   }
 
   #noteJoined(line: Line, copy: string): void {
@@ -349,6 +370,7 @@ export class World {
         rate: 1 + spread * (rng.below(2001) / 1000 - 1),
       },
       createSite: options.createSite,
+      devices: swarm.devices?.shape,
       nextLife: () => {
         this.#lives += 1;
         return this.#lives;

@@ -4,6 +4,7 @@ import { branchMutants } from "./branch.ts";
 import { bunkerMutants } from "./bunker.ts";
 import { failureMutants } from "./failures.ts";
 import { cycleMutants } from "./cycles.ts";
+import { gatewayMutants } from "./gateways.ts";
 import { preserveMutants } from "./preserve.ts";
 import { setMutants } from "./sets.ts";
 import { verifyMutants } from "./verify.ts";
@@ -282,4 +283,5 @@ export const mutants: readonly Mutant[] = [
   ...failureMutants,
   ...verifyMutants,
   ...cycleMutants,
+  ...gatewayMutants,
 ];

@@ -1,0 +1,64 @@
+import type { Mutant } from "./mutant.ts";
+
+/** Planted bugs of gateways (SPEC-gateway.md): what only a world with a device behind a link can show. */
+export const gatewayMutants: readonly Mutant[] = [
+  {
+    name: "overlay-not-asked",
+    file: "src/core/gateway.ts",
+    find: "look(gateway.overlay, wanted, gateway.isUp ? gateway.writtenLsn : 0)",
+    replace: "look(gateway.overlay, wanted, gateway.isUp ? gateway.appendedLsn : 0)",
+    ids: ["I32", "N2"],
+    note: "reads find what the device has, while the journal has something newer",
+  },
+  {
+    name: "let-go-before-the-device-flushed",
+    file: "src/core/gateway.ts",
+    find: "  if (write.record !== undefined) write.record.left -= 1;\n  settle(gateway);",
+    replace:
+      '  if (write.record !== undefined) write.record.left -= 1;\n  settle(gateway);\n  out.push({ kind: "synced", lsn: gateway.writtenLsn });',
+    ids: ["I1", "I2", "I16", "I18", "I22", "I31", "I32", "I33", "N1", "N2", "N3", "N8"],
+    note: "the journal lets go of what the device has answered and not flushed",
+  },
+  {
+    name: "overlapping-writes-under-way",
+    file: "src/core/gateway.ts",
+    find: "if (gateway.underWayBytes >= limits.deviceBytesMax || overlapsUnderWay(gateway, next)) break;",
+    replace:
+      "if (gateway.underWayBytes >= limits.deviceBytesMax && overlapsUnderWay(gateway, next)) break;",
+    ids: ["I1", "I2", "I16", "I31", "I32", "I33", "N1", "N2", "N3", "N8"],
+    note: "the device is brought up in whatever order it likes",
+  },
+  {
+    name: "in-sync-when-it-is-back",
+    file: "src/core/gateway.ts",
+    find: "  gateway.readLsn = gateway.flushedLsn;\n  gateway.writtenLsn = gateway.flushedLsn;\n  gateway.cursor = gateway.restart;",
+    replace:
+      "  gateway.readLsn = gateway.appendedLsn;\n  gateway.writtenLsn = gateway.appendedLsn;\n  gateway.cursor = undefined;",
+    ids: ["I1", "I2", "I16", "I22", "I31", "I32", "I33", "N1", "N2", "N3", "N8"],
+    note: "a device that is back is believed to have everything",
+  },
+  {
+    name: "flushed-what-was-only-asked",
+    file: "src/core/gateway.ts",
+    find: "  gateway.flush = { lsn: gateway.writtenLsn, place: gateway.writtenPlace };",
+    replace: "  gateway.flush = { lsn: gateway.readLsn, place: gateway.cursor };",
+    ids: ["I1", "I2", "I16", "I22", "I31", "I32", "I33", "N1", "N2", "N3", "N8"],
+    note: "a device's FLUSH counts for what it had not answered when it began",
+  },
+  {
+    name: "overlay-lost-by-a-restart",
+    file: "src/site/journal-start.ts",
+    find: "    for (const gateway of gateways) gateway?.found(place, entries.value);",
+    replace: "    void place;",
+    ids: ["I1", "I2", "I16", "I22", "I31", "I32", "I33", "N1", "N2", "N3", "N8"],
+    note: "a gateway that was started again forgets what its device lacks",
+  },
+  {
+    name: "closed-while-the-device-lacks",
+    file: "src/core/flush.ts",
+    find: "  if (volume.device !== undefined) awaitDevice(volume, volume.device, round);",
+    replace: "",
+    ids: ["I1", "I2", "I16", "I18", "I31", "I32", "I33", "N1", "N2", "N3", "N8"],
+    note: "granules close once the journal has what the device has not",
+  },
+];
