@@ -24,13 +24,13 @@ export type DrawnDevices = {
   readonly limits: Readonly<Record<string, number>>;
 };
 
-/** In one of eight worlds with a copy that takes sets, in each group that has one. */
+/** In one of fourteen worlds with a copy that takes sets, in each group that has one. */
 export function drawDevices(
   rng: Prng,
   before: ReadonlyMap<string, GroupConfig>,
 ): DrawnDevices | undefined {
   const groups = [...before.values()];
-  if (!groups.some(takesSets) || !rng.chance(0.125)) return undefined;
+  if (!groups.some(takesSets) || !rng.chance(0.07)) return undefined;
   const onDevices = groups.map((group): [string, GroupConfig] => [
     group.name,
     takesSets(group) ? onDevice(rng.fork(group.name), group) : group,

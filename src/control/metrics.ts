@@ -180,12 +180,27 @@ function fillVolumes(registry: Registry): Fill {
   const size = gauge(registry, "volume_size_bytes", "Size of the volume.", ["group", "volume"]);
   const labels = ["group", "volume", "state"];
   const state = gauge(registry, "volume_state", "1 at the state that the volume is in.", labels);
+  const link = gauge(registry, "volume_device_link", "1 at the state of the link to its device.", [
+    "group",
+    "volume",
+    "link",
+  ]);
+  const lag = gauge(
+    registry,
+    "volume_device_lag_bytes",
+    "What its device behind a link has not flushed, at most; the journal has it.",
+    ["group", "volume"],
+  );
   return ({ status }) => {
     for (const group of status.groups) {
       for (const volume of group.volumes) {
         const names = { group: group.name, volume: volume.name };
         size.set(names, volume.bytes);
         setWord(state, volumeStates, volume.state, (word) => ({ ...names, state: word }));
+        // Volumes that lie here, or of a site that is not the primary, have no such link.
+        if (volume.link === undefined) continue;
+        setWord(link, linkStates, volume.link, (word) => ({ ...names, link: word }));
+        lag.set(names, volume.deviceLagBytes ?? 0);
       }
     }
   };
