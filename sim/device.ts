@@ -137,6 +137,8 @@ export function openLinkedImage(
     unsyncedBytes: () => image.unsyncedBytes(),
     isPressed: () => image.isPressed(),
     extents: (offset, length, done) => image.extents(offset, length, done),
+    whyNotGrow: (bytes) => image.whyNotGrow(bytes),
+    grow: (bytes, done) => image.grow(bytes, done),
     close: () => image.close(),
     takeLink(events) {
       seeAtLink = see;

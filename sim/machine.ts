@@ -2,6 +2,7 @@ import type { IoFailure } from "#base/errors.ts";
 import type { Config } from "#config/types.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import type { EventRecord, Trace } from "#ports/events.ts";
+import type { ImageSize } from "#site/ports.ts";
 import type { Site, SiteOptions } from "#site/site.ts";
 import { createSimClock } from "./clock.ts";
 import type { ClockSkew } from "./clock.ts";
@@ -261,11 +262,7 @@ export class Machine {
 
   #openImage(
     process: Process,
-    {
-      group,
-      volume,
-      size,
-    }: { group: string; volume: string; size: Parameters<SitePorts["openImage"]>[2] },
+    { group, volume, size }: { group: string; volume: string; size: ImageSize },
   ): BlockDevice | IoFailure {
     const { scheduler, observer } = this.#options;
     const device = this.devices.get(`${group}/${volume}`);

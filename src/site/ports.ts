@@ -29,9 +29,8 @@ export type SitePorts = {
    * configuration names. A failure when it is there with another size; but once the group is on record, it may be larger:
    * somebody grew the device, or a growth ended before it was on record.
    */
-  readonly openImage: (
-    group: string,
-    volume: string,
-    size: { readonly bytes: number; readonly mayBeLarger: boolean },
-  ) => BlockDevice | IoFailure;
+  readonly openImage: (group: string, volume: string, size: ImageSize) => BlockDevice | IoFailure;
 };
+
+/** What a volume's image has to hold. */
+export type ImageSize = { readonly bytes: number; readonly mayBeLarger: boolean };
