@@ -75,6 +75,8 @@ class FileDevice implements BlockDevice {
   #canZeroRange: boolean;
   #canReadCached: boolean;
   #closed: IoFailure | undefined;
+  /** Growths that wait for the one that is under way; undefined where none is. */
+  #growths: (() => void)[] | undefined;
 
   constructor(options: FileDeviceOptions) {
     const { fd, path, sys } = options;
@@ -159,15 +161,10 @@ class FileDevice implements BlockDevice {
     }
   }
 
+  // One after the other: what the first has answered is in use, and a second one would cut it off, or zero it again.
   grow(bytes: number, done: (failure: IoFailure | undefined) => void): void {
-    const refused = this.whyNotGrow(bytes);
-    const end = (failure: IoFailure | undefined): void => {
-      if (failure === undefined) this.bytes = Math.max(this.bytes, bytes);
-      done(failure);
-    };
-    if (refused !== undefined || bytes <= this.bytes) queueMicrotask(() => end(refused));
-    else if (this.#capacityBytes === undefined) this.#lengthen(bytes, end);
-    else this.#zeroOnwards(this.bytes, bytes, end);
+    if (this.#growths === undefined) this.#grow(bytes, done);
+    else this.#growths.push(() => this.#grow(bytes, done));
   }
 
   close(): void {
@@ -176,6 +173,22 @@ class FileDevice implements BlockDevice {
     this.#bound.leave();
     if (this.#bulk !== this.#file) this.#bulk.close();
     this.#file.close();
+  }
+
+  #grow(bytes: number, done: (failure: IoFailure | undefined) => void): void {
+    const waiting = this.#growths ?? [];
+    this.#growths = waiting;
+    const refused = this.whyNotGrow(bytes);
+    const end = (failure: IoFailure | undefined): void => {
+      if (failure === undefined) this.bytes = Math.max(this.bytes, bytes);
+      const next = waiting.shift();
+      if (next === undefined) this.#growths = undefined;
+      done(failure);
+      next?.();
+    };
+    if (refused !== undefined || bytes <= this.bytes) queueMicrotask(() => end(refused));
+    else if (this.#capacityBytes === undefined) this.#lengthen(bytes, end);
+    else this.#zeroOnwards(this.bytes, bytes, end);
   }
 
   // What lies beyond the size is of a growth that was not finished: cut off, and made anew, it reads as zeros.

@@ -131,6 +131,49 @@ test("a device grows no further than it is, and what it held there is zeroed", a
   assert.ok(bytes.subarray(BYTES).every((byte) => byte === 0));
 });
 
+test("growths of a file come one after the other: the smaller one does not cut off the larger one", async (t) => {
+  const path = join(tempFor(t), "data.img");
+  const image = opened(path);
+  const sizes = [BYTES + 36 * MiB, BYTES + 2 * MiB];
+  const failures = await Promise.all(sizes.map((bytes) => grown(image, bytes)));
+  assert.deepEqual(failures, [undefined, undefined]);
+  assert.equal(image.bytes, BYTES + 36 * MiB);
+  assert.equal(fs.statSync(path).size, BYTES + 36 * MiB);
+  image.close();
+});
+
+test("growths of a device come one after the other: what one has answered, and hosts write to, is not zeroed again", async (t) => {
+  const path = join(tempFor(t), "device");
+  const capacity = BYTES + 40 * MiB;
+  fs.writeFileSync(path, "");
+  fs.truncateSync(path, capacity);
+  let zeroedBytes = 0;
+  const nothing = () => 0;
+  const image = createFileDevice({
+    fd: fs.openSync(path, fs.constants.O_RDWR),
+    path,
+    bytes: BYTES,
+    capacityBytes: () => capacity,
+    budget: createUnsyncedBudget(),
+    sys: {
+      fallocate(...[, , , length]) {
+        zeroedBytes += length;
+        return 0;
+      },
+      lseek: nothing,
+      readCached: nothing,
+      adviseRandom: nothing,
+      adviseUnneeded: nothing,
+      flock: nothing,
+    },
+    onClosed() {},
+  });
+  const failures = await Promise.all([grown(image, capacity), grown(image, capacity)]);
+  assert.deepEqual(failures, [undefined, undefined]);
+  assert.equal(zeroedBytes, 40 * MiB);
+  image.close();
+});
+
 function grown(image: BlockDevice, bytes: number): Promise<IoFailure | undefined> {
   return new Promise((resolve) => image.grow(bytes, resolve));
 }
