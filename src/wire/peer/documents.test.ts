@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { Result } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import { sampleDocuments } from "../../../test/support/peer-samples.ts";
 import {
   parseBegin,
@@ -224,4 +225,17 @@ test("row 33: a copy says in OPENED what it unpacks, or nothing, as copies of be
   const silent = parseOpened(sampleDocuments.opened);
   assert.ok(silent.ok && !("unpacks" in silent.value));
   for (const wrong of ["zstd", [1], null]) assert.equal(said(wrong).ok, false);
+});
+
+test("I34: a size that no volume has is refused at the door: no copy grows to it, or zeroes what is beyond it", () => {
+  const { open, grow, replay } = sampleDocuments;
+  const max = limits.volumeBytesMax;
+  const grows = (bytes: number) => parseOpen({ ...grow, bytes }).ok;
+  const feeds = (bytes: number) => parseOpen({ ...open, volumes: [{ name: "data", bytes }] }).ok;
+  const asks = (bytes: number) => parseOpen({ ...replay, volumes: [{ name: "data", bytes }] }).ok;
+  for (const takes of [grows, feeds, asks]) {
+    for (const bytes of [512, max]) assert.equal(takes(bytes), true, `${bytes}`);
+    for (const bytes of [0, 511, 4097, max + 512, 2 ** 53 - 512])
+      assert.equal(takes(bytes), false, `${bytes}`);
+  }
 });

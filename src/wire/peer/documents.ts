@@ -269,8 +269,9 @@ function parseTakeBack(value: Record<string, unknown>): Result<TakeBackOpen> {
 
 function parseGrow(value: Record<string, unknown>): Result<GrowOpen> {
   const { group, history, incarnation, volume, bytes, isWanted } = value;
-  if (!isText(group) || !isText(volume) || !isCount(incarnation) || !isCount(bytes))
+  if (!isText(group) || !isText(volume) || !isCount(incarnation))
     return wrong("OPEN of a growth is incomplete");
+  if (!isSize(bytes)) return wrong("OPEN of a growth names a size that no volume has");
   if (!isHistory(history)) return wrong("OPEN carries no history");
   if (typeof isWanted !== "boolean") return wrong("OPEN of a growth is incomplete");
   const asked = { group, history, incarnation, volume, bytes, isWanted };
@@ -425,7 +426,13 @@ export function isTexts(value: unknown): value is string[] {
 }
 
 function isVolume(value: unknown): value is { name: string; bytes: number } {
-  return isObject(value) && isText(value["name"]) && isCount(value["bytes"]);
+  return isObject(value) && isText(value["name"]) && isSize(value["bytes"]);
+}
+
+// What a copy grows to, and beyond which it holds zeros: a size that no volume can have would ruin it for good.
+function isSize(bytes: unknown): bytes is number {
+  if (!isCount(bytes) || bytes === 0) return false;
+  return bytes <= limits.volumeBytesMax && bytes % limits.sectorBytes === 0;
 }
 
 export function isHistory(value: unknown): value is WireGeneration[] {
