@@ -9,6 +9,7 @@ import {
   run,
   settle,
   submit,
+  take,
 } from "../../test/support/primary-bench.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
 import { stepCopy } from "./copy.ts";
@@ -68,4 +69,24 @@ test("a copy takes frames of the new part, opens its granules, and saves what it
   assert.equal(saved[0]?.count, 0);
   stepCopy(copy, { kind: "grown", volume: 0, bytes: 5 * MiB }, out);
   assert.equal(copy.volumes[0]?.bytes, 9 * MiB, "it never shrinks");
+});
+
+test("a volume grows behind a verify: what the walk does not come by is not told as what it would compare", () => {
+  const bench = createServingBench();
+  const [data] = bench.primary.volumes;
+  const before = bench.primary.volumes.reduce((sum, { bytes }) => sum + bytes, 0);
+  submit(bench, { kind: "verify", member: 0, isRepairing: false });
+  const verify = bench.primary.members[0]?.verify ?? assert.fail("there is a walk");
+  const west = bench.members[0] ?? assert.fail("the bench has a member");
+  for (let i = 0; verify.cursorVolume === 0 && i < 1000; i += 1) {
+    const next = bench.pending.keys().next().value;
+    if (next === undefined) take(bench, west);
+    else run(bench, next);
+  }
+  assert.equal(verify.cursorVolume, 1, "it is past the first volume");
+  submit(bench, { kind: "grown", volume: 0, bytes: (data?.bytes ?? 0) + 40 * MiB });
+  settle(bench);
+  assert.equal(verify.isRunning, false);
+  assert.equal(verify.comparedBytes, before);
+  assert.equal(verify.totalBytes, before);
 });

@@ -22,8 +22,9 @@ export function growPrimary(primary: Primary, grown: Grown): void {
       resync.pending?.[volume.index],
       verify?.differing[volume.index],
     );
-    // A walk comes by there in its turn.
-    if (verify?.isRunning === true) verify.totalBytes += moreBytes;
+    // A walk comes by there in its turn, unless it is past this volume: then it was not asked for what is new.
+    if (verify?.isRunning === true && verify.cursorVolume <= volume.index)
+      verify.totalBytes += moreBytes;
   }
 }
 
