@@ -1,6 +1,5 @@
 import { must } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
-import { limits } from "#base/limits.ts";
 import { compareHistories, currentGeneration, generationCounter } from "#core/history.ts";
 import { markBytes } from "#core/region-map.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
@@ -15,6 +14,7 @@ import { fail, knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
 import { refusePeer, sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
+import { zeroStored } from "./zero-stored.ts";
 
 // How a site's volumes become larger (SPEC-mirror.md, Growing a volume): the image, then the record, both durable, and then
 // whoever runs here. A copy is asked by its primary (site/resize.ts), or finds that the primary of a session has more than it.
@@ -156,35 +156,16 @@ function zeroBeyond(group: Group, copy: CopyRun, smaller: readonly Wanted[], key
   );
 }
 
-// Image writes as any others (rule 1): should this copy be promoted before they are done, they are dirty towards all others.
-function zeroAll(group: Group, smaller: readonly Wanted[], done: Done): void {
-  const { store } = group.context;
-  for (const { index, bytes } of smaller) {
-    const { map } = must(store.openMaps[index], "each volume has an open map");
-    markBytes(map, bytes, imageOf(group, index).bytes - bytes);
-  }
-  syncOpenMaps(store, (failure) => {
-    if (failure === undefined) zeroNext(group, smaller, done);
-    else done(failure.message);
-  });
-}
-
-function zeroNext(group: Group, [first, ...more]: readonly Wanted[], done: Done): void {
+function zeroAll(group: Group, [first, ...more]: readonly Wanted[], done: Done): void {
   if (first === undefined) return done(undefined);
-  zeroFrom(imageOf(group, first.index), first.bytes, (failure) => {
-    if (failure === undefined) zeroNext(group, more, done);
+  const { store } = group.context;
+  const { map } = must(store.openMaps[first.index], "each volume has an open map");
+  const mark = (offset: number, length: number, marked: DeviceDone): void => {
+    markBytes(map, offset, length);
+    syncOpenMaps(store, marked);
+  };
+  zeroStored({ image: imageOf(group, first.index), mark }, first.bytes, (failure) => {
+    if (failure === undefined) zeroAll(group, more, done);
     else done(failure.message);
-  });
-}
-
-function zeroFrom(image: BlockDevice, from: number, done: DeviceDone): void {
-  const length = Math.min(image.bytes - from, limits.growZeroBytesMax);
-  if (length <= 0) return done(undefined);
-  image.zero(from, length, true, undefined, (_, failure) => {
-    if (failure !== undefined) return done(failure);
-    image.sync((notSynced) => {
-      if (notSynced === undefined) zeroFrom(image, from + length, done);
-      else done(notSynced);
-    });
   });
 }

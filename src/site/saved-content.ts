@@ -1,7 +1,9 @@
 import { must } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import type { SaveRange } from "#core/preserve.ts";
 import { markBytes } from "#core/region-map.ts";
+import type { BlockDevice } from "#ports/block-device.ts";
 import type { Log } from "#store/log.ts";
 import { readSaved } from "#store/preserve-log.ts";
 import type { SavedRange } from "#store/preserve-log.ts";
@@ -53,7 +55,7 @@ export function markUndone(context: GroupContext, log: Log, done: Done): void {
 
 /** Writes back what the log has. Again from the start after a crash: what is written back twice is the same. */
 export function writeBackAll(
-  context: GroupContext,
+  context: Pick<GroupContext, "images">,
   log: Log,
   { done, logLost }: { readonly done: Done; readonly logLost: (why: string) => void },
 ): void {
@@ -71,10 +73,13 @@ export function writeBackAll(
 }
 
 function writeBack(
-  context: GroupContext,
-  ranges: readonly SavedRange[],
+  { images }: Pick<GroupContext, "images">,
+  saved: readonly SavedRange[],
   done: (failure: IoFailure | undefined) => void,
 ): void {
+  const imageOf = ({ volume }: SavedRange): BlockDevice =>
+    must(images[volume], "each volume has an image");
+  const ranges = saved.flatMap((range) => [range, ...grownSince(range, imageOf(range).bytes)]);
   let missing = ranges.length;
   let failed: IoFailure | undefined;
   const written = (_: undefined, failure: IoFailure | undefined): void => {
@@ -82,9 +87,19 @@ function writeBack(
     missing -= 1;
     if (missing === 0) done(failed);
   };
-  for (const { volume, offset, length, bytes } of ranges) {
-    const image = must(context.images[volume], "each volume has an image");
+  for (const range of ranges) {
+    const { offset, length, bytes } = range;
+    const image = imageOf(range);
     if (bytes === undefined) image.zero(offset, length, true, undefined, written);
     else image.write(offset, [bytes], undefined, written);
   }
+}
+
+// A unit that was shorter was the last one then. The volume has grown: the rest of the unit was zeros as it became part of it.
+function grownSince({ volume, offset, length }: SavedRange, imageBytes: number): SavedRange[] {
+  const { preserveUnitBytes } = limits;
+  const end = offset + length;
+  const unitEnd = Math.min(Math.ceil(end / preserveUnitBytes) * preserveUnitBytes, imageBytes);
+  if (unitEnd <= end) return [];
+  return [{ volume, offset: end, length: unitEnd - end, bytes: undefined }];
 }
