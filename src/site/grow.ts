@@ -158,14 +158,20 @@ function zeroBeyond(group: Group, copy: CopyRun, smaller: readonly Wanted[], key
 
 function zeroAll(group: Group, [first, ...more]: readonly Wanted[], done: Done): void {
   if (first === undefined) return done(undefined);
-  const { store } = group.context;
+  const { context } = group;
+  const { store, site: copy } = context;
   const { map } = must(store.openMaps[first.index], "each volume has an open map");
+  const { name } = must(store.record.volumes[first.index], "a volume of the record");
+  let storedBytes = 0;
   const mark = (offset: number, length: number, marked: DeviceDone): void => {
+    storedBytes += length;
     markBytes(map, offset, length);
     syncOpenMaps(store, marked);
   };
   zeroStored({ image: imageOf(group, first.index), mark }, first.bytes, (failure) => {
-    if (failure === undefined) zeroAll(group, more, done);
-    else done(failure.message);
+    if (failure !== undefined) return done(failure.message);
+    const why = `its primary has ${first.bytes} bytes of ${name}: ${storedBytes} bytes that were stored beyond are zeros now`;
+    if (storedBytes > 0) emit(context, { kind: "configuration", copy, volume: name, why });
+    zeroAll(group, more, done);
   });
 }

@@ -228,6 +228,8 @@ test("F4, I16: the primary is killed when some copies have grown: it serves its 
   await copiesAreWell(cluster, "east", { west: "synchronized", north: "synchronized" });
   assert.equal(await bytesAt(east), oldBytes);
   assert.equal(await bytesAt(west), oldBytes);
+  const told = (await north.events()).filter(({ why }) => /stored beyond are zeros now/.test(why));
+  assert.ok(told.length > 0, "what is given up is told");
   const writer = await startAckedWriter({ socket: east.nbd, blocks: 1000, flushEvery: 50 });
   await writer.more(300);
   const grown = await resize(cluster);
