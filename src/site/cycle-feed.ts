@@ -68,7 +68,7 @@ export function createCycleFeed(fromSet: number, sentSet: number): CycleFeed {
 export function noteAppended(sender: Sender, feed: CycleFeed, batch: AppendedBatch): void {
   const { next } = sender;
   if (feed.isGathering || isFull(feed) || next?.number !== batch.number) return;
-  gather(feed, next, batch.entries);
+  if (!gather(sender, feed, next, batch.entries)) return;
   sender.next = endOf(sender.journal.log);
 }
 
@@ -100,7 +100,7 @@ function gatherMore(sender: Sender, feed: CycleFeed): void {
     for (const record of read.records) {
       const entries = entriesOf(sender, record);
       if (entries === undefined) return;
-      gather(feed, record.place, entries);
+      if (!gather(sender, feed, record.place, entries)) return;
     }
     sender.next = read.next;
     pumpCycles(sender, feed);
@@ -124,9 +124,19 @@ function entriesOf(sender: Sender, { table, payload }: LogRecord): readonly Entr
   return undefined;
 }
 
-function gather(feed: CycleFeed, place: LogPlace, entries: readonly Entry[]): void {
+// What is left of a set gets indexes of its own: one whose beginning is not in the log would look whole at the copy.
+function gather(
+  sender: Sender,
+  feed: CycleFeed,
+  place: LogPlace,
+  entries: readonly Entry[],
+): boolean {
   for (const entry of entries) {
     if (entry.set < feed.fromSet) continue;
+    if (feed.gathering === undefined && entry.index !== 1) {
+      sender.owner.onUnreadable(`the beginning of set ${entry.set} is not there any more`);
+      return false;
+    }
     feed.gathering ??= { from: place, entries: [], coversFrom: 0 };
     const { gathering } = feed;
     if (entry.kind !== "seal") {
@@ -141,6 +151,7 @@ function gather(feed: CycleFeed, place: LogPlace, entries: readonly Entry[]): vo
     feed.gathering = undefined;
     feed.fromSet = entry.set + 1;
   }
+  return true;
 }
 
 function cycleOf({ from, entries, coversFrom: first }: Gathering, seal: Entry): Cycle {

@@ -319,6 +319,12 @@ export function journalFigures(run: JournalRun): {
   return { bytesUsed: bytesTaken(run.log), firstSet, sealedSet: run.lastSealedSet };
 }
 
+/** Everything from this set on can be read: a stretch may have lost its beginning with a segment that went since. */
+export function firstSetThere({ log, stretches, lastSealedSet }: JournalRun): number {
+  const first = figuresOf(log).firstRecord;
+  return stretches.find(({ firstRecord }) => firstRecord >= first)?.firstSet ?? lastSealedSet + 1;
+}
+
 /** What the log takes at most: whole segments. */
 export function bytesMaxOf(run: JournalRun): number {
   const { segmentBytes, bytesMax } = run.log.options;
@@ -362,10 +368,15 @@ export function firstSetKnown({ gone, stretches, lastSealedSet }: JournalRun): n
   return (gone[0] ?? stretches[0])?.firstSet ?? lastSealedSet + 1;
 }
 
-/** A place from which on everything of this set, and of all behind it, can be read. */
+/**
+ * A place from which on everything of this set, and of all behind it, can be read, as far as it is there; undefined where it
+ * is still to be appended. A stretch may have lost its beginning with a segment that went: whoever waited for that would
+ * wait for ever.
+ */
 export function placeOfSet(run: JournalRun, set: number): LogPlace | undefined {
   const stretch = run.stretches.find(({ lastSet }) => lastSet >= set);
-  return stretch === undefined ? undefined : placeOf(run.log, stretch.firstRecord);
+  if (stretch === undefined) return undefined;
+  return placeOf(run.log, Math.max(stretch.firstRecord, figuresOf(run.log).firstRecord));
 }
 
 export function closeJournal(run: JournalRun): void {
