@@ -23,7 +23,7 @@ import type { GroupContext } from "./group-context.ts";
 import {
   appendRecord,
   closeJournal,
-  journalFigures,
+  firstSetThere,
   openJournalLog,
   reclaimThrough,
   removeOtherLogs,
@@ -237,7 +237,7 @@ function openedDocument({ bunker, log }: Run): SessionOpened {
     completeLsn: 0,
     preservedPoint: null,
     logEnd: end,
-    ...(log === undefined ? {} : { logFirstSet: journalFigures(log).firstSet }),
+    ...(log === undefined ? {} : { logFirstSet: firstSetThere(log) }),
   };
 }
 
@@ -401,6 +401,7 @@ function append(run: Run, effect: Extract<BunkerEffect, { kind: "append" }>): vo
   const follows = log.end;
   const number = appendRecord(log, { entries, ...raw });
   run.neededBytes = Math.max(run.neededBytes, raw.table.length + totalBytes(raw.payload));
+  if (number === "full") run.relay.lacksRoom();
   if (number === "full" || typeof number === "object")
     return submit(run, { kind: "appendFailed", failure: number });
   const through = positionOf(must(entries.at(-1), "a batch has an entry"));

@@ -9,7 +9,7 @@ import { parseFeedLost } from "#wire/peer/feed.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { Frame } from "#wire/peer/messages.ts";
 import type { GroupContext } from "./group-context.ts";
-import { journalFigures } from "./journal-run.ts";
+import { firstSetThere } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { endLogSender, firstRecord, locateRecord, startLogSender } from "./log-sender.ts";
 import type { LogSender, LogStart } from "./log-sender.ts";
@@ -104,7 +104,7 @@ export function startLog(sessions: Sessions, slot: Slot, wire: SessionWire): voi
   const journal = must(sessions.journal, "only a group with a journal has one that keeps it");
   const { index, site } = slot.member;
   const { generation, epoch } = wire;
-  if (slot.logStart === undefined) slot.logFirstSet = journalFigures(journal).firstSet;
+  if (slot.logStart === undefined) slot.logFirstSet = firstSetThere(journal);
   const firstSet = slot.logFirstSet;
   slot.logSender = startLogSender(journal, wire, slot.logStart ?? firstRecord(journal), {
     onUnreadable: (why) =>
@@ -155,15 +155,13 @@ function startRelayed(sessions: Sessions, slot: Slot, fromSet: number, through: 
   feedFeed(relay, { site, epoch: wire.epoch, fromSet, connections, ...packs });
 }
 
-/** A relay feeds the copy of this session no more. */
-export function feedLost(sessions: Sessions, frame: Frame): void {
+/** The relay at the other end of this session feeds a copy no more. Of a copy that it does not feed it has nothing to say. */
+export function feedLost(sessions: Sessions, from: SessionWire, frame: Frame): void {
   const document = decodeJson(frame);
   const lost = document.ok ? parseFeedLost(document.value) : document;
-  if (!lost.ok) return;
+  if (!lost.ok) return from.peer.connection.close(lost.error);
   const { epoch, why, isUnreadable } = lost.value;
-  const slot = sessions.slots.find(
-    ({ wire, relay }) => relay !== undefined && wire?.epoch === epoch,
-  );
+  const slot = sessions.slots.find(({ wire, relay }) => relay === from && wire?.epoch === epoch);
   if (slot === undefined) return;
   const { index } = slot.member;
   if (isUnreadable) sessions.submit({ kind: "journalUnreadable", member: index, why });

@@ -318,7 +318,7 @@ function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
     case frameType.logged:
       return sessions.submit({ kind: "logged", member, through: toldIn(header) });
     case frameType.feedLost:
-      return feedLost(sessions, frame);
+      return feedLost(sessions, wire, frame);
     case frameType.invalidate:
       return sessions.submit({ kind: "logOverflowed", member });
     case frameType.purged: {

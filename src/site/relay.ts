@@ -1,4 +1,5 @@
 import { limits } from "#base/limits.ts";
+import { parseRefusal } from "#wire/peer/documents.ts";
 import type { LaneOpen } from "#wire/peer/documents.ts";
 import { decodeJson } from "#wire/peer/decode.ts";
 import { parseFeed } from "#wire/peer/feed.ts";
@@ -7,7 +8,7 @@ import { frameType } from "#wire/peer/messages.ts";
 import type { Frame } from "#wire/peer/messages.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
-import { journalFigures } from "./journal-run.ts";
+import { firstSetThere, journalFigures } from "./journal-run.ts";
 import type { AppendedBatch, JournalRun } from "./journal-run.ts";
 import { dialPeer, sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
@@ -28,6 +29,8 @@ export type Relay = {
   receive(frame: Frame): void;
   /** This has been appended to the log. */
   grew(batch: AppendedBatch): void;
+  /** The log has no room at all for what comes next. */
+  lacksRoom(): void;
   siteAnswered(site: string, roundTripMs: number): void;
   siteDown(site: string, why: string): void;
   /** The session with the primary is over, or the log is another one. */
@@ -70,6 +73,7 @@ export function createRelay(owner: RelayOwner): Relay {
         if (sender !== undefined) offerBatch(sender, batch);
       tellFull(run);
     },
+    lacksRoom: () => tellFull(run),
     siteAnswered(site, roundTripMs) {
       for (const { feed, sender } of feedings.values())
         if (feed.site === site && sender !== undefined) senderProbed(sender, roundTripMs);
@@ -102,20 +106,23 @@ function receive(run: Run, frame: Frame): void {
   const parsed = document.ok ? parseFeed(document.value) : document;
   if (!parsed.ok) return wire.peer.connection.close(parsed.error);
   const feed = parsed.value;
-  const before = run.feedings.get(feed.epoch);
-  if (before !== undefined) endFeeding(run, before, "the primary has asked anew");
+  // A copy has one session: whatever fed an earlier one is of the past, and so there are never more than copies.
+  for (const before of run.feedings.values())
+    if (before.feed.site === feed.site || before.feed.epoch === feed.epoch)
+      endFeeding(run, before, "the primary has asked anew");
   const { generation } = wire;
   const feeding: Feeding = { feed, generation, sender: undefined, peers: [], isEnded: false };
   run.feedings.set(feed.epoch, feeding);
   beginFeeding(run, feeding);
 }
 
-// Before it has no room at all: what is on its way while a copy is tripped has its place still.
+// Before it has no room at all: what is on its way while a copy is tripped has its place still. By the size with which this log
+// was opened, half as large again as a journal: a reload's counts when it is next opened.
 function tellFull(run: Run): void {
   const { context, log: logOf, wire: wireOf } = run.owner;
   const [log, wire] = [logOf(), wireOf()];
   if (log === undefined || wire === undefined || !isRelay(context)) return;
-  if (journalFigures(log).bytesUsed < context.config.journal.bytesMax) return;
+  if (journalFigures(log).bytesUsed < Math.floor((log.log.options.bytesMax * 2) / 3)) return;
   const nowMs = context.ports.clock.nowMs();
   if (nowMs < run.fullTellMs) return;
   run.fullTellMs = nowMs + limits.relayFullTellMs;
@@ -156,7 +163,10 @@ function beginFeeding(run: Run, feeding: Feeding): void {
   const { site, fromSet, connections } = feeding.feed;
   const log = logOf();
   if (log === undefined) return lose(run, feeding, `the log of ${context.site} is being made`);
-  const { firstSet } = journalFigures(log);
+  const copy = context.config.copies.get(site);
+  if (copy === undefined || copy.mode === "bunker")
+    return lose(run, feeding, `${context.site} knows no copy at ${site}; reload its file`);
+  const firstSet = firstSetThere(log);
   if (firstSet > fromSet) {
     const why = `the log of ${context.site} begins with set ${firstSet}, and ${site} lacks set ${fromSet}`;
     return lose(run, feeding, why, true);
@@ -183,12 +193,18 @@ function dialLane(way: Way, lane: number): void {
       case "opened":
         return takeLane(way, outcome.peer);
       case "refused":
-        if (lane === 1) lose(run, feeding, `${site} takes no connection from ${context.site}`);
+        if (lane === 1) lose(run, feeding, whyRefused(way, outcome.document));
         return;
       case "failed":
         if (lane === 1) lose(run, feeding, `${context.site} cannot reach ${site}: ${outcome.why}`);
     }
   });
+}
+
+function whyRefused({ run, feeding }: Way, document: unknown): string {
+  const refusal = parseRefusal(document);
+  const why = refusal.ok ? refusal.value.why : refusal.error;
+  return `${feeding.feed.site} takes no connection from ${run.owner.context.site}: ${why}`;
 }
 
 function takeLane(way: Way, peer: Peer): void {
