@@ -12,6 +12,16 @@ const optional = fc.option(fc.integer({ min: 1, max: 3 }), { nil: undefined });
 
 /** Few values of each option, so that two configurations often agree. */
 const copy = (site: string): fc.Arbitrary<CopyConfig> =>
+  fc.tuple(terms(site), way).map(([known, more]) => ({ ...known, ...more }));
+
+/** Fed through a relay, or there for no other reason than to be one. */
+const way = fc.constantFrom<Pick<CopyConfig, "through" | "isRelay">>(
+  {},
+  { through: "gate" },
+  { isRelay: true },
+);
+
+const terms = (site: string): fc.Arbitrary<CopyConfig> =>
   fc.record({
     site: fc.constant(site),
     mode: fc.constantFrom("sync", "async"),

@@ -30,8 +30,9 @@ const options: readonly Option[] = [
   {
     name: "through",
     show: ({ through }) => through ?? "none",
-    when: "it is fed anew, from what has all it lacks",
+    when: "it is fed anew; what is open is compared where not all that it lacks is there",
   },
+  { name: "only a relay", show: ({ isRelay }) => (isRelay === true ? "yes" : "no") },
   { name: "staging", show: ({ staging }) => staging, when: "it is fed anew, from the journal" },
   { name: "connections", show: ({ connections }) => `${connections}`, when: "it is fed anew" },
   { name: "compress", show: ({ compress }) => compress ?? "off", when: "it is fed anew" },
@@ -65,7 +66,9 @@ export function describeChanges(
     const facts = factsOf(site);
     if (was === undefined) {
       lines.push(
-        `${site} is a new copy (${copy.mode}): ${facts.volumeBytes} bytes are brought to it`,
+        copy.mode === "bunker"
+          ? `${site} keeps the log from now on: no volume is brought to it`
+          : `${site} is a new copy (${copy.mode}): ${facts.volumeBytes} bytes are brought to it`,
       );
     } else {
       if (was.mode !== copy.mode) lines.push(modeLine(was, copy, facts));

@@ -213,7 +213,10 @@ function linkOf(inquiry: InquiryStatus, member: Member): LinkState {
 
 function whyAway(primary: Primary, member: Member, inquiry: InquiryStatus): string {
   const { through } = member.policy;
-  if (member.stage !== "none" || !lacksRelay(primary, member)) return whyNot(member, inquiry);
+  const { stoppedWhy, paused } = member.record;
+  // What an operator has to do comes first: the relay's return would not help.
+  const isHeld = stoppedWhy !== "" || paused || member.stage !== "none";
+  if (isHeld || !lacksRelay(primary, member)) return whyNot(member, inquiry);
   const relay = relayOf(primary, member);
   const state = relay === undefined ? "no member" : shownState(relay);
   return `it is fed through ${through}, which is ${state}`;
