@@ -3,7 +3,7 @@ import { limits } from "#base/limits.ts";
 import type { BlockDevice, ReadDone, WriteDone } from "#ports/block-device.ts";
 import type { Clock } from "#ports/clock.ts";
 import type { DeviceLink, DeviceLinkEvents } from "#ports/device-link.ts";
-import { createLinkedImage } from "#io/linked-image.ts";
+import { createLinkedImage } from "#site/linked-image.ts";
 import { failure } from "./disk.ts";
 import type { SimDisk, StepKind } from "./disk.ts";
 import { imageInode } from "./disk-image.ts";

@@ -10,8 +10,8 @@ import type { Lie } from "./testing/plain-site.ts";
 
 /** A seed's world with a single site and one group, so that a plain site can carry it. */
 function lonely(seed: number): Swarm {
-  // A plain disk has no answer to an image that cannot be written.
-  const { imageErrorGapUs: _, ...swarm } = drawSwarm(createPrng(seed).fork("swarm"));
+  // A plain disk has no answer to an image that cannot be written, and knows of no device behind a link.
+  const { imageErrorGapUs: _, devices: __, ...swarm } = drawSwarm(createPrng(seed).fork("swarm"));
   const [group] = swarm.config.groups.values();
   assert.ok(group);
   const faults = swarm.faults.filter(

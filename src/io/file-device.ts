@@ -5,9 +5,11 @@ import { totalBytes } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { BlockDevice, Extent, ReadDone, WriteDone } from "#ports/block-device.ts";
+import { Syncer } from "#store/syncer.ts";
+import { createClock } from "./clock.ts";
 import { failureOf, failureOfErrno } from "./failure.ts";
 import { OpenFile } from "./open-file.ts";
-import { Syncer } from "./syncer.ts";
+
 import { UnsyncedBound, type UnsyncedBudget } from "./unsynced-bound.ts";
 import {
   FALLOC_FL_KEEP_SIZE,
@@ -90,6 +92,7 @@ class FileDevice implements BlockDevice {
       path,
       run: (done) => this.#file.fdatasync(done),
       bound: this.#bound,
+      clock: createClock(),
     });
     this.#canPunch = sys !== undefined;
     // On a block device it would wait for the disk to write the zeros; the page cache takes them at once.

@@ -5,9 +5,11 @@ import { totalBytes } from "#base/bytes.ts";
 import { AppError, type IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { File, Folder } from "#ports/file.ts";
+import { Syncer } from "#store/syncer.ts";
+import { createClock } from "./clock.ts";
 import { failureOf } from "./failure.ts";
 import { OpenFile } from "./open-file.ts";
-import { Syncer } from "./syncer.ts";
+
 import { nativeCalls } from "./sys.ts";
 
 const OPEN_FLAGS = fs.constants.O_RDWR | fs.constants.O_CREAT;
@@ -23,6 +25,7 @@ export function openFolder(path: string, flags = OPEN_FLAGS): Folder | IoFailure
     path,
     run: (done) => syncNames(path, done),
     bound: undefined,
+    clock: createClock(),
   });
   return {
     path,
@@ -154,6 +157,7 @@ function openFile(path: string, flags: number, names: Syncer): File | IoFailure 
     path,
     run: (done) => file.fdatasync(done),
     bound: undefined,
+    clock: createClock(),
   });
   return {
     path,

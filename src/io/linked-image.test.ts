@@ -6,6 +6,7 @@ import { test, type TestContext } from "node:test";
 import type { IoFailure } from "#base/errors.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import type { DeviceLink } from "#ports/device-link.ts";
+import { createLinkedImage } from "#site/linked-image.ts";
 import {
   blockDeviceSuite,
   type BlockDeviceWorld,
@@ -17,7 +18,7 @@ import { onEnd } from "../../test/support/on-end.ts";
 import { until } from "../../test/support/until.ts";
 import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder.ts";
 import { createClock } from "./clock.ts";
-import { createLinkedImage } from "./linked-image.ts";
+
 import { createNbdLink } from "./nbd-link.ts";
 import { createTransport } from "./transport.ts";
 

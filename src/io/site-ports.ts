@@ -13,7 +13,7 @@ import { loadCrypto } from "./crypto.ts";
 import { openFolder, openFolderIn } from "./folder.ts";
 import { openImage } from "./image.ts";
 import type { ImageWanted } from "./image.ts";
-import { createLinkedImage } from "./linked-image.ts";
+import { createLinkedImage } from "#site/linked-image.ts";
 import { createNbdLink } from "./nbd-link.ts";
 import type { NbdLinkOptions } from "./nbd-link.ts";
 import { createPacking } from "./packing.ts";

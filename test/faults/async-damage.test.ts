@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { KiB, MiB } from "#base/limits.ts";
 import { imageReader } from "../support/acked-writer.ts";
 import { count } from "../support/claims.ts";
+import { journalModes } from "../support/in-mode.ts";
 import {
   assertCaughtUp,
   assertUntouched,
@@ -18,25 +19,27 @@ import { connectHost } from "../support/nbd-host.ts";
 // A primary's journal that is damaged at rest, on real processes: refused with the place named, nothing of it sent or
 // skipped, and made good from the image or from the other side.
 
-test("row 45, I34: a flipped bit that the sender meets is not sent nor skipped: the copy is tripped, and brought up from the image", async (t) => {
-  const pair = await startPair(t);
-  const { east, west } = pair;
-  await west.kill();
-  await writeBlocks(east, upTo(20));
-  const [journal = ""] = segmentsOf(east, "journal");
-  // In the payload of the tenth write or so; the journal is read for the copy, and for nobody else.
-  flipBit(journal, 10 * 64 * KiB);
-  await west.start();
-  await assertCaughtUp(pair);
-  const events = await east.events();
-  const tripped = events.filter(({ kind, to }) => kind === "copy" && to === "tripped");
-  assert.equal(tripped.length, 1);
-  assert.match(
-    tripped[0]?.why ?? "",
-    /cannot be read from the journal: .*journal-[0-9a-f-]+\.log: record \d+ at byte \d+.*payload does not match/,
-  );
-  count("row 45", { faultsInjected: 1, effectsSeen: 1 });
-});
+for (const mode of journalModes) {
+  test(`row 45, I34: mode ${mode}: a flipped bit that the sender meets is not sent nor skipped: the copy is tripped, and brought up from the image`, async (t) => {
+    const pair = await startPair(t, "16MiB", mode);
+    const { east, west } = pair;
+    await west.kill();
+    await writeBlocks(east, upTo(20));
+    const [journal = ""] = segmentsOf(east, "journal");
+    // In the payload of the tenth write or so; the journal is read for the copy, and for nobody else.
+    flipBit(journal, 10 * 64 * KiB);
+    await west.start();
+    await assertCaughtUp(pair);
+    const events = await east.events();
+    const tripped = events.filter(({ kind, to }) => kind === "copy" && to === "tripped");
+    assert.equal(tripped.length, 1);
+    assert.match(
+      tripped[0]?.why ?? "",
+      /cannot be read from the journal: .*journal-[0-9a-f-]+\.log: record \d+ at byte \d+.*payload does not match/,
+    );
+    count("row 45", { faultsInjected: 1, effectsSeen: 1 });
+  });
+}
 
 test("row 51, I16: a primary whose journal is gone says so, and what its copy may lack is compared", async (t) => {
   const pair = await startPair(t);

@@ -14,6 +14,7 @@ import {
   type TestSite,
 } from "../support/cluster.ts";
 import { assertEqualImages } from "../support/images.ts";
+import { inMode, journalModes } from "../support/in-mode.ts";
 import { connectHost } from "../support/nbd-host.ts";
 import { missing } from "../support/needs.ts";
 import { onEnd } from "../support/on-end.ts";
@@ -93,32 +94,34 @@ async function slowJournal(t: TestContext, site: TestSite, delayMs: number): Pro
   return () => (fs.existsSync(log) ? fs.readFileSync(log, "utf8").split("\n").length - 1 : 0);
 }
 
-test(
-  "row 43, I36: a journal whose disk is slow slows hosts down, who hold no memory of ours for it",
-  { skip: missing("strace") },
-  async (t) => {
-    const cluster = await startCluster(t, options);
-    const east = cluster.site("east");
-    const delayed = await slowJournal(t, east, 20);
-    const before = peakBytes(east);
-    let answered = 0;
-    const push = await pushMiB(east, 320, (error) => {
-      assert.equal(error, 0);
-      answered += 1;
-    });
-    let inside = 0;
-    while (push.pending() > 0) inside = Math.max(inside, (await east.group()).requestsInFlight);
-    await push.all;
-    push.close();
-    assert.equal(answered, 320);
-    assert.ok(inside > 0 && inside * MiB <= insideBytesMax, `${inside} MiB inside at once`);
-    const grown = peakBytes(east) - before;
-    assert.ok(grown < grownBytesMax, `grown by ${grown} bytes`);
-    assert.ok(delayed() >= 50, `${delayed()} writes and syncs were slow`);
-    await assertCaughtUp(cluster);
-    count("row 43", { faultsInjected: delayed(), effectsSeen: delayed() });
-  },
-);
+for (const mode of journalModes) {
+  test(
+    `row 43, I36: mode ${mode}: a journal whose disk is slow slows hosts down, who hold no memory of ours for it`,
+    { skip: missing("strace") },
+    async (t) => {
+      const cluster = await startCluster(t, inMode(options, mode));
+      const east = cluster.site("east");
+      const delayed = await slowJournal(t, east, 20);
+      const before = peakBytes(east);
+      let answered = 0;
+      const push = await pushMiB(east, 320, (error) => {
+        assert.equal(error, 0);
+        answered += 1;
+      });
+      let inside = 0;
+      while (push.pending() > 0) inside = Math.max(inside, (await east.group()).requestsInFlight);
+      await push.all;
+      push.close();
+      assert.equal(answered, 320);
+      assert.ok(inside > 0 && inside * MiB <= insideBytesMax, `${inside} MiB inside at once`);
+      const grown = peakBytes(east) - before;
+      assert.ok(grown < grownBytesMax, `grown by ${grown} bytes`);
+      assert.ok(delayed() >= 50, `${delayed()} writes and syncs were slow`);
+      await assertCaughtUp(cluster);
+      count("row 43", { faultsInjected: delayed(), effectsSeen: delayed() });
+    },
+  );
+}
 
 for (const overflow of ["stall", "fail"] as const) {
   test(`I25, I36: with overflow: ${overflow} a full journal acks nothing, says so, and takes no memory; then the copy has it all (rows 7 and 40)`, async (t) => {

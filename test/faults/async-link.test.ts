@@ -7,6 +7,7 @@ import { type ChainWriter, startChainWriter } from "../support/chain-writer.ts";
 import { count } from "../support/claims.ts";
 import { startCluster, type TestSite } from "../support/cluster.ts";
 import { assertEqualImages } from "../support/images.ts";
+import { inMode, journalModes } from "../support/in-mode.ts";
 import { startLinkedCluster } from "../support/linked-cluster.ts";
 import { connectHost } from "../support/nbd-host.ts";
 import { assertCaughtUp, exports, readerOf } from "../support/sets-bank.ts";
@@ -36,60 +37,66 @@ async function untilEvent(site: TestSite, before: number, state: string): Promis
   assert.fail(`${site.name} told of no change to ${state}`);
 }
 
-test("I31, row 26: a link that goes up and down again and again costs neither descriptors nor room, and all is well when it stays up (PEERS C1)", async (t) => {
-  const { cluster, toWest, toEast } = await startLinkedCluster(t, options);
-  const [east, west] = [cluster.site("east"), cluster.site("west")];
-  const writer = await startWriter(east);
-  await writer.more(50);
-  const before = [descriptors(east), descriptors(west)];
-  const used: number[] = [];
-  let cuts = 0;
-  for (let round = 0; round < 10; round += 1) {
-    for (const link of [toWest, toEast]) link.isClosed = true;
-    cuts += toWest.cut() + toEast.cut();
-    await cluster.copyIs("east", "west", "buffering");
-    await writer.more(30);
-    used.push((await east.group()).journal.bytesUsed);
-    for (const link of [toWest, toEast]) link.isClosed = false;
-    await cluster.copyIs("east", "west", "streaming");
-  }
-  await writer.stop();
-  await assertCaughtUp({ east, west });
-  assert.equal(await writer.prefixOf(readerOf(west)), writer.acked());
-  assert.equal((await east.copy("west")).resyncComparedBytes, 0, "the journal had it all");
-  const { journal } = await east.until("nothing is under way", (group) => {
-    return group.requestsInFlight === 0 && group.openGranules === 0;
+for (const mode of journalModes) {
+  test(`I31, row 26: mode ${mode}: a link that goes up and down again and again costs neither descriptors nor room, and all is well when it stays up (PEERS C1)`, async (t) => {
+    const { cluster, toWest, toEast } = await startLinkedCluster(t, inMode(options, mode));
+    const [east, west] = [cluster.site("east"), cluster.site("west")];
+    const writer = await startWriter(east);
+    await writer.more(50);
+    const before = [descriptors(east), descriptors(west)];
+    const used: number[] = [];
+    let cuts = 0;
+    for (let round = 0; round < 10; round += 1) {
+      for (const link of [toWest, toEast]) link.isClosed = true;
+      cuts += toWest.cut() + toEast.cut();
+      await cluster.copyIs("east", "west", "buffering");
+      await writer.more(30);
+      used.push((await east.group()).journal.bytesUsed);
+      for (const link of [toWest, toEast]) link.isClosed = false;
+      await cluster.copyIs("east", "west", "streaming");
+    }
+    await writer.stop();
+    await assertCaughtUp({ east, west });
+    assert.equal(await writer.prefixOf(readerOf(west)), writer.acked());
+    assert.equal((await east.copy("west")).resyncComparedBytes, 0, "the journal had it all");
+    const { journal } = await east.until("nothing is under way", (group) => {
+      return group.requestsInFlight === 0 && group.openGranules === 0;
+    });
+    assert.ok(Math.max(...used, journal.bytesUsed) <= 64 * MiB, "one segment is enough for all");
+    assert.deepEqual(east.inspect().bitmap, [], "I31: nothing is dirty, nothing is open");
+    await west.until("nothing is open there", ({ openGranules }) => openGranules === 0);
+    assert.deepEqual(west.inspect().bitmap, []);
+    // The hosts are gone by now; a connection that is just being exchanged is no leak.
+    assert.ok(
+      descriptors(east) <= (before[0] ?? 0) + 2 && descriptors(west) <= (before[1] ?? 0) + 2,
+    );
+    count("row 26", { faultsInjected: cuts, effectsSeen: used.length });
   });
-  assert.ok(Math.max(...used, journal.bytesUsed) <= 64 * MiB, "one segment is enough for all");
-  assert.deepEqual(east.inspect().bitmap, [], "I31: nothing is dirty, nothing is open");
-  await west.until("nothing is open there", ({ openGranules }) => openGranules === 0);
-  assert.deepEqual(west.inspect().bitmap, []);
-  // The hosts are gone by now; a connection that is just being exchanged is no leak.
-  assert.ok(descriptors(east) <= (before[0] ?? 0) + 2 && descriptors(west) <= (before[1] ?? 0) + 2);
-  count("row 26", { faultsInjected: cuts, effectsSeen: used.length });
-});
+}
 
-test("row 27: over a far and narrow link hosts go on at their own speed, nobody is lost, and the lag is what is under way", async (t) => {
-  const { cluster, toWest } = await startLinkedCluster(t, options);
-  const [east, west] = [cluster.site("east"), cluster.site("west")];
-  const writer = await startWriter(east);
-  await writer.more(20);
-  toWest.delayMs = 100;
-  toWest.bytesPerSecond = 250_000;
-  await writer.more(250);
-  // What was replied is far more than the link has carried by now.
-  const acked = writer.acked();
-  const { state, lagWrites, complete } = await east.copy("west");
-  assert.ok(lagWrites >= acked - complete && lagWrites > 50, `${lagWrites} behind`);
-  assert.match(state, /streaming|replaying/);
-  toWest.delayMs = 0;
-  toWest.bytesPerSecond = undefined;
-  await writer.stop();
-  await assertCaughtUp({ east, west });
-  const lost = (await east.events()).filter(({ to }) => to === "buffering" || to === "tripped");
-  assert.deepEqual(lost, []);
-  count("row 27", { faultsInjected: 1, effectsSeen: lagWrites });
-});
+for (const mode of journalModes) {
+  test(`row 27: mode ${mode}: over a far and narrow link hosts go on at their own speed, nobody is lost, and the lag is what is under way`, async (t) => {
+    const { cluster, toWest } = await startLinkedCluster(t, inMode(options, mode));
+    const [east, west] = [cluster.site("east"), cluster.site("west")];
+    const writer = await startWriter(east);
+    await writer.more(20);
+    toWest.delayMs = 100;
+    toWest.bytesPerSecond = 250_000;
+    await writer.more(250);
+    // What was replied is far more than the link has carried by now.
+    const acked = writer.acked();
+    const { state, lagWrites, complete } = await east.copy("west");
+    assert.ok(lagWrites >= acked - complete && lagWrites > 50, `${lagWrites} behind`);
+    assert.match(state, /streaming|replaying/);
+    toWest.delayMs = 0;
+    toWest.bytesPerSecond = undefined;
+    await writer.stop();
+    await assertCaughtUp({ east, west });
+    const lost = (await east.events()).filter(({ to }) => to === "buffering" || to === "tripped");
+    assert.deepEqual(lost, []);
+    count("row 27", { faultsInjected: 1, effectsSeen: lagWrites });
+  });
+}
 
 for (const how of ["flip", "cutAt"] as const) {
   test(`I34: a batch that is ${how === "flip" ? "changed" : "cut off"} on its way is not applied, and comes again (rows 31 and 32)`, async (t) => {

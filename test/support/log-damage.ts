@@ -7,6 +7,7 @@ import type { TestContext } from "node:test";
 import { KiB } from "#base/limits.ts";
 import { startCluster, type TestCluster, type TestSite } from "./cluster.ts";
 import { assertEqualImages } from "./images.ts";
+import type { JournalMode } from "./in-mode.ts";
 import { connectHost } from "./nbd-host.ts";
 
 /** A group with an asynchronous copy. */
@@ -17,10 +18,14 @@ export type Pair = {
 };
 
 /** Both sites run, and the copy has everything. */
-export async function startPair(t: TestContext, size = "16MiB"): Promise<Pair> {
+export async function startPair(
+  t: TestContext,
+  size = "16MiB",
+  mode: JournalMode = "async",
+): Promise<Pair> {
   const cluster = await startCluster(t, {
     groups: { bank: { data: size } },
-    modes: { west: "async" },
+    modes: { west: mode },
   });
   return { cluster, east: cluster.site("east"), west: cluster.site("west") };
 }

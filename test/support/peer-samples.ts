@@ -48,6 +48,8 @@ export const sampleDocuments = {
     lsnReserved: 1_048_577,
     stableLsn: 10,
   },
+  feed: { site: "west", epoch: 9, fromSet: 8, connections: 4, compress: "auto" },
+  feedLost: { epoch: 9, why: "west is not reached", isUnreadable: false },
   grow: {
     purpose: "grow",
     group: "bank",
@@ -181,6 +183,11 @@ export const sampleFrames: readonly SampleFrame[] = [
   frame("released", { ...session, lsn: 12, set: 7 }),
   frame("logged", { ...session, lsn: 14, set: 8, index: 1 }),
   frame("purged", { ...session, set: 8, lsn: 14, index: 3 }),
+  frame("feed", session, utf8(JSON.stringify(sampleDocuments.feed))),
+  frame("feedEnd", { ...session, index: 9 }),
+  frame("applied", { ...session, index: 9, set: 7 }),
+  frame("feedLost", session, utf8(JSON.stringify(sampleDocuments.feedLost))),
+  frame("invalidate", { ...session, lsn: 14, set: 8 }),
 ];
 
 /** A batch of nothing but the SEAL of an empty set. */

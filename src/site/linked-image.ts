@@ -5,7 +5,7 @@ import { limits } from "#base/limits.ts";
 import type { BlockDevice, Extent, ReadDone, WriteDone } from "#ports/block-device.ts";
 import type { Clock, Timer } from "#ports/clock.ts";
 import type { DeviceLink, DeviceLinkEvents } from "#ports/device-link.ts";
-import { Syncer } from "./syncer.ts";
+import { Syncer } from "#store/syncer.ts";
 
 export type LinkedImageOptions = {
   readonly connect: (events: DeviceLinkEvents) => DeviceLink;
@@ -58,7 +58,7 @@ class LinkedImage implements BlockDevice {
       path: this.#link.address,
       run: (done) => this.#whenUp((failure) => (failure ? done(failure) : this.#link.flush(done))),
       bound: undefined,
-      soon: (run) => clock.soon(run),
+      clock,
     });
     this.#patience = clock.after(limits.deviceTimeoutMs, () => {
       if (this.#link.isUp() || this.#owner !== undefined) return;

@@ -1,4 +1,5 @@
 import type { IoFailure } from "#base/errors.ts";
+import type { Clock } from "#ports/clock.ts";
 
 type SyncDone = (failure: IoFailure | undefined) => void;
 
@@ -15,8 +16,7 @@ export type SyncerOptions = {
   readonly run: (done: SyncDone) => void;
   /** Beyond it a sync is begun without anybody asking for one; undefined for what is small. */
   readonly bound: SyncBound | undefined;
-  /** Runs something after the call; a microtask unless the clock of somebody's port is to decide. */
-  readonly soon?: (run: () => void) => void;
+  readonly clock: Pick<Clock, "nowMs" | "soon">;
 };
 
 /**
@@ -64,7 +64,7 @@ export class Syncer {
   sync(done: SyncDone): void {
     if (this.#failure !== undefined || (!this.#running && this.#writesSynced === this.#writes)) {
       const failure = this.#failure;
-      (this.#options.soon ?? queueMicrotask)(() => done(failure));
+      this.#options.clock.soon(() => done(failure));
       return;
     }
     this.#waiting.push(done);
@@ -83,11 +83,12 @@ export class Syncer {
     const bytes = this.#bytes;
     this.#waiting = [];
     this.#running = true;
-    const startedMs = performance.now();
+    const { bound, clock } = this.#options;
+    const startedMs = clock.nowMs();
     this.#options.run((failure) => {
       this.#running = false;
       if (failure === undefined) {
-        this.#options.bound?.learn(bytes - this.#bytesSynced, performance.now() - startedMs);
+        bound?.learn(bytes - this.#bytesSynced, clock.nowMs() - startedMs);
         this.#writesSynced = writes;
         this.#bytesSynced = bytes;
       } else {

@@ -12,6 +12,7 @@ function start(softBytes = 1_000): { syncer: Syncer; runs: Run[]; log: string[] 
     path: "disk",
     run: (done) => void runs.push(done),
     bound: { softBytes, learn: () => {} },
+    clock: { nowMs: () => performance.now(), soon: queueMicrotask },
   });
   return { syncer, runs, log: [] };
 }
