@@ -13,6 +13,7 @@ export const setMutants: readonly Mutant[] = [
   },
   {
     name: "held-by-a-lost-session",
+    isSeldom: true,
     file: "src/core/copy.ts",
     find: "  // What failed for the session held up what was behind it, and never answers again.\n  finishOldest(copy, out);\n",
     replace: "",
