@@ -1,8 +1,8 @@
 import type { CopyConfig } from "#config/types.ts";
 import type { TraceLine } from "#ports/events.ts";
-import { keeps } from "./disk-state.ts";
+import { crashForAWhile } from "./crash.ts";
 import type { Line } from "./line.ts";
-import type { CrashKind, Machine } from "./machine.ts";
+import type { Machine } from "./machine.ts";
 import { primaryOf } from "./operator.ts";
 import type { Prng } from "./prng.ts";
 import { eventKind } from "./scheduler.ts";
@@ -56,7 +56,7 @@ export class CycleFaults {
     this.#later(this.#rng.logUniform(20, 20e3), () => {
       if (!copy.isUp()) return;
       this.#world.count("situations:copy lost soon after PURGED");
-      this.#crash(copy, 0.5);
+      crashForAWhile(this.#world, this.#rng, copy, 0.5);
     });
   }
 
@@ -67,7 +67,7 @@ export class CycleFaults {
     this.#later(this.#rng.logUniform(50, 30e3), () => {
       if (primaryOf(this.#world, line) !== primary || !primary.isUp()) return;
       this.#world.count("situations:primary lost while a number stands, or soon after");
-      this.#crash(primary, 0.7);
+      crashForAWhile(this.#world, this.#rng, primary, 0.7);
     });
   }
 
@@ -143,15 +143,6 @@ export class CycleFaults {
   #modeOf(primary: Machine, line: Line, copy: string): string | undefined {
     const status = this.#world.status(primary, line.group.name);
     return status?.copies.find(({ site }) => site === copy)?.mode;
-  }
-
-  #crash(machine: Machine, killShare: number): void {
-    const crash: CrashKind = this.#rng.chance(killShare)
-      ? { kind: "kill" }
-      : { kind: "power", keep: this.#rng.pick(keeps) };
-    machine.crash(crash);
-    const downUs = this.#rng.logUniform(10e3, 1e6);
-    this.#world.scheduler.after(downUs, undefined, eventKind.fault, () => machine.start());
   }
 
   // Nothing happens within a step of the engine: it has to be over first.

@@ -1,8 +1,9 @@
 import type { EventRecord } from "#ports/events.ts";
+import { crashForAWhile } from "./crash.ts";
 import type { SimDevice } from "./device.ts";
 import { keeps } from "./disk-state.ts";
 import type { StepWatcher } from "./disk.ts";
-import type { CrashKind, Machine } from "./machine.ts";
+import type { Machine } from "./machine.ts";
 import type { Prng } from "./prng.ts";
 import { eventKind } from "./scheduler.ts";
 import type { DeviceTrouble } from "./swarm-devices.ts";
@@ -135,12 +136,7 @@ export class DeviceFaults {
 
   #crash(machine: Machine): void {
     if (!machine.isUp()) return;
-    const crash: CrashKind = this.#rng.chance(0.5)
-      ? { kind: "kill" }
-      : { kind: "power", keep: this.#rng.pick(keeps) };
-    machine.crash(crash);
-    const downUs = this.#rng.logUniform(10e3, 1e6);
-    this.#world.scheduler.after(downUs, undefined, eventKind.fault, () => machine.start());
+    crashForAWhile(this.#world, this.#rng, machine, 0.5);
   }
 
   #later(delayUs: number, run: () => void): void {

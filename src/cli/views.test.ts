@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
-import { copyStatus } from "../../test/support/fake-site.ts";
+import { copyStatus, sampleGroup } from "../../test/support/fake-site.ts";
 import { findBlockers } from "./blockers.ts";
 import { describeReport } from "./inspect.ts";
 import { describeLoss } from "./loss.ts";
@@ -10,30 +10,7 @@ import { formatTable } from "./table.ts";
 import { holds } from "./wait.ts";
 
 function group(copies: readonly CopyStatus[], more: Partial<GroupStatus> = {}): GroupStatus {
-  return {
-    name: "bank",
-    role: "primary",
-    generation: 1,
-    primary: "east",
-    durability: "flush",
-    serving: true,
-    why: "",
-    lsn: 10,
-    set: 0,
-    volumes: [{ name: "data", bytes: 1024, state: "ok", uri: "" }],
-    journal: {
-      bytesUsed: 0,
-      bytesMax: 0,
-      stalledWrites: 0,
-      isPacing: false,
-      overflowSeconds: null,
-    },
-    copies,
-    configuration: { revision: 1, differing: [] },
-    openGranules: 0,
-    requestsInFlight: 0,
-    ...more,
-  };
+  return sampleGroup({ copies, ...more });
 }
 
 test("what would be lost is named by the copy that would lose least", () => {

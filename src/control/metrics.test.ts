@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { GroupStatus, VolumeStatus } from "#site/api.ts";
+import { sampleGroup } from "../../test/support/fake-site.ts";
 import { createMetrics } from "./metrics.ts";
 
 const runtime = {
@@ -14,29 +15,7 @@ const runtime = {
 const here: VolumeStatus = { name: "log", bytes: 4096, state: "ok", uri: "" };
 
 function groupWith(volumes: readonly VolumeStatus[]): GroupStatus {
-  return {
-    name: "bank",
-    role: "gateway",
-    generation: 1,
-    primary: "east",
-    durability: "flush",
-    serving: true,
-    why: "",
-    lsn: 1,
-    set: 1,
-    volumes,
-    journal: {
-      bytesUsed: 0,
-      bytesMax: 0,
-      stalledWrites: 0,
-      isPacing: false,
-      overflowSeconds: null,
-    },
-    copies: [],
-    configuration: { revision: 1, differing: [] },
-    openGranules: 0,
-    requestsInFlight: 0,
-  };
+  return sampleGroup({ role: "gateway", volumes });
 }
 
 function render(metrics: ReturnType<typeof createMetrics>, group: GroupStatus): Promise<string> {

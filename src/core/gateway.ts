@@ -117,7 +117,7 @@ export type GatewayEvent =
       readonly failure: string | undefined;
     }
   | { readonly kind: "flushed"; readonly session: number; readonly failure: string | undefined }
-  /** `isAgain`: a part of it was lost on the way. */
+  /** A host's read; asked again where a part of it was lost on the way. */
   | { readonly kind: "read"; readonly read: DeviceRead }
   | { readonly kind: "tick"; readonly nowMs: number }
   /** Nothing more is to be asked of the device; `ended` when nothing is under way there. */

@@ -125,22 +125,33 @@ function handOver(
 }
 
 function groupStatus({ config, role, states }: FakeGroup, site: string): GroupStatus {
-  return {
+  return sampleGroup({
     name: config.name,
     role,
-    generation: 1,
     primary: config.primary,
     durability: config.durability,
     serving: role === "primary",
-    why: "",
     lsn: 8123,
+    volumes: config.volumes.map(({ name, bytes }) => ({ name, bytes, state: "ok", uri: "" })),
+    copies: [...states]
+      .filter(([copy]) => role === "primary" || copy === site)
+      .map(([copy, state]) => copyStatus(copy, state)),
+  });
+}
+
+/** A primary's group of one volume and no copies, and what is otherwise. */
+export function sampleGroup(more: Partial<GroupStatus> = {}): GroupStatus {
+  return {
+    name: "bank",
+    role: "primary",
+    generation: 1,
+    primary: "east",
+    durability: "flush",
+    serving: true,
+    why: "",
+    lsn: 10,
     set: 0,
-    volumes: config.volumes.map(({ name, bytes }) => ({
-      name,
-      bytes,
-      state: "ok",
-      uri: "",
-    })),
+    volumes: [{ name: "data", bytes: 1024, state: "ok", uri: "" }],
     journal: {
       bytesUsed: 0,
       bytesMax: 0,
@@ -148,12 +159,11 @@ function groupStatus({ config, role, states }: FakeGroup, site: string): GroupSt
       isPacing: false,
       overflowSeconds: null,
     },
-    copies: [...states]
-      .filter(([copy]) => role === "primary" || copy === site)
-      .map(([copy, state]) => copyStatus(copy, state)),
+    copies: [],
     configuration: { revision: 1, differing: [] },
     openGranules: 0,
     requestsInFlight: 0,
+    ...more,
   };
 }
 
