@@ -205,6 +205,7 @@ const smallLimits = {
   openGranulesMax: 16,
   openIdleMs: 100,
   openRoundMsMax: 500,
+  openHotMs: 100,
   lsnReserve: 64,
   lsnReserveMargin: 8,
   resyncWindowFirstBytes: 32 * KiB,

@@ -311,6 +311,7 @@ function drawLimits(rng: Prng): Readonly<Record<string, number>> {
     openGranulesMax: rng.pick([4, 16, 1024]),
     openIdleMs: rng.pick([100, 1000]),
     openRoundMsMax: rng.pick([500, 3000]),
+    openHotMs: rng.fork("hot granules").pick([100, 1000, 5000]),
     lsnReserve: rng.pick([32, 1 << 20]),
     lsnReserveMargin: 8,
     resyncWindowFirstBytes: 32 * KiB,

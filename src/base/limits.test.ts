@@ -46,6 +46,7 @@ test("background work starts before anybody has to wait for it", () => {
   assert.ok(limits.unsyncedBytesFirst <= limits.unsyncedBytesMax);
   assert.ok(limits.lsnReserveMargin < limits.lsnReserve);
   assert.ok(limits.openIdleMs < limits.openRoundMsMax);
+  assert.ok(limits.openIdleMs < limits.openHotMs);
   assert.ok(limits.tickMs <= limits.openIdleMs);
 });
 

@@ -72,6 +72,8 @@ export const limits = {
   /** Granules that may be open at the primary. At three quarters a sync round starts, at the limit cold writes wait. */
   openGranulesMax: 16_384,
   openIdleMs: 1_000,
+  /** While its volume is written to, a granule stays open for so long after its last write (docs/decisions/0018). */
+  openHotMs: 30_000,
   openRoundMsMax: 10_000,
   regionBytesMin: 4 * KiB,
   regionBytesMax: 1 * MiB,

@@ -7,7 +7,7 @@ import { awaitDevice, roundsCovered } from "./device-volume.ts";
 import { mapOf } from "./member-maps.ts";
 import { appendGathered } from "./journal.ts";
 import { isInJournal, keepsLog, mustHave, takesSets } from "./member-state.ts";
-import { closeGranules, idleLsn, orOpenInto } from "./open-map.ts";
+import { closeGranules, coldLsn, orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { FlushRound, Member, MemberFlush, Primary, Volume } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
@@ -46,14 +46,13 @@ export function wantRound(primary: Primary, volume: Volume, out: PrimaryEffect[]
 function startRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): void {
   primary.ticket += 1;
   const coverLsn = writtenThrough(primary);
-  const idleVolume = primary.nowMs - volume.lastWriteMs >= limits.openIdleMs;
   const crowded = primary.openGranules >= (limits.openGranulesMax * 3) / 4;
   const round: FlushRound = {
     ticket: primary.ticket,
     volume,
     startCompletions: volume.completions,
     coverLsn,
-    clearLsn: idleVolume || crowded ? coverLsn : Math.min(coverLsn, idleLsn(primary)),
+    clearLsn: isIdle(primary, volume) || crowded ? coverLsn : Math.min(coverLsn, coldLsn(primary)),
     legs: legsHere(primary, volume),
     closeLegs: 1,
     requests: volume.flush.waiting,
@@ -247,7 +246,7 @@ function noteSynced(primary: Primary): void {
   }
 }
 
-/** The lowest LSN synced at all members, absent ones at their last value (decision 4); copies close granules by it. */
+/** The lowest LSN synced at all members, absent ones at their last value (decision 4). */
 export function stableLsn(primary: Primary): number {
   let lsn = primary.syncedLsn;
   for (const member of primary.members)
@@ -260,6 +259,17 @@ export function loseSync(primary: Primary, volume: Volume): void {
   volume.hasLostSync = true;
   const { failedVolumes } = primary.record;
   if (!failedVolumes.includes(volume.name)) failedVolumes.push(volume.name);
+}
+
+/** What copies may close: all that is stable, but while hosts write, nothing that they may soon write to again. */
+export function closableLsn(primary: Primary): number {
+  const lsn = stableLsn(primary);
+  const isQuiet = primary.volumes.every((volume) => isIdle(primary, volume));
+  return isQuiet ? lsn : Math.min(lsn, coldLsn(primary));
+}
+
+function isIdle(primary: Primary, volume: Volume): boolean {
+  return primary.nowMs - volume.lastWriteMs >= limits.openIdleMs;
 }
 
 /**
@@ -313,9 +323,8 @@ export function closeIdle(primary: Primary, out: PrimaryEffect[]): void {
     const { flush } = volume;
     if (flush.running !== undefined || primary.nowMs - flush.startedMs < limits.openIdleMs)
       continue;
-    const idle = primary.nowMs - volume.lastWriteMs >= limits.openIdleMs;
     const isNew = flush.closedCompletions !== volume.completions;
-    if ((idle && isNew) || due || crowded) {
+    if ((isIdle(primary, volume) && isNew) || due || crowded) {
       wantRound(primary, volume, out);
     }
   }

@@ -191,9 +191,9 @@ export function orOpenInto(dirty: RegionMap, volume: Volume): void {
   }
 }
 
-/** A granule with no write after this LSN has been idle for `openIdleMs`. */
-export function idleLsn(primary: Primary): number {
-  const before = primary.nowMs - limits.openIdleMs;
+/** A granule with no write after this LSN has not been written to for `openHotMs`: it need not be kept open. */
+export function coldLsn(primary: Primary): number {
+  const before = primary.nowMs - limits.openHotMs;
   let lsn = 0;
   for (const noted of primary.marks) if (noted.atMs <= before) lsn = noted.lsn;
   return lsn;

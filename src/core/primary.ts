@@ -488,7 +488,7 @@ function strictAbsent(primary: Primary): boolean {
 function noteMark(primary: Primary): void {
   primary.marks.push({ atMs: primary.nowMs, lsn: primary.nextLsn - 1 });
   const second = primary.marks[1];
-  // One mark older than the idle time is enough.
-  if (second !== undefined && second.atMs <= primary.nowMs - limits.openIdleMs)
+  // One mark older than what counts as hot is enough.
+  if (second !== undefined && second.atMs <= primary.nowMs - limits.openHotMs)
     primary.marks.shift();
 }

@@ -10,7 +10,7 @@ import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
 import { memberOf as findMember } from "#core/primary-state.ts";
 import type { Member, Primary, ResyncItem } from "#core/primary-state.ts";
 import type { RegionMap } from "#core/region-map.ts";
-import { stableLsn } from "#core/flush.ts";
+import { closableLsn } from "#core/flush.ts";
 import type { Timer } from "#ports/clock.ts";
 import type { HostOutcome, HostRequest, HostVolume } from "#ports/host-request.ts";
 import { eraseDirtyMaps, saveRecord } from "#store/group-store.ts";
@@ -166,7 +166,7 @@ function surfaceOf(run: Run, timer: Timer): PrimaryRun {
     reconfigure: (policies, journal) => reconfigure(run, policies, journal),
     view: () => ({
       lsn: primary.nextLsn - 1,
-      stableLsn: stableLsn(primary),
+      stableLsn: closableLsn(primary),
       fractured: fracturedOf(primary),
     }),
     close() {
