@@ -207,7 +207,9 @@ export function deviceSynced(
 export function closeLegDone(primary: Primary, round: FlushRound, out: PrimaryEffect[]): void {
   round.closeLegs -= 1;
   if (round.closeLegs > 0 || round.volume.state !== "ok") return;
-  round.volume.flush.closedCompletions = round.startCompletions;
+  const { flush } = round.volume;
+  flush.closedLsn = Math.max(flush.closedLsn, round.clearLsn);
+  if (round.clearLsn === round.coverLsn) flush.closedCompletions = round.startCompletions;
   closeAfter(primary, round, out);
 }
 
@@ -261,11 +263,12 @@ export function loseSync(primary: Primary, volume: Volume): void {
   if (!failedVolumes.includes(volume.name)) failedVolumes.push(volume.name);
 }
 
-/** What copies may close: all that is stable, but while hosts write, nothing that they may soon write to again. */
+/** What copies may close: of what is stable all that was closed here. What is hot here is hot there. */
 export function closableLsn(primary: Primary): number {
-  const lsn = stableLsn(primary);
-  const isQuiet = primary.volumes.every((volume) => isIdle(primary, volume));
-  return isQuiet ? lsn : Math.min(lsn, coldLsn(primary));
+  let lsn = stableLsn(primary);
+  for (const { flush, lastLsn } of primary.volumes)
+    if (flush.closedLsn < lastLsn) lsn = Math.min(lsn, flush.closedLsn);
+  return lsn;
 }
 
 function isIdle(primary: Primary, volume: Volume): boolean {

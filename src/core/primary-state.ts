@@ -165,6 +165,8 @@ export type FlushQueue = {
   startedMs: number;
   /** `completions` that the last closing covered: nothing more can close until there are others. */
   closedCompletions: number;
+  /** Granules without a write after this LSN have been closed, but for those that copies of sets still need. */
+  closedLsn: number;
   /** `completions` when the last good round began; -1 before the first. */
   coveredCompletions: number;
   /** All writes of the volume up to this LSN are synced at the primary and at every member that took part. */

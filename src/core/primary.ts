@@ -188,6 +188,7 @@ function createVolume(
       wanted: false,
       startedMs: 0,
       closedCompletions: -1,
+      closedLsn: device?.coveredLsn ?? 0,
       coveredCompletions: -1,
       coveredLsn: device?.coveredLsn ?? 0,
     },

@@ -15,7 +15,7 @@ export type GroupView = {
   readonly lsn: number;
   readonly lsnReserved: number;
   readonly set: number;
-  /** Synced at all members, and cold: up to here copies close granules of their open maps (primary only). */
+  /** Synced at all members, and closed in the primary's open map: up to here copies close granules of theirs (primary only). */
   readonly stableLsn: number;
   /** Members that the primary has gone on without, and why. */
   readonly fractured: Readonly<Record<string, string>>;
