@@ -6,7 +6,7 @@ import { needsSets, isFed, keepsLog } from "./member-state.ts";
 import { isPaced } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
-import { awaitsRelay, furthestBehind, hadBy, heldFor, isBehindOf } from "./relay.ts";
+import { awaitsRelay, furthestBehind, hadBy, heldFor, isBehindOf, isRelayAlone } from "./relay.ts";
 import type { Held } from "./relay.ts";
 
 // The room in the journal: who it is kept for, what it may forget, and what happens when it is full (decision 13).
@@ -123,11 +123,14 @@ export function overflowing(primary: Primary, out: PrimaryEffect[]): Member | un
         wantRound(primary, volume, out);
     }
   }
-  if (journal.bytesUsed < (journal.bytesMax * 3) / 4) journal.isTripping = false;
-  if (journal.overflow === "trip" && isCrowded(journal)) journal.isTripping = true;
   const holder = tailHolder(primary);
+  const isTrip = journal.overflow === "trip";
+  const mayTrip = isTrip || (holder !== undefined && isRelayAlone(journal, holder));
+  if (!mayTrip || journal.bytesUsed < (journal.bytesMax * 3) / 4) journal.isTripping = false;
+  if (mayTrip && isCrowded(journal)) journal.isTripping = true;
   if (journal.isTripping && holder !== undefined && awaitsRelay(primary, holder)) {
-    wantSync(primary, out);
+    // Where the journal keeps everything nevertheless, no sync lets go of it: hosts wait, or the relay's log fills.
+    if (isTrip) wantSync(primary, out);
     return undefined;
   }
   // What the images have not synced is never converted (decision 13): that is waited for.

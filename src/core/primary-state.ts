@@ -270,6 +270,8 @@ export type Member = {
 
 /** How far a copy that takes sets has come: complete and durable, in its image, and synced there. */
 export type MemberSets = {
+  /** It has said since this start how far it is; before that the rest of this is nothing that anybody knows. */
+  isTold: boolean;
   completeSet: number;
   completeLsn: number;
   appliedSet: number;
@@ -395,6 +397,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     resync: idleResync(),
     verify: undefined,
     sets: {
+      isTold: false,
       completeSet: 0,
       completeLsn: 0,
       appliedSet: 0,

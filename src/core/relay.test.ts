@@ -61,8 +61,7 @@ function createBench(overflow: Journal["overflow"] = "trip"): Bench {
   primary.syncedLsn = 200;
   primary.lsnReserved = 1_000;
   primary.stage = "serving";
-  west.sets.completeSet = 20;
-  west.sets.completeLsn = 50;
+  Object.assign(west.sets, { isTold: true, completeSet: 20, completeLsn: 50 });
   gate.stage = "synchronized";
   gate.log.firstSet = 10;
   return { primary, journal, west, gate, out: [] };
@@ -190,7 +189,8 @@ test("I25: INVALIDATE trips nobody whose tail is not the relay's, or whose image
       primary.syncedLsn = 50;
       Object.assign(journal, { replayedLsn: 0 });
     },
-    ({ journal }) => (journal.overflow = "stall"),
+    // Its journal has all that the copy lacks: it is full before the relay's log is.
+    ({ journal }) => Object.assign(journal, { overflow: "stall", firstSet: 21 }),
   ];
   for (const change of cases) {
     const bench = createBench();
@@ -209,4 +209,32 @@ test("I25: a full journal of what the relay has and has not synced trips nobody:
   assert.ok(kinds(bench).includes("sendFlush"));
   gate.stage = "none";
   assert.equal(overflowing(primary, out), west, "nobody would sync it");
+});
+
+test("I25: stall or fail chosen anew: while the relay alone has what its copy lacks, a full log trips that copy still", () => {
+  for (const overflow of ["stall", "fail"] as const) {
+    const bench = createBench();
+    const { primary, journal, west, gate, out } = bench;
+    sync(bench, 150, 80);
+    assert.ok(journal.firstSet > 21, "let go while a full journal might trip");
+    journal.overflow = overflow;
+    journal.bytesUsed = journal.bytesMax;
+    assert.equal(overflowing(primary, out), undefined, "hosts wait for the copy, which is fed");
+    gate.stage = "none";
+    assert.equal(overflowing(primary, out), west, "its relay may have no room to be fed in");
+    gate.stage = "synchronized";
+    logOverflowed(primary, gate, out);
+    assert.equal(west.record.phase, "dirty");
+  }
+});
+
+test("I25: with stall nobody is tripped once the journal has all that the copy lacks, though one was being tripped before", () => {
+  const bench = createBench();
+  const { primary, journal, west, gate, out } = bench;
+  journal.bytesUsed = journal.bytesMax;
+  gate.stage = "none";
+  assert.equal(overflowing(primary, out), west);
+  Object.assign(journal, { overflow: "stall", firstSet: 21 });
+  assert.equal(overflowing(primary, out), undefined);
+  assert.ok(!journal.isTripping);
 });

@@ -88,6 +88,14 @@ export function awaitsRelay(primary: Primary, member: Member): boolean {
   return relay.policy.loss.takesPart && relay.log.firstSet <= member.sets.completeSet + 1;
 }
 
+/**
+ * The journal let go of what this copy lacks while a full one might trip it; it may be that a reload has forbidden that since.
+ * What a relay alone has, the journal cannot hold hosts for: a full log trips that copy still, until it has come so far.
+ */
+export function isRelayAlone({ firstSet }: Journal, { policy, sets }: Member): boolean {
+  return policy.through !== undefined && sets.isTold && firstSet > sets.completeSet + 1;
+}
+
 /** The copy that is the furthest behind, whoever keeps what it lacks: it holds the logs of all who keep one. */
 export function furthestBehind(primary: Primary): Member | undefined {
   let last: Member | undefined;
@@ -109,6 +117,7 @@ export function heldByCopyOf(
 ): Member | undefined {
   const { journal } = primary;
   const last = furthestBehind(primary);
-  if (journal?.overflow !== "trip" || last?.policy.through !== relay.site) return undefined;
+  if (journal === undefined || last?.policy.through !== relay.site) return undefined;
+  if (journal.overflow !== "trip" && !isRelayAlone(journal, last)) return undefined;
   return last.sets.completeLsn < imagesLsn && last.fracturing === undefined ? last : undefined;
 }

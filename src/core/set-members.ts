@@ -37,6 +37,7 @@ export function judgePosition(
     record.phase = "dirty";
     return;
   }
+  sets.isTold = true;
   sets.completeSet = hello.completeSet;
   sets.completeLsn = hello.completeLsn;
   // It has more of what came before this start than the journal: whatever took that may have taken what it lacks, too.
@@ -79,6 +80,7 @@ export function beginSets(primary: Primary, member: Member, out: PrimaryEffect[]
     // The sets begin anew here: what came before is in the image, and the regions bring it.
     seal(primary, journal, out);
     appendGathered(primary, out);
+    sets.isTold = true;
     sets.completeSet = journal.set - 1;
     sets.completeLsn = primary.nextLsn - 1;
     sets.appliedLsn = sets.completeLsn;

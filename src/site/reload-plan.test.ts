@@ -99,6 +99,30 @@ test("A19: an option that is changed alone has its line: ackAt", () => {
   assert.deepEqual(lines, ["west: ackAt switch -> journal"]);
 });
 
+test("I25: a plan says that stall holds behind a relay only for what the journal still has", () => {
+  const [before] = fc.sample(group, 1);
+  assert.ok(before !== undefined);
+  const west = { ...fc.sample(copy("west"), 1)[0], mode: "cycle" } as CopyConfig;
+  const withOverflow = (
+    overflow: "trip" | "stall" | "fail",
+    through: string | undefined,
+  ): GroupConfig => {
+    const { through: _, ...direct } = west;
+    const one = through === undefined ? direct : { ...direct, through };
+    return {
+      ...before,
+      copies: new Map([["west", one]]),
+      journal: { ...before.journal, overflow },
+    };
+  };
+  const linesOf = (from: "trip" | "fail", through: string | undefined): string[] =>
+    describeChanges(withOverflow(from, through), withOverflow("stall", through), facts);
+  const still = "; of what its relay alone has now, a full log still trips a copy: west (gate)";
+  assert.deepEqual(linesOf("trip", "gate"), [`journal: overflow trip -> stall${still}`]);
+  assert.deepEqual(linesOf("trip", undefined), ["journal: overflow trip -> stall"]);
+  assert.deepEqual(linesOf("fail", "gate"), ["journal: overflow fail -> stall"]);
+});
+
 test("settings are told as text and taken for the same again; anything else is taken for none", () => {
   fc.assert(
     fc.property(group, fc.nat(), fc.string({ maxLength: 3 }), (config, at, noise) => {

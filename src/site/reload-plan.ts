@@ -84,12 +84,20 @@ export function describeChanges(
   const { journal: was } = before;
   const { journal: now } = after;
   if (was.overflow !== now.overflow)
-    lines.push(`journal: overflow ${was.overflow} -> ${now.overflow}`);
+    lines.push(`journal: overflow ${was.overflow} -> ${now.overflow}${untilHad(before, after)}`);
   if (was.bytesMax !== now.bytesMax)
     lines.push(
       `journal: size ${was.bytesMax} -> ${now.bytesMax} bytes, when the journal is next opened`,
     );
   return lines;
+}
+
+// What the journal has let go for a relay, it cannot hold hosts for (SPEC-relay.md).
+function untilHad({ journal }: GroupConfig, { copies }: GroupConfig): string {
+  const relayed = [...copies.values()].filter(({ through }) => through !== undefined);
+  if (journal.overflow !== "trip" || relayed.length === 0) return "";
+  const names = relayed.map(({ site, through }) => `${site} (${through})`).join(", ");
+  return `; of what its relay alone has now, a full log still trips a copy: ${names}`;
 }
 
 function modeLine(was: CopyConfig, now: CopyConfig, facts: CopyFacts): string {

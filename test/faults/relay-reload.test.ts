@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { MiB } from "#base/limits.ts";
+import { count } from "../support/claims.ts";
+import { connectHost } from "../support/nbd-host.ts";
+import {
+  assertWestHasAll,
+  closeWan,
+  type RelayBank,
+  startRelayBank,
+} from "../support/relay-bank.ts";
+
+// A relay on real processes, whose group's file changes while it runs, or whose primary starts again (SPEC-relay.md).
+
+const smallJournal = {
+  groups: { bank: { data: "64MiB", log: "8MiB" } },
+  groupLines: ["journal: { size: 256MiB, overflow: trip }"],
+};
+
+/** Takes the file of every site, with this changed in it. */
+async function reload({ cluster }: RelayBank, from: RegExp, to: string): Promise<string> {
+  for (const site of ["east", "west", "gate"]) {
+    const path = join(cluster.folder, `${site}.yaml`);
+    const text = fs.readFileSync(path, "utf8");
+    assert.match(text, from);
+    fs.writeFileSync(path, text.replace(from, to));
+  }
+  const { code, stdout, stderr } = await cluster.cli("reload", "bank", "--site", "east");
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
+async function tripsOfWest({ east }: RelayBank): Promise<readonly string[]> {
+  const events = await east.events();
+  return events.flatMap(({ copy, to, why }) =>
+    copy === "west" && to === "tripped" ? [why ?? ""] : [],
+  );
+}
+
+type Filler = { more(bytes: number): Promise<void>; end(): void };
+
+/** A host that writes, and flushes now and then, so that the relay syncs what it has. */
+async function startFiller({ east }: RelayBank): Promise<Filler> {
+  const host = await connectHost(east.nbd, "bank/data");
+  let number = 0;
+  return {
+    async more(bytes) {
+      const end = number + bytes / MiB;
+      for (; number < end; number += 1) {
+        assert.equal(await host.write((number % 64) * MiB, Buffer.alloc(MiB, number)), 0);
+        if (number % 8 === 7) assert.equal(await host.flush(), 0);
+      }
+    },
+    end: () => host.close(),
+  };
+}
+
+// Were the copy not tripped, the relay's log would be full at 384 MiB, and the writes behind that would wait for ever: the
+// journal begins with what came after the reload.
+test("I25, row 40: stall is chosen while the relay alone has what its copy lacks: its full log trips that copy still, and hosts go on", async (t) => {
+  const bank = await startRelayBank(t, undefined, smallJournal);
+  const { cluster, east, wan } = bank;
+  const filler = await startFiller(bank);
+  assert.ok(closeWan(bank) > 0);
+  await filler.more(232 * MiB);
+  await east.until("the journal has let go", ({ journal }) => journal.bytesUsed <= 128 * MiB);
+  assert.deepEqual(await tripsOfWest(bank), []);
+  const plan = await reload(bank, /overflow: trip/, "overflow: stall");
+  assert.match(plan, /overflow trip -> stall; of what its relay alone has now.*west \(gate\)/);
+  await filler.more(240 * MiB);
+  filler.end();
+  const [why = "it was not tripped"] = await tripsOfWest(bank);
+  assert.match(why, /^the log of its relay gate is full/);
+  wan.isClosed = false;
+  await cluster.copyIs("east", "west", "streaming");
+  await assertWestHasAll(bank);
+  count("row 40", { faultsInjected: 1, effectsSeen: 1 });
+});
