@@ -10,6 +10,7 @@ import { overflowing, releaseJournal, tailHolder, tailLsn } from "./journal-room
 import { logCaughtUp, logLocated, logOverflowed, logged } from "./log-members.ts";
 import { flushed, loseMember } from "./members.ts";
 import { lossTable, policyTable } from "./policy.ts";
+import { retainedAfter } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 import { createPrimary } from "./primary.ts";
@@ -86,6 +87,10 @@ test("a copy behind a relay is dialled while that streams; before hosts are serv
     gate.stage = stage;
     assert.ok(lacksRelay(primary, west) && !mayConnect(primary, west), stage);
   }
+  west.sets.isTold = false;
+  assert.ok(mayConnect(primary, west), "nobody knows how far it is");
+  west.record.phase = "dirty";
+  assert.ok(!mayConnect(primary, west), "it is compared wherever it is");
   primary.stage = "starting";
   assert.ok(mayConnect(primary, west), "it may have been promoted");
 });
@@ -122,6 +127,27 @@ test("I17: what a relay has counts only where it leads on from what the copy has
     sync(strict, 150, 80);
     assert.deepEqual(heldFor(strict.primary, strict.journal, strict.west), { lsn: 50, set: 20 });
   }
+});
+
+test("I17: of a copy that was not heard since the start, its relay's log is taken to lead on from what it has", () => {
+  const bench = createBench();
+  const { primary, journal, west, gate, out } = bench;
+  Object.assign(west.sets, { isTold: false, completeSet: 0, completeLsn: 0 });
+  assert.equal(heldFor(primary, journal, west).lsn, 0, "nothing is known to be synced");
+  journal.bytesUsed = journal.bytesMax;
+  assert.equal(overflowing(primary, out), undefined, "the relay's sync is asked for");
+  sync(bench, 150, 80);
+  assert.deepEqual(heldFor(primary, journal, west), { lsn: 150, set: 79 });
+  assert.equal(retainedAfter(primary), 0, "and everything stays open for it");
+  out.length = 0;
+  releaseJournal(primary, out);
+  assert.deepEqual(kinds(bench), ["reclaim"], "the relay lets go of nothing");
+  logOverflowed(primary, gate, out);
+  assert.equal(west.record.phase, "dirty");
+  const stalled = createBench("stall");
+  sync(stalled, 150, 80);
+  stalled.west.sets.isTold = false;
+  assert.equal(heldFor(stalled.primary, stalled.journal, stalled.west).lsn, 50);
 });
 
 test("I17: while a relay is lost, what it had synced stays let go; of what it returns with nothing counts before it is synced anew", () => {

@@ -75,17 +75,27 @@ export function heldFor(primary: Primary, { overflow }: Journal, member: Member)
   const own = hadBy(member);
   const { lsn, set } = own;
   const log = overflow === "trip" ? relayOf(primary, member)?.log : undefined;
-  if (log === undefined || log.firstSet > set + 1) return own;
+  if (log === undefined || !leadsOn(log, member)) return own;
   // Of the set in which the log was synced it may lack the end.
   const { synced } = log;
   return synced.set - 1 > set && synced.lsn > lsn ? { lsn: synced.lsn, set: synced.set - 1 } : own;
+}
+
+/**
+ * The log goes on where the copy ends. Of a copy that nobody has heard since this start it is taken for granted: the log has
+ * let go of nothing that the copy lacked (A2), and where it began anew since, the journal has no more than it, and the copy is
+ * compared, whoever keeps what. So a primary that starts while the copy cannot be reached need not keep for it what it does
+ * not know.
+ */
+function leadsOn({ firstSet }: MemberLog, { sets }: Member): boolean {
+  return sets.isTold ? firstSet <= sets.completeSet + 1 : Number.isFinite(firstSet);
 }
 
 /** Its relay has everything that the copy lacks, and lets go of it here by each sync. */
 export function awaitsRelay(primary: Primary, member: Member): boolean {
   const relay = relayOf(primary, member);
   if (relay === undefined || lacksRelay(primary, member)) return false;
-  return relay.policy.loss.takesPart && relay.log.firstSet <= member.sets.completeSet + 1;
+  return relay.policy.loss.takesPart && leadsOn(relay.log, member);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { mayFeed } from "./member-state.ts";
+import { isInJournal, mayFeed } from "./member-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 import { lacksRelay } from "./relay.ts";
@@ -65,7 +65,9 @@ export function mayConnect(primary: Primary, member: Member): boolean {
   if (record.paused || record.splitBrain || member.slowProbes > 0) return false;
   if (record.stoppedWhy !== "" && !record.fullConfirmed) return false;
   if (!mayFeed(primary, member)) return false;
-  // Before hosts are served everybody is asked who has the role, a copy whose relay is away too.
-  if (primary.stage !== "starting" && lacksRelay(primary, member)) return false;
+  // Before hosts are served everybody is asked who has the role, a copy whose relay is away too. So is one of which nobody
+  // knows how far it is: what a full log may cost it rests on that (`isRelayAlone`).
+  const isAsked = primary.stage === "starting" || (isInJournal(member) && !member.sets.isTold);
+  if (!isAsked && lacksRelay(primary, member)) return false;
   return policy.autoResume || record.phase !== "dirty" || member.resumed;
 }

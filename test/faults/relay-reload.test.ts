@@ -6,11 +6,13 @@ import { MiB } from "#base/limits.ts";
 import { count } from "../support/claims.ts";
 import { connectHost } from "../support/nbd-host.ts";
 import {
+  assertFedFromLogs,
   assertWestHasAll,
   closeWan,
   type RelayBank,
   startRelayBank,
 } from "../support/relay-bank.ts";
+import { until } from "../support/until.ts";
 
 // A relay on real processes, whose group's file changes while it runs, or whose primary starts again (SPEC-relay.md).
 
@@ -77,4 +79,31 @@ test("I25, row 40: stall is chosen while the relay alone has what its copy lacks
   await cluster.copyIs("east", "west", "streaming");
   await assertWestHasAll(bank);
   count("row 40", { faultsInjected: 1, effectsSeen: 1 });
+});
+
+test("I17, A10, row 7: a primary starts while nobody reaches the copy: its relay's log is the buffer as before, beyond a whole journal", async (t) => {
+  const bank = await startRelayBank(t, undefined, smallJournal);
+  const { cluster, east, gate, toWest, wan } = bank;
+  const segments = (): string[] =>
+    fs.readdirSync(join(gate.data, "bank")).filter((name) => name.startsWith("bunker-"));
+  const [first = ""] = segments().toSorted();
+  const before = await startFiller(bank);
+  await before.more(72 * MiB);
+  await until("the relay lets go what everybody has", () => !segments().includes(first));
+  toWest.isClosed = true;
+  assert.ok(closeWan(bank) + toWest.cut() > 1);
+  await before.more(8 * MiB);
+  before.end();
+  await east.kill();
+  await east.start();
+  await cluster.copyIs("east", "gate", "streaming");
+  // By 160 MiB a journal that had to keep it all would be full, by 256 MiB the relay's log.
+  const filler = await startFiller(bank);
+  await filler.more(200 * MiB);
+  filler.end();
+  assert.deepEqual(await tripsOfWest(bank), []);
+  toWest.isClosed = false;
+  wan.isClosed = false;
+  await assertFedFromLogs(bank);
+  count("row 7", { faultsInjected: 1, effectsSeen: 1 });
 });
