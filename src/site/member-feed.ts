@@ -7,7 +7,7 @@ import { decodeJson } from "#wire/peer/decode.ts";
 import type { LaneOpen } from "#wire/peer/documents.ts";
 import { parseFeedLost } from "#wire/peer/feed.ts";
 import { frameType } from "#wire/peer/messages.ts";
-import type { Frame } from "#wire/peer/messages.ts";
+import type { Frame, FrameHeader, FrameType } from "#wire/peer/messages.ts";
 import type { GroupContext } from "./group-context.ts";
 import { firstSetThere } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
@@ -19,7 +19,7 @@ import { addLane, endSender, senderApplied, startSender } from "./sender-run.ts"
 import type { Sender } from "./sender-state.ts";
 import { createSessionWire, feedFeed, feedMark, sendBare } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
-import { traceIn, traceSent } from "./trace-session.ts";
+import { traceIn, traceOut, traceSent } from "./trace-session.ts";
 
 // A primary's sessions, one for each member, and what feeds a member from the journal over its session: whole sets,
 // striped over several connections, or the records as they are.
@@ -72,7 +72,7 @@ export function closeSession(sessions: Sessions, index: number, why: string): vo
   const wire = slot?.wire;
   if (slot === undefined || wire === undefined) return;
   slot.wire = undefined;
-  endSets(slot, wire.epoch, why);
+  endSets(sessions, slot, wire.epoch, why);
   wire.peer.onFrame = () => undefined;
   wire.peer.onLost = () => undefined;
   wire.peer.connection.end(why);
@@ -153,6 +153,7 @@ function startRelayed(sessions: Sessions, slot: Slot, fromSet: number, through: 
   const { site } = member;
   const packs = slot.unpacks.includes(packing.name) && compress !== undefined ? { compress } : {};
   feedFeed(relay, { site, epoch: wire.epoch, fromSet, connections, ...packs });
+  traceOut(sessions.context, relay.peer.site, relay.scratch);
 }
 
 /** The relay at the other end of this session feeds a copy no more. Of a copy that it does not feed it has nothing to say. */
@@ -215,10 +216,10 @@ export function nudgeIfSilent(sessions: Sessions, slot: Slot): void {
   if (isAsked) feedMark(wire, 0);
 }
 
-export function endSets(slot: Slot, epoch: number, why: string): void {
+export function endSets(sessions: Sessions, slot: Slot, epoch: number, why: string): void {
   const { sender, logSender, relay } = slot;
   slot.relay = undefined;
-  if (relay !== undefined) sendBare(relay, frameType.feedEnd, { index: epoch });
+  if (relay !== undefined) tellRelay(sessions, relay, frameType.feedEnd, { index: epoch });
   slot.sender = undefined;
   slot.logSender = undefined;
   if (logSender !== undefined) endLogSender(logSender);
@@ -228,6 +229,16 @@ export function endSets(slot: Slot, epoch: number, why: string): void {
   for (const { wire } of sender.lanes.slice(1)) wire.peer.connection.close(why);
 }
 
+function tellRelay(
+  sessions: Sessions,
+  relay: SessionWire,
+  type: FrameType,
+  fields: Partial<FrameHeader>,
+): void {
+  sendBare(relay, type, fields);
+  traceOut(sessions.context, relay.peer.site, relay.scratch);
+}
+
 export function progressed(sessions: Sessions, slot: Slot, frame: Frame): void {
   const sets = parseProgress(frame);
   if (sets === undefined) return slot.wire?.peer.connection.close("a PROGRESS is incomplete");
@@ -235,6 +246,6 @@ export function progressed(sessions: Sessions, slot: Slot, frame: Frame): void {
   slot.attempts = 0;
   if (sender !== undefined) senderApplied(sender, sets.appliedSet);
   if (relay !== undefined && wire !== undefined)
-    sendBare(relay, frameType.applied, { index: wire.epoch, set: sets.appliedSet });
+    tellRelay(sessions, relay, frameType.applied, { index: wire.epoch, set: sets.appliedSet });
   sessions.submit({ kind: "progress", member: slot.member.index, sets });
 }

@@ -253,7 +253,7 @@ function opened(
   peer.onFrame = (frame) => receive(sessions, slot, frame);
   peer.onLost = (why) => {
     slot.wire = undefined;
-    endSets(slot, epoch, why);
+    endSets(sessions, slot, epoch, why);
     sessions.submit({ kind: "sessionLost", member, epoch, why });
   };
   const { replicaId, history, isBlank, mustRewrite, aloneTowards } = hello.value;

@@ -3,19 +3,19 @@ import { parseRefusal } from "#wire/peer/documents.ts";
 import type { LaneOpen } from "#wire/peer/documents.ts";
 import { decodeJson } from "#wire/peer/decode.ts";
 import { parseFeed } from "#wire/peer/feed.ts";
-import type { Feed, FeedLost } from "#wire/peer/feed.ts";
+import type { Feed } from "#wire/peer/feed.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { Frame } from "#wire/peer/messages.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { firstSetThere, journalFigures } from "./journal-run.ts";
 import type { AppendedBatch, JournalRun } from "./journal-run.ts";
-import { dialPeer, sendDocument } from "./peer-connection.ts";
+import { dialPeer } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 import { addLane, endSender, offerBatch, senderApplied, startSender } from "./sender-run.ts";
 import { senderProbed } from "./sender-run.ts";
 import type { Sender } from "./sender-state.ts";
-import { createSessionWire, sendBare } from "./session-wire.ts";
+import { createSessionWire, feedFeedLost, sendBare } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";
 import { traceIn, traceOut, traceSent } from "./trace-session.ts";
 
@@ -139,9 +139,9 @@ function lose(run: Run, feeding: Feeding, why: string, isUnreadable = false): vo
   endFeeding(run, feeding, why);
   const wire = run.owner.wire();
   if (wire === undefined) return;
-  const { generation, epoch } = wire;
-  const lost: FeedLost = { epoch: feeding.feed.epoch, why, isUnreadable };
-  sendDocument(wire.peer, frameType.feedLost, lost, { generation, epoch });
+  const { context } = run.owner;
+  feedFeedLost(wire, { epoch: feeding.feed.epoch, why, isUnreadable });
+  traceOut(context, context.site, wire.scratch);
 }
 
 function endFeeding({ feedings, sentSets }: Run, feeding: Feeding, why: string): void {

@@ -9,7 +9,7 @@ import { encodeHeader } from "#wire/peer/encode.ts";
 import { allVolumes, emptyHeader, frameFlags, frameType } from "#wire/peer/messages.ts";
 import type { FrameHeader, FrameType } from "#wire/peer/messages.ts";
 import type { SessionBegin, WirePosition } from "#wire/peer/documents.ts";
-import type { Feed } from "#wire/peer/feed.ts";
+import type { Feed, FeedLost } from "#wire/peer/feed.ts";
 import { sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 
@@ -125,8 +125,17 @@ export function feedRecord(
 /** Asks a relay to feed a copy from its log. */
 export function feedFeed(feed: SessionWire, document: Feed): void {
   const { generation, epoch } = feed;
-  prepare(feed, frameType.feed, 0).set = document.fromSet;
-  sendDocument(feed.peer, frameType.feed, document, { generation, epoch });
+  const named = { set: document.fromSet, index: document.epoch };
+  Object.assign(prepare(feed, frameType.feed, 0), named);
+  sendDocument(feed.peer, frameType.feed, document, { generation, epoch, ...named });
+}
+
+/** A relay tells that it feeds a copy no more. */
+export function feedFeedLost(feed: SessionWire, document: FeedLost): void {
+  const { generation, epoch } = feed;
+  const index = document.epoch;
+  prepare(feed, frameType.feedLost, 0).index = index;
+  sendDocument(feed.peer, frameType.feedLost, document, { generation, epoch, index });
 }
 
 /** A batch as it lies in the journal. */

@@ -64,10 +64,15 @@ export function traceSent(
   if (trace !== undefined) clock.soon(() => traceBatch(context, "out", session, entries));
 }
 
-function countsByIndex(type: number): boolean {
-  const { flush, purged, feedEnd, applied } = frameType;
-  return type === flush || type === purged || type === feedEnd || type === applied;
-}
+/** Their index says which flush, how many entries, or in which session with a copy. */
+const indexed: ReadonlySet<number> = new Set([
+  frameType.flush,
+  frameType.purged,
+  frameType.feed,
+  frameType.feedEnd,
+  frameType.applied,
+  frameType.feedLost,
+]);
 
 function line(context: GroupContext, dir: "in" | "out", copy: string, header: FrameHeader): void {
   context.ports.trace?.line({
@@ -78,7 +83,7 @@ function line(context: GroupContext, dir: "in" | "out", copy: string, header: Fr
     generation: header.generation,
     epoch: header.epoch,
     set: header.set,
-    index: countsByIndex(header.type) ? header.index : header.sequence,
+    index: indexed.has(header.type) ? header.index : header.sequence,
     lsn: header.lsn,
     volume: context.config.volumes[header.volume]?.name ?? "*",
     offset: header.offset,

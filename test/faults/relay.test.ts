@@ -28,6 +28,15 @@ function sentTo(site: TestSite, copy: string): readonly TraceLine[] {
     .filter((line) => line.dir === "out" && line.copy === copy && line.kind === "write");
 }
 
+/** What one site has told the other about feeding west: kind, and the session with west that it names. */
+function toldOfFeeds(site: TestSite, dir: "in" | "out"): readonly string[] {
+  const kinds = ["feed", "feedEnd", "applied", "feedLost"];
+  return site
+    .trace()
+    .filter((line) => line.dir === dir && kinds.includes(line.kind))
+    .map(({ kind, index, set, copy }) => `${copy} ${kind} ${index} ${set}`);
+}
+
 for (const ackAt of ["switch", "journal"])
   test(`A1, A19, A20: ackAt ${ackAt}: the sets of a copy come from its relay alone, and no ack waits for the WAN`, async (t) => {
     const west = `probe: 100ms, timeout: 1s, every: 20ms, ackAt: ${ackAt}, through: gate`;
@@ -55,7 +64,7 @@ for (const ackAt of ["switch", "journal"])
 
 test("A3, A6, A9, row 12, row 30: behind a relay the WAN is cut again and again, and the copy never shows a write without those before it", async (t) => {
   const bank = await startRelayBank(t);
-  const { east, west, wan } = bank;
+  const { east, west, gate, wan } = bank;
   const writer = await startChainWriter({ socket: east.nbd, exports, blocks: 200 });
   let seen = 0;
   for (let round = 0; round < rounds; round += 1) {
@@ -68,12 +77,30 @@ test("A3, A6, A9, row 12, row 30: behind a relay the WAN is cut again and again,
     });
     // Throws unless the images are a state of the chain.
     seen = Math.max(seen, await writer.prefixOf(readerOf(west)));
+    await until("the relay says so", () =>
+      toldOfFeeds(east, "in").some((line) => line.startsWith("gate feedLost ")),
+    );
     const { lsn } = await east.group();
     wan.isClosed = false;
     await east.until("it is back", (group) => (copyOf(group, "west")?.complete ?? 0) >= lsn);
   }
   await writer.stop();
   await assertFedFromLogs(bank);
+  for (const [from, to, kinds] of [
+    [east, gate, ["feed", "feedEnd", "applied"]],
+    [gate, east, ["feedLost"]],
+  ] as const) {
+    const heard = toldOfFeeds(to, "in");
+    assert.ok(heard.length > 0);
+    await until("the other trace has it", () => toldOfFeeds(from, "out").length >= heard.length);
+    const sent = toldOfFeeds(from, "out");
+    assert.deepEqual(heard, sent.slice(0, heard.length), "both traces say the same");
+    for (const kind of kinds)
+      assert.ok(
+        heard.some((line) => line.startsWith(`gate ${kind} `)),
+        kind,
+      );
+  }
   count("row 12", { faultsInjected: rounds, effectsSeen: seen });
   count("row 30", { faultsInjected: rounds, effectsSeen: seen });
 });

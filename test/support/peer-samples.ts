@@ -183,10 +183,10 @@ export const sampleFrames: readonly SampleFrame[] = [
   frame("released", { ...session, lsn: 12, set: 7 }),
   frame("logged", { ...session, lsn: 14, set: 8, index: 1 }),
   frame("purged", { ...session, set: 8, lsn: 14, index: 3 }),
-  frame("feed", session, utf8(JSON.stringify(sampleDocuments.feed))),
+  frame("feed", { ...session, index: 9, set: 8 }, utf8(JSON.stringify(sampleDocuments.feed))),
   frame("feedEnd", { ...session, index: 9 }),
   frame("applied", { ...session, index: 9, set: 7 }),
-  frame("feedLost", session, utf8(JSON.stringify(sampleDocuments.feedLost))),
+  frame("feedLost", { ...session, index: 9 }, utf8(JSON.stringify(sampleDocuments.feedLost))),
   frame("invalidate", { ...session, lsn: 14, set: 8 }),
 ];
 

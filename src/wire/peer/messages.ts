@@ -57,7 +57,7 @@ export const frameType = {
   fractured: 34, //    lsn, index: reason; the copy is no longer fed. No answer
   released: 36, //     lsn, set: nobody needs what is up to there: a log may let it go. No answer
   // Primary to a relay, in the session in which it is given the log. No answer
-  feed: 37, //         body: JSON (Feed): feed this copy from the log
+  feed: 37, //         index, set: its epoch and first set; body: JSON (Feed): feed this copy from the log
   feedEnd: 38, //      index: epoch of that feed
   applied: 39, //      index: epoch of that feed; set: everything up to it is in the copy's image
   // Copy to primary.
@@ -72,7 +72,7 @@ export const frameType = {
   staged: 49, //       sequence: batches of this connection up to it are durable
   logged: 50, //       lsn, set, index: the last entry that the log has
   purged: 51, //       set, lsn: complete and durable; index: entries above that, all of which were given up. Before BEGUN
-  feedLost: 52, //     body: JSON (FeedLost): the relay feeds that copy no more
+  feedLost: 52, //     index: epoch of that feed; body: JSON (FeedLost): the relay feeds that copy no more
   invalidate: 53, //   lsn, set: of the last entry that the log has; it is full, of what a copy lacks that the relay feeds
   failed: 47, //       body: JSON {why}; the copy cannot go on
 } as const;
