@@ -356,6 +356,7 @@ function setsHost(run: Run, staging: StagingRun): SetsHost {
     wire: () => run.wire,
     submit: (event) => submit(run, event),
     sendBegun: () => sendBegun(run),
+    incarnation: () => run.open?.incarnation,
     failSession: (why) => failSession(run, why),
     onStagingFailed: run.options.onStagingFailed,
     onStagingSynced: run.options.onStagingSynced,

@@ -29,6 +29,8 @@ export type SetsHost = {
   readonly staging: StagingRun;
   /** The session's first connection, while there is one. */
   readonly wire: () => SessionWire | undefined;
+  /** The start of the primary that opened it. */
+  readonly incarnation: () => number | undefined;
   readonly submit: (event: CopyEvent) => void;
   readonly sendBegun: () => void;
   readonly failSession: (why: string) => void;
@@ -134,6 +136,8 @@ export function acceptLane(sets: CopySets, peer: Peer, open: LaneOpen): string {
   const wire = sets.host.wire();
   if (wire === undefined || wire.epoch !== open.epoch || wire.generation !== open.generation)
     return "there is no such session here";
+  if (sets.host.incarnation() !== open.incarnation)
+    return "that session was of an earlier start of its primary";
   if (open.lane < 1 || open.lane > limits.sessionLanesMax || sets.lanes.has(open.lane))
     return `connection ${open.lane} is none of this session`;
   const lane = createSessionWire(peer, wire.generation, wire.epoch, wire.crypto);

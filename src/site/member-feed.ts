@@ -152,7 +152,8 @@ function startRelayed(sessions: Sessions, slot: Slot, fromSet: number, through: 
   const { compress, connections } = member.policy;
   const { site } = member;
   const packs = slot.unpacks.includes(packing.name) && compress !== undefined ? { compress } : {};
-  feedFeed(relay, { site, epoch: wire.epoch, fromSet, connections, ...packs });
+  const { incarnation } = sessions.primary.record;
+  feedFeed(relay, { site, incarnation, epoch: wire.epoch, fromSet, connections, ...packs });
   traceOut(sessions.context, relay.peer.site, relay.scratch);
 }
 
@@ -179,6 +180,7 @@ function dialLane(sessions: Sessions, slot: Slot, lane: number): void {
     purpose: "lane",
     group: context.config.name,
     generation,
+    incarnation: sessions.primary.record.incarnation,
     epoch,
     lane,
   };

@@ -78,7 +78,7 @@ function createBench(log: JournalRun, journalBytesMax: number): Bench {
   return { relay: createRelay({ context, log: () => log, wire: () => wire }), told, dialled };
 }
 
-const feed = { site: "west", epoch: 7, fromSet: 1, connections: 2 };
+const feed = { site: "west", incarnation: 2, epoch: 7, fromSet: 1, connections: 2 };
 
 function lostIn(frame: Frame | undefined): unknown {
   assert.equal(frame?.header.type, frameType.feedLost);

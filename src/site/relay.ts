@@ -184,9 +184,9 @@ function dialLane(way: Way, lane: number): void {
   const { run, feeding } = way;
   const { context } = run.owner;
   const { generation } = feeding;
-  const { site, epoch } = feeding.feed;
+  const { site, incarnation, epoch } = feeding.feed;
   const group = context.config.name;
-  const document: LaneOpen = { purpose: "lane", group, generation, epoch, lane };
+  const document: LaneOpen = { purpose: "lane", group, generation, incarnation, epoch, lane };
   const target = { site, address: context.addressOf(site), document };
   dialPeer(context.identity, context.ports.transport, target, (outcome) => {
     switch (outcome.kind) {

@@ -36,7 +36,7 @@ export const sampleDocuments = {
     epoch: 9,
     lsn: 4_503_599_627_370_496,
   },
-  lane: { purpose: "lane", group: "bank", generation: 3, epoch: 9, lane: 1 },
+  lane: { purpose: "lane", group: "bank", generation: 3, incarnation: 2, epoch: 9, lane: 1 },
   handover: {
     purpose: "handover",
     group: "bank",
@@ -48,7 +48,7 @@ export const sampleDocuments = {
     lsnReserved: 1_048_577,
     stableLsn: 10,
   },
-  feed: { site: "west", epoch: 9, fromSet: 8, connections: 4, compress: "auto" },
+  feed: { site: "west", incarnation: 2, epoch: 9, fromSet: 8, connections: 4, compress: "auto" },
   feedLost: { epoch: 9, why: "west is not reached", isUnreadable: false },
   grow: {
     purpose: "grow",

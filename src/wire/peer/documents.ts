@@ -35,6 +35,8 @@ export type LaneOpen = {
   readonly purpose: "lane";
   readonly group: string;
   readonly generation: number;
+  /** Epochs begin anew with each: one that was dialled for a session of the last is none of this one's. */
+  readonly incarnation: number;
   readonly epoch: number;
   readonly lane: number;
 };
@@ -236,10 +238,11 @@ export function parseOpen(value: unknown): Result<PeerOpen> {
 }
 
 function parseLane(value: Record<string, unknown>): Result<LaneOpen> {
-  const { group, generation, epoch, lane } = value;
-  if (!isText(group) || !isCount(generation) || !isCount(epoch) || !isCount(lane))
+  const { group, generation, incarnation, epoch, lane } = value;
+  if (!isText(group) || !isCount(generation) || !isCount(incarnation))
     return wrong("OPEN of a lane is incomplete");
-  return { ok: true, value: { purpose: "lane", group, generation, epoch, lane } };
+  if (!isCount(epoch) || !isCount(lane)) return wrong("OPEN of a lane is incomplete");
+  return { ok: true, value: { purpose: "lane", group, generation, incarnation, epoch, lane } };
 }
 
 function parseHandover(value: Record<string, unknown>): Result<HandoverOpen> {

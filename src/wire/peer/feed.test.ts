@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseFeed, parseFeedLost } from "./feed.ts";
 
-const feed = { site: "west", epoch: 7, fromSet: 12, connections: 4 };
+const feed = { site: "west", incarnation: 2, epoch: 7, fromSet: 12, connections: 4 };
 const lost = { epoch: 7, why: "a cut", isUnreadable: false };
 
 test("I34: a FEED is taken as it was written; whatever it lacks, or has in no way of ours, is named", () => {
@@ -13,6 +13,7 @@ test("I34: a FEED is taken as it was written; whatever it lacks, or has in no wa
   for (const wrong of [
     null,
     { ...feed, site: 3 },
+    { ...feed, incarnation: undefined },
     { ...feed, epoch: -1 },
     { ...feed, fromSet: "12" },
     { ...feed, connections: 0 },

@@ -7,6 +7,8 @@ import { wrong } from "./documents.ts";
 /** FEED: the relay is to feed this copy from its log, in the session that the primary has with the copy. */
 export type Feed = {
   readonly site: string;
+  /** Of the primary: with the epoch it says which session, also to the copy. */
+  readonly incarnation: number;
   /** Of the session with the copy; END, APPLIED and FEEDLOST name it. */
   readonly epoch: number;
   /** The copy has everything before this set. */
@@ -25,12 +27,13 @@ export type FeedLost = {
 
 export function parseFeed(value: unknown): Result<Feed> {
   if (!isObject(value)) return wrong("FEED is no document");
-  const { site, epoch, fromSet, connections, compress } = value;
-  if (!isText(site) || !isCount(epoch) || !isCount(fromSet)) return wrong("FEED is incomplete");
+  const { site, incarnation, epoch, fromSet, connections, compress } = value;
+  if (!isText(site) || !isCount(incarnation)) return wrong("FEED is incomplete");
+  if (!isCount(epoch) || !isCount(fromSet)) return wrong("FEED is incomplete");
   if (!isCount(connections) || connections < 1) return wrong("FEED names no connections");
   if (compress !== undefined && compress !== "on" && compress !== "auto")
     return wrong("FEED packs in no way of ours");
-  const feed = { site, epoch, fromSet, connections };
+  const feed = { site, incarnation, epoch, fromSet, connections };
   return { ok: true, value: compress === undefined ? feed : { ...feed, compress } };
 }
 
