@@ -11,6 +11,7 @@ import { closeGranules, coldLsn, orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { FlushRound, Member, MemberFlush, Primary, Volume } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
+import { feedsCopies } from "./relay.ts";
 import { reply } from "./replies.ts";
 
 // Flush rounds (decision 2). One round of a volume at a time: sync the image here and at every ack participant; whoever
@@ -93,6 +94,9 @@ function addMemberLeg(
     const flush = { kind: "round", round, participates, atMs: primary.nowMs } as const;
     askFlush(member, round.volume.index, flush, out);
     if (participates) return;
+  } else if (hasAll && feedsCopies(primary, member) && member.flushes.size === 0) {
+    // A relay that hosts do not wait for (`off`): what it has synced, the journal need not keep for its copies.
+    askFlush(member, round.volume.index, { kind: "log", atMs: primary.nowMs }, out);
   }
   // It may have what hosts were told of in its page cache alone: no answer says otherwise before that is on record.
   if (keepsLog(member) && member.policy.loss.takesPart && !mustHave(member))

@@ -302,6 +302,8 @@ export function flushed(
     case "joining":
       member.stageAtMs = primary.nowMs;
       return tellWhole(primary, member, flush.coverLsn, out);
+    case "log":
+      return;
   }
 }
 

@@ -336,6 +336,8 @@ export type MemberFlush = (
   /** The ranges that a resync has brought over: they are no longer dirty once synced. */
   | { readonly kind: "resync"; readonly done: readonly ResyncRange[] }
   | { readonly kind: "joining"; readonly coverLsn: number }
+  /** What a relay has synced, for which nobody waits. */
+  | { readonly kind: "log" }
 ) & { readonly atMs: number };
 
 /** With where its log ended when it was asked: up to there it is synced, once that is answered. */

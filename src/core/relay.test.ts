@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { samplePolicy } from "../../test/support/sample-primary.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
 import { sampleSeals } from "../../test/support/sample-seals.ts";
+import { wantRound } from "./flush.ts";
 import { blankMember } from "./group-record.ts";
 import { createJournal } from "./journal.ts";
 import type { Journal } from "./journal.ts";
@@ -263,4 +264,38 @@ test("I25: with stall nobody is tripped once the journal has all that the copy l
   Object.assign(journal, { overflow: "stall", firstSet: 21 });
   assert.equal(overflowing(primary, out), undefined);
   assert.ok(!journal.isTripping);
+});
+
+test("A2, I17: a relay that hosts do not wait for is asked to sync by rounds nevertheless, once at a time, and no round waits for it", () => {
+  const bench = createBench();
+  const { primary, journal, gate, out } = bench;
+  gate.policy = { ...gate.policy, loss: lossTable.off };
+  const [volume] = primary.volumes;
+  assert.ok(volume);
+  journal.bytesUsed = journal.bytesMax;
+  assert.equal(overflowing(primary, out), undefined, "it will have it synced");
+  assert.deepEqual([volume.flush.running?.legs, volume.flush.running?.closeLegs], [2, 1]);
+  assert.equal(kinds(bench).filter((kind) => kind === "sendFlush").length, 1);
+  volume.flush.running = undefined;
+  wantRound(primary, volume, out);
+  assert.ok(!kinds(bench).includes("sendFlush"), "before it has answered it is not asked again");
+  logged(primary, gate, { incarnation: 0, lsn: 120, set: 70, index: 1 }, out);
+  flushed(primary, gate, gate.flushTicket, out);
+  wantRound(primary, volume, out);
+  volume.flush.running = undefined;
+  wantRound(primary, volume, out);
+  assert.ok(kinds(bench).includes("sendFlush"));
+  flushed(primary, gate, gate.flushTicket, out);
+  assert.equal(heldFor(primary, journal, bench.west).lsn, 120);
+});
+
+test("B14: a bunker that hosts do not wait for, and that feeds nobody, is not asked to sync by rounds", () => {
+  const bench = createBench();
+  const { primary, west, gate, out } = bench;
+  gate.policy = { ...gate.policy, loss: lossTable.off };
+  west.policy = { ...west.policy, through: undefined };
+  const [volume] = primary.volumes;
+  assert.ok(volume);
+  wantRound(primary, volume, out);
+  assert.ok(!kinds(bench).includes("sendFlush"));
 });

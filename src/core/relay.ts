@@ -29,6 +29,11 @@ export function relayOf(primary: Primary, { policy }: Member): Member | undefine
   return primary.members.find((member) => member.site === policy.through && keepsLog(member));
 }
 
+/** This member is a relay by now: a copy is fed through it. */
+export function feedsCopies(primary: Primary, member: Member): boolean {
+  return keepsLog(member) && primary.members.some(({ policy }) => policy.through === member.site);
+}
+
 /** The copy is fed through a relay, which cannot feed it now. */
 export function lacksRelay(primary: Primary, member: Member): boolean {
   if (member.policy.through === undefined || !takesSets(member)) return false;
@@ -95,7 +100,7 @@ function leadsOn({ firstSet }: MemberLog, { sets }: Member): boolean {
 export function awaitsRelay(primary: Primary, member: Member): boolean {
   const relay = relayOf(primary, member);
   if (relay === undefined || lacksRelay(primary, member)) return false;
-  return relay.policy.loss.takesPart && leadsOn(relay.log, member);
+  return leadsOn(relay.log, member);
 }
 
 /**
