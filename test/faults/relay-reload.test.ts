@@ -3,15 +3,20 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { MiB } from "#base/limits.ts";
+import type { TraceLine } from "#ports/events.ts";
+import { startChainWriter } from "../support/chain-writer.ts";
 import { count } from "../support/claims.ts";
+import { copyOf, type TestSite } from "../support/cluster.ts";
 import { connectHost } from "../support/nbd-host.ts";
 import {
   assertFedFromLogs,
   assertWestHasAll,
   closeWan,
+  exports,
   type RelayBank,
   startRelayBank,
 } from "../support/relay-bank.ts";
+import { readerOf } from "../support/sets-bank.ts";
 import { until } from "../support/until.ts";
 
 // A relay on real processes, whose group's file changes while it runs, or whose primary starts again (SPEC-relay.md).
@@ -32,6 +37,26 @@ async function reload({ cluster }: RelayBank, from: RegExp, to: string): Promise
   const { code, stdout, stderr } = await cluster.cli("reload", "bank", "--site", "east");
   assert.equal(code, 0, stderr);
   return stdout;
+}
+
+/** Waits until west has what is written by now, whatever hosts write meanwhile. The last LSN of that. */
+async function writtenAtWest({ east }: RelayBank): Promise<number> {
+  const { lsn } = await east.group();
+  await east.until("west has what was written", (group) => {
+    const copy = copyOf(group, "west");
+    return copy?.state === "streaming" && copy.complete >= lsn;
+  });
+  return lsn;
+}
+
+/** LSNs of the writes that a site has sent a copy in sets. */
+function sentTo(site: TestSite, copy: string): readonly number[] {
+  const isSent = ({ dir, copy: to, kind }: TraceLine): boolean =>
+    dir === "out" && to === copy && kind === "write";
+  return site
+    .trace()
+    .filter(isSent)
+    .map(({ lsn = 0 }) => lsn);
 }
 
 async function tripsOfWest({ east }: RelayBank): Promise<readonly string[]> {
@@ -58,6 +83,36 @@ async function startFiller({ east }: RelayBank): Promise<Filler> {
     end: () => host.close(),
   };
 }
+
+test("A2, A6, I17: a reload takes a copy from its relay and gives it back, under load: it is fed by whom the file names, and lacks nothing", async (t) => {
+  const bank = await startRelayBank(t);
+  const { east, west, gate } = bank;
+  const writer = await startChainWriter({ socket: east.nbd, exports, blocks: 200 });
+  await writer.more(60);
+  await until("gate feeds it", () => sentTo(gate, "west").length > 0);
+  assert.deepEqual(sentTo(east, "west"), []);
+
+  const away = await reload(bank, /, through: gate/, "");
+  assert.match(away, /west: through gate -> none/);
+  await east.until("the relay is forgotten", (group) => copyOf(group, "gate") === undefined);
+  await until("the primary feeds it itself", () => sentTo(east, "west").length > 0);
+  const awayLsn = await writtenAtWest(bank);
+  await writer.more(60);
+  const backLsn = await writtenAtWest(bank);
+
+  const back = await reload(bank, /every: 30ms/, "every: 30ms, through: gate");
+  assert.match(back, /west: through none -> gate/);
+  await until("gate feeds it again", () => sentTo(gate, "west").some((lsn) => lsn > backLsn));
+  const { lsn: fedLsn } = await east.group();
+  await writer.more(60);
+  await writer.stop();
+  await assertWestHasAll(bank);
+  assert.equal(await writer.prefixOf(readerOf(west)), writer.acked());
+  const byGate = sentTo(gate, "west").filter((lsn) => lsn > awayLsn && lsn <= backLsn);
+  assert.deepEqual(byGate, [], "nothing by a relay that it has not");
+  const byEast = sentTo(east, "west").filter((lsn) => lsn > fedLsn);
+  assert.deepEqual(byEast, [], "nothing by the primary while it has one");
+});
 
 // Were the copy not tripped, the relay's log would be full at 384 MiB, and the writes behind that would wait for ever: the
 // journal begins with what came after the reload.
