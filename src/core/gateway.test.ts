@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { limits } from "#base/limits.ts";
-import { createGateway, isDrained, stepGateway } from "./gateway.ts";
+import { createGateway, isDrained, neededFrom, stepGateway } from "./gateway.ts";
 import type { DeviceWrite, Gateway, GatewayEffect, GatewayEvent } from "./gateway.ts";
 
 // The machine of one device with a device that forgets: whatever was not flushed may be lost with the link, any part of it.
 
 const bytes = 16;
 
-/** A record of the journal; one of another volume has no length. */
+/** A record of the journal; one of another volume, and a SEAL, which has the LSN of the write before it, have no length. */
 type Logged = { readonly lsn: number; readonly offset: number; readonly length: number };
 
 /** A journal, a device and the machine between them. Of a byte, its content is the LSN of its newest write. */
@@ -33,7 +33,7 @@ class World {
     stepGateway(this.gateway, event, out);
     for (const effect of out) this.perform(effect);
     // Nobody else holds the journal: what the device has goes at once.
-    if (isDrained(this.gateway)) this.logFrom = this.log.length;
+    if (isDrained(this.gateway)) this.letGo(this.log.length);
   }
 
   perform(effect: GatewayEffect): void {
@@ -45,7 +45,7 @@ class World {
         return;
       case "synced":
         // The journal lets go at once: nothing may be asked for that lies before.
-        this.logFrom = this.log.filter(({ lsn }) => lsn <= effect.lsn).length;
+        this.letGo(this.log.filter(({ lsn }) => lsn <= effect.lsn).length);
         for (const [byte, lsn] of this.acked.entries())
           assert.ok(lsn > effect.lsn || this.flushed[byte] === lsn, "I22: it is flushed");
         return;
@@ -72,17 +72,33 @@ class World {
     }
   }
 
+  /** By LSN nobody needs them; but what the gateway may read back is kept. */
+  letGo(records: number): void {
+    this.logFrom = Math.max(this.logFrom, Math.min(records, neededFrom(this.gateway) - 1));
+  }
+
+  lastLsn(): number {
+    return this.log.at(-1)?.lsn ?? 0;
+  }
+
   /** A write to another volume. */
   writeElsewhere(): void {
-    this.log.push({ lsn: this.log.length + 1, offset: 0, length: 0 });
+    this.log.push({ lsn: this.lastLsn() + 1, offset: 0, length: 0 });
+    this.do({ kind: "tick", nowMs: this.nowMs });
+  }
+
+  /** The end of a set, in a record of its own. */
+  seal(): void {
+    this.log.push({ lsn: this.lastLsn(), offset: 0, length: 0 });
     this.do({ kind: "tick", nowMs: this.nowMs });
   }
 
   write(offset: number, length: number): void {
-    const lsn = this.log.length + 1;
+    const lsn = this.lastLsn() + 1;
     this.log.push({ lsn, offset, length });
     for (let i = 0; i < length; i += 1) this.acked[offset + i] = lsn;
-    const place = { number: lsn, segment: 1, byte: lsn };
+    const number = this.log.length;
+    const place = { number, segment: 1, byte: number };
     this.do({ kind: "journaled", place, writes: [{ lsn, offset, length, at: 0 }] });
   }
 
@@ -93,9 +109,9 @@ class World {
       const { session, from } = effect;
       if (session === this.gateway.session)
         assert.ok(from.number > this.logFrom, "decision 17: what is asked for is in the journal");
-      const records = this.log.slice(from.number - 1, from.number + 2).map((one) => ({
+      const records = this.log.slice(from.number - 1, from.number + 2).map((one, i) => ({
         writes: one.length === 0 ? [] : [{ ...one, bytes: undefined, mayPunch: false }],
-        next: { number: one.lsn + 1, segment: 1, byte: one.lsn + 1 },
+        next: { number: from.number + i + 1, segment: 1, byte: from.number + i + 1 },
       }));
       this.do({ kind: "recordsRead", session, records });
     } else if (effect?.kind === "write") {
@@ -165,6 +181,7 @@ const step = fc.oneof(
     arbitrary: fc.nat(20).map((which) => (world: World) => world.answer(which, false)),
   },
   { weight: 2, arbitrary: fc.constant((world: World) => world.writeElsewhere()) },
+  { weight: 2, arbitrary: fc.constant((world: World) => world.seal()) },
   { weight: 1, arbitrary: fc.nat(20).map((which) => (world: World) => world.answer(which, true)) },
   { weight: 2, arbitrary: fc.constant((world: World) => world.tick(limits.deviceFlushMs)) },
   { weight: 3, arbitrary: fc.constant((world: World) => world.raise()) },

@@ -187,6 +187,14 @@ export function isDrained(gateway: Gateway): boolean {
   return gateway.flushedLsn >= gateway.appendedLsn;
 }
 
+/**
+ * The oldest record of the journal that may still be read back for the device; infinite while it has everything. It may hold
+ * nothing but the SEAL of a set whose writes the device has flushed: by their LSNs alone nobody would keep it.
+ */
+export function neededFrom({ restart }: Gateway): number {
+  return restart?.number ?? Number.POSITIVE_INFINITY;
+}
+
 /** So much is missing on the device that no more can be remembered: hosts wait. */
 export function isCrowded(gateway: Gateway): boolean {
   return gateway.overlay.pieces >= limits.overlayPiecesMax;

@@ -421,7 +421,7 @@ function append(run: Run, effect: Extract<BunkerEffect, { kind: "append" }>): vo
 function reclaim(run: Run, lsn: number, set: number): void {
   const { log } = run;
   if (log === undefined) return;
-  reclaimThrough(log, lsn, set);
+  reclaimThrough(log, { lsn, set });
   if (isSyncAwaited(log.log)) syncLog(run, run.sessions, []);
 }
 

@@ -74,7 +74,7 @@ test("I17, I24: a copy is never sent the end of a set whose beginning the log ha
   assert.equal(await firstSent(journal, 1), "set 1 index 1");
   let cut = 0;
   for (let had = 1; had < 25 && cut === 0; had += 1) {
-    reclaimThrough(journal, 2 * had, had);
+    reclaimThrough(journal, { lsn: 2 * had, set: had });
     await until("no segment is being removed", () => !journal.log.isRemoving);
     const gone = journal.log.firstRecord - number;
     if (gone % 2 === 1) cut = (gone + 1) / 2;

@@ -1,4 +1,4 @@
-import { isDrained } from "#core/gateway.ts";
+import { isDrained, neededFrom } from "#core/gateway.ts";
 import type { Log } from "#store/log.ts";
 import type { GatewayRun } from "./gateway-run.ts";
 import type { GroupContext } from "./group-context.ts";
@@ -46,6 +46,14 @@ function forAll(
   };
   for (const gateway of gateways) ask(gateway, answered);
   answered();
+}
+
+/** The oldest record of the journal that may still be read back for a device. */
+export function neededByDevices(gateways: Gateways): number {
+  const needed = gateways.map(
+    (one) => (one && neededFrom(one.gateway)) ?? Number.POSITIVE_INFINITY,
+  );
+  return Math.min(...needed);
 }
 
 /** A device that is away and lacks something, in words: its role cannot be given up by plan, for the journal ends with it. */

@@ -292,17 +292,27 @@ function syncEarly(run: JournalRun, bytes: number): void {
   sync(run.log, () => undefined);
 }
 
-/**
- * What is up to this LSN and set need not be kept here. Whole segments go, the rest when it fills one. What is behind
- * `neededSet` a copy may lack nevertheless: how much that is stays known.
- */
-export function reclaimThrough(run: JournalRun, lsn: number, set: number, neededSet = set): void {
+/** What need not be kept of a journal. */
+export type Unneeded = {
+  /** Up to this LSN and set. */
+  readonly lsn: number;
+  readonly set: number;
+  /** What is behind this set a copy may lack nevertheless: how much that is stays known. */
+  readonly neededSet?: number;
+  /** From this record on everything is kept, whatever LSN it has. */
+  readonly keptFrom?: number;
+};
+
+/** Whole segments go, the rest when it fills one. */
+export function reclaimThrough(run: JournalRun, unneeded: Unneeded): void {
+  const { lsn, set, neededSet = set, keptFrom = Number.POSITIVE_INFINITY } = unneeded;
   const had = run.gone.findLastIndex(({ lastSet }) => lastSet <= neededSet);
   if (had !== -1) run.gone.splice(0, had + 1);
   const kept = run.stretches.findIndex((stretch) => stretch.lastLsn > lsn || stretch.lastSet > set);
   const gone = kept === -1 ? run.stretches.length - 1 : kept;
   if (gone <= 0) return;
-  reclaim(run.log, must(run.stretches[gone], "there is a stretch").firstRecord);
+  const { firstRecord } = must(run.stretches[gone], "there is a stretch");
+  reclaim(run.log, Math.min(firstRecord, keptFrom));
   const first = figuresOf(run.log).firstRecord;
   while ((run.stretches[1]?.firstRecord ?? Number.POSITIVE_INFINITY) <= first) {
     const stretch = must(run.stretches.shift(), "there are two");

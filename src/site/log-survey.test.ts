@@ -135,7 +135,7 @@ test("B17: a log that has let go of the copy's last set still has what follows i
   await new Promise((synced) => sync(log.log, synced));
   let gone = 0;
   for (let set = 1; set < last; set += 1) {
-    reclaimThrough(log, set, set);
+    reclaimThrough(log, { lsn: set, set });
     if (firstSetThere(log) > set) gone += 1;
     const { has, sends, gap } = await survey(log, set, null, set);
     assert.deepEqual([has.set, sends.set, sends.writes, gap], [last, last, last - set, undefined]);

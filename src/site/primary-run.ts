@@ -19,6 +19,7 @@ import type { GroupView } from "#wire/peer/probe.ts";
 import { createDriver, drive } from "./driver.ts";
 import type { Driver } from "./driver.ts";
 import { areDrained as hasAll, deviceFound } from "./gateway-run.ts";
+import { neededByDevices } from "./gateways.ts";
 import type { Gateways } from "./gateways.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
@@ -434,7 +435,7 @@ function journal(run: Run, effect: JournalEffect): void {
       });
     }
     case "reclaim":
-      reclaimThrough(onDisk, effect.lsn, effect.set, effect.neededSet);
+      reclaimThrough(onDisk, { ...effect, keptFrom: neededByDevices(run.options.gateways) });
       return submit(run, { kind: "reclaimed", ...journalFigures(onDisk) });
     default:
       return unreachable(effect);

@@ -125,7 +125,7 @@ test("I17: a log has nothing of a set whose beginning went with a segment", asyn
   await new Promise((resolve) => sync(journal.log, resolve));
   const number = journal.log.firstRecord;
   for (let had = 1; had < 40; had += 1) {
-    reclaimThrough(journal, had, had);
+    reclaimThrough(journal, { lsn: had, set: had });
     await until("no segment is being removed", () => !journal.log.isRemoving);
     // Each record is a set of its own.
     const oldest = 1 + journal.log.firstRecord - number;

@@ -41,6 +41,10 @@ export function readRecords(log: Log, from: LogPlace, bytesMax: number, done: Re
   const at = log.segments.findIndex(({ number }) => number === from.segment);
   const segment = log.segments[at];
   if (segment === undefined) {
+    // The end of a segment that is gone is where the oldest one begins, and nothing is missing.
+    const [oldest] = log.segments;
+    if (oldest?.firstRecord === from.number && from.segment < oldest.number)
+      return readRecords(log, startOf(oldest), bytesMax, done);
     const { folder, name } = log.options;
     const message = `${folder.path}: record ${from.number} of the ${name} was given up and is gone`;
     return done({ code: "ENOENT", message });
@@ -48,10 +52,11 @@ export function readRecords(log: Log, from: LogPlace, bytesMax: number, done: Re
   const following = log.segments[at + 1];
   if (from.byte < segment.endByte) readFrom({ log, segment, from, bytesMax, done });
   else if (following === undefined) done({ records: [], memory: new Uint8Array(0), next: from });
-  else {
-    const start = { number: from.number, segment: following.number, byte: segmentHeaderBytes };
-    readRecords(log, start, bytesMax, done);
-  }
+  else readRecords(log, startOf(following), bytesMax, done);
+}
+
+function startOf({ firstRecord, number }: Segment): LogPlace {
+  return { number: firstRecord, segment: number, byte: segmentHeaderBytes };
 }
 
 type Reading = {

@@ -339,6 +339,22 @@ test("a read of long records ends with one of them, and brings no part of the ne
   assert.equal(first.memory.length, first.next.byte - firstPlace(log).byte);
 });
 
+test("row 45, I22: the end of a segment that was reclaimed is where the oldest one begins: nothing is missing there", () => {
+  const world = createLogWorld();
+  const log = opened(world);
+  const pieces = appendMany(log, 1, 12);
+  mustSync(world, log);
+  const [oldest, following] = log.segments;
+  assert.ok(oldest !== undefined && following !== undefined);
+  const end = { number: following.firstRecord, segment: oldest.number, byte: oldest.endByte };
+  const before = { ...end, number: end.number - 1 };
+  reclaim(log, following.firstRecord);
+  rest(world);
+  assert.equal(log.segments[0], following);
+  assert.deepEqual(readAll(world, log, end).pieces, pieces.slice(following.firstRecord - 1));
+  assert.ok("code" in read(world, log, before, 700), "what was given up is gone");
+});
+
 test("a place in a segment that was reclaimed is answered in words, one that was read from meanwhile is read", () => {
   const world = createLogWorld();
   const log = opened(world);
