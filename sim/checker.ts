@@ -1,4 +1,5 @@
 import type { EventRecord, TraceLine } from "#ports/events.ts";
+import type { HostRequestKind } from "#ports/host-request.ts";
 import type { GroupStatus } from "#site/api.ts";
 import type { CrashKind, Machine } from "./machine.ts";
 import type { Line } from "./line.ts";
@@ -17,10 +18,12 @@ export type FlushRecord = {
  * never the engine's memory. It reports through `world.report`, citing the invariant.
  */
 export type Checker = {
-  /** Invariants that it reports: SPEC 4.2's I1..I36, PROOF 4.3's N1..N8. */
+  /** Invariants that it reports: SPEC 4.2's I1..I36, PROOF 4.3's N1..N8; capabilities (A16) where no invariant says it. */
   readonly ids: readonly string[];
   onWriteAcked?(write: WriteRecord, ack: Ack): void;
   onFlushAcked?(flush: FlushRecord, covered: readonly WriteRecord[], ack: Ack): void;
+  /** A host's request was answered with an error of the device's, or of the room there. */
+  onRefused?(refused: Refusal): void;
   /** A read has shown a write that an earlier process of the primary took and never answered. */
   onUnansweredSeen?(write: WriteRecord, sector: number, status: GroupStatus, line: Line): void;
   /** A write to an image is about to be made by a process. */
@@ -37,6 +40,18 @@ export type Checker = {
   onRest?(): void;
   /** All sites were stopped cleanly. */
   onStopped?(): void;
+};
+
+export type Refusal = {
+  readonly line: Line;
+  readonly machine: Machine;
+  /** With bunkers. */
+  readonly status: GroupStatus;
+  readonly kind: HostRequestKind;
+  readonly volume: number;
+  readonly outcome: "io" | "full";
+  /** Since the host has sent it. */
+  readonly waitedMs: number;
 };
 
 export type Ack = {

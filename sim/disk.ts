@@ -68,6 +68,8 @@ export class SimDisk {
   state: DiskState;
   /** Persistent steps so far: what a directed crash point counts. */
   steps = 0;
+  /** Operations that it has refused: until then nobody may blame it. */
+  failures = 0;
   readonly stepWatchers = new Set<StepWatcher>();
   /** Syncs under way, for the leak check (N7). */
   syncsInFlight = 0;
@@ -118,9 +120,11 @@ export class SimDisk {
     const { behaviour } = this;
     if (behaviour.failWrites > 0) {
       behaviour.failWrites -= 1;
+      this.failures += 1;
       return failure("EIO", `${this.site}: the disk failed a write`);
     }
     if (newPages > 0 && this.usedBytes() + newPages * pageBytes > behaviour.spaceBytes) {
+      this.failures += 1;
       return failure("ENOSPC", `${this.site}: no space left on the disk`);
     }
     if (behaviour.writeStallUs > 0 && this.rng.chance(behaviour.writeStallChance)) {
@@ -134,6 +138,7 @@ export class SimDisk {
     const { behaviour } = this;
     if (behaviour.failImageWrites === 0) return this.writeFailure(newPages);
     behaviour.failImageWrites -= 1;
+    this.failures += 1;
     return failure("EIO", `${this.site}: the disk failed a write to an image`);
   }
 
@@ -144,6 +149,7 @@ export class SimDisk {
   readFailure(): IoFailure | undefined {
     if (this.behaviour.failReads === 0) return undefined;
     this.behaviour.failReads -= 1;
+    this.failures += 1;
     return failure("EIO", `${this.site}: the disk failed a read`);
   }
 
@@ -201,6 +207,7 @@ export class SimDisk {
   #takeSyncFailure(): boolean {
     if (this.behaviour.failSyncs === 0) return false;
     this.behaviour.failSyncs -= 1;
+    this.failures += 1;
     return true;
   }
 

@@ -239,6 +239,7 @@ export class Host {
     const machine = world.machine(task.process.site);
     if (task.kind === "read" && outcome === "ok") this.#checkRead(task, bytes);
     else if (task.kind !== "read") this.#noteAck(task, machine, outcome);
+    if (outcome === "io" || outcome === "full") this.#noteRefused(task, machine, outcome);
     if (world.swarm.poisonPayload) {
       // Where a connection is still sending it, the front waits until it was taken, as io/received-memory.ts does.
       for (const chunk of task.payload) world.network.whenTaken(chunk, () => chunk.fill(0xdb));
@@ -299,6 +300,16 @@ export class Host {
       for (const checker of this.#world.checkers) checker.onFlushAcked?.(flush, covered, ack);
       oracle.flushed(flush.volume, flush.invokedTick, participants);
     }
+  }
+
+  #noteRefused(task: Task, machine: Machine, outcome: "io" | "full"): void {
+    const { kind, place, invokedUs } = task;
+    const status = this.#world.rawStatus(machine, this.#line.group.name);
+    if (status === undefined) return;
+    const waitedMs = (this.#world.scheduler.nowUs - invokedUs) / 1000;
+    const { volume } = place;
+    const refused = { line: this.#line, machine, status, kind, volume, outcome, waitedMs };
+    for (const checker of this.#world.checkers) checker.onRefused?.(refused);
   }
 
   #checkRead(task: Task, bytes: Uint8Array | undefined): void {

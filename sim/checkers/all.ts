@@ -5,6 +5,7 @@ import { branchChecker } from "./branch.ts";
 import { bunkerChecker } from "./bunker.ts";
 import { cycleChecker } from "./cycles.ts";
 import { detectorChecker } from "./detector.ts";
+import { gatewayChecker } from "./gateways.ts";
 import { handoverChecker } from "./handovers.ts";
 import { honestyChecker } from "./honesty.ts";
 import { integrityChecker } from "./integrity.ts";
@@ -39,4 +40,5 @@ export const allCheckers: readonly CheckerFactory[] = [
   branchChecker,
   bunkerChecker,
   cycleChecker,
+  gatewayChecker,
 ];

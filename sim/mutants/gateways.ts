@@ -61,4 +61,28 @@ export const gatewayMutants: readonly Mutant[] = [
     ids: ["I1", "I2", "I16", "I18", "I31", "I32", "I33", "N1", "N2", "N3", "N8"],
     note: "granules close once the journal has what the device has not",
   },
+  {
+    name: "refused-for-what-a-device-lacks",
+    file: "src/core/journal-room.ts",
+    find: "  return heldByCopy(primary, journal) !== undefined || failedLacking(primary) !== undefined;",
+    replace: "  return journal !== undefined;",
+    ids: ["A16"],
+    note: "hosts get an error because the journal is full of what the device has not flushed",
+  },
+  {
+    name: "away-is-failed",
+    file: "src/core/resync.ts",
+    find: "    if (volume !== undefined && volume.device === undefined)",
+    replace: "    if (volume !== undefined)",
+    ids: ["A16"],
+    note: "a resync that cannot read a device that is away fails its volume",
+  },
+  {
+    name: "reads-without-patience",
+    file: "src/core/gateway.ts",
+    find: "  else if (wanted.untilMs <= gateway.nowMs) failRead(gateway, wanted, out);\n  else gateway.reads.push(wanted);",
+    replace: "  else failRead(gateway, wanted, out);",
+    ids: ["A16"],
+    note: "a host's read does not wait for a device that is away",
+  },
 ];

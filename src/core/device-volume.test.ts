@@ -187,8 +187,9 @@ test("row 40, decision 13: a journal that a device alone holds stalls hosts, wha
     assert.ok(journal !== undefined);
     journal.bytesUsed = journal.bytesMax;
     assert.equal(journalRoom(rig.primary), "wait", overflow);
+    // The device has flushed, and the journal's files are being removed: no host hears of the room that is not there yet.
     flushedByDevice(rig);
-    assert.equal(journalRoom(rig.primary), overflow === "fail" ? "fail" : "wait");
+    assert.equal(journalRoom(rig.primary), "wait", overflow);
   }
 });
 

@@ -40,11 +40,3 @@ export function isCovered({ flush, lastLsn }: Volume): boolean {
 export function areDevicesCovered({ volumes }: Primary): boolean {
   return volumes.every((volume) => volume.device === undefined || isCovered(volume));
 }
-
-/** Devices are what holds the journal's oldest entries: those are never given up (decision 13). */
-export function isHeldByDevice(primary: Primary, tailLsn: number): boolean {
-  return primary.volumes.some(
-    (volume) =>
-      volume.device !== undefined && !isCovered(volume) && volume.flush.coveredLsn < tailLsn,
-  );
-}

@@ -70,10 +70,13 @@ test("row 39: what a failed volume lacks is kept, whatever overflow says: no cop
     west.sets.completeLsn = 12;
     assert.match(whyNoRoom(primary), /full of what west lacks; writes/);
     assert.equal(overflowing(primary, out), overflow === "trip" ? west : undefined);
-    // Nothing has failed, and everybody has everything: it is a matter of a sync.
+    // Nothing has failed, and everybody has everything: it is a matter of a sync, which is waited for (decision 13).
     west.sets.completeLsn = 40;
     volume.state = "ok";
-    assert.match(whyNoRoom(primary), /full until the images here are synced/);
+    assert.match(whyNoRoom(primary), /full until the images here are synced; writes wait/);
+    assert.equal(journalRoom(primary), "wait");
+    west.sets.completeLsn = 12;
+    assert.equal(journalRoom(primary), overflow === "fail" ? "fail" : "wait");
   }
 });
 

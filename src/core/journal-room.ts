@@ -1,11 +1,11 @@
-import { isCovered, isHeldByDevice } from "./device-volume.ts";
+import { isCovered } from "./device-volume.ts";
 import { wantRound } from "./flush.ts";
 import { isCrowded } from "./journal.ts";
 import type { Journal } from "./journal.ts";
 import { needsSets, isFed, keepsLog } from "./member-state.ts";
 import { isPaced } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
-import type { Member, Primary } from "./primary-state.ts";
+import type { Member, Primary, Volume } from "./primary-state.ts";
 import { awaitsRelay, furthestBehind, hadBy, heldFor, isBehindOf, isRelayAlone } from "./relay.ts";
 import type { Held } from "./relay.ts";
 
@@ -19,10 +19,23 @@ export function journalRoom(primary: Primary): "go" | "wait" | "fail" {
   return isPaced(journal.pace) ? "wait" : "go";
 }
 
-// What a device alone holds the journal for is waited for, whatever the policy says of copies (decision 13).
-function refusesWhenFull(primary: Primary, { overflow }: Journal): boolean {
-  const copiesLsn = tailLsn(primary) ?? Number.POSITIVE_INFINITY;
-  return overflow === "fail" && !isHeldByDevice(primary, copiesLsn);
+// The policy is about copies, and about a volume that has failed: neither may ever be there again. What is kept for a sync
+// here, or for a device, or has been let go and is being removed, is waited for (decision 13).
+function refusesWhenFull(primary: Primary, journal: Journal): boolean {
+  if (journal.overflow !== "fail") return false;
+  return heldByCopy(primary, journal) !== undefined || failedLacking(primary) !== undefined;
+}
+
+/** The copy that lacks the oldest of what is kept; undefined where the images here lack that, or nobody does. */
+function heldByCopy(primary: Primary, journal: Journal): Member | undefined {
+  const holder = tailHolder(primary);
+  const isBehind =
+    holder !== undefined && heldFor(primary, journal, holder).lsn < imagesLsn(primary, journal);
+  return isBehind ? holder : undefined;
+}
+
+function failedLacking({ volumes }: Primary): Volume | undefined {
+  return volumes.find((volume) => volume.state === "failed" && !isCovered(volume));
 }
 
 /**
@@ -33,12 +46,9 @@ export function whyNoRoom(primary: Primary): string {
   const { journal } = primary;
   if (journal === undefined || !isCrowded(journal)) return "";
   const waits = refusesWhenFull(primary, journal) ? "writes are refused" : "writes wait";
-  const holder = tailHolder(primary);
-  if (holder !== undefined && heldFor(primary, journal, holder).lsn < imagesLsn(primary, journal))
-    return `the journal is full of what ${holder.site} lacks; ${waits}`;
-  const failed = primary.volumes.find(
-    ({ state, flush, lastLsn }) => state === "failed" && flush.coveredLsn < lastLsn,
-  );
+  const holder = heldByCopy(primary, journal);
+  if (holder !== undefined) return `the journal is full of what ${holder.site} lacks; ${waits}`;
+  const failed = failedLacking(primary);
   const lacking = primary.volumes.find((one) => one.device !== undefined && !isCovered(one));
   if (lacking !== undefined && failed === undefined)
     return `the journal is full of what the device of ${lacking.name} lacks; ${waits}`;
@@ -134,9 +144,8 @@ export function overflowing(primary: Primary, out: PrimaryEffect[]): Member | un
     return undefined;
   }
   // What the images have not synced is never converted (decision 13): that is waited for.
-  const isHeldByCopy =
-    holder !== undefined && heldFor(primary, journal, holder).lsn < imagesLsn(primary, journal);
-  return journal.isTripping && isHeldByCopy && holder.fracturing === undefined ? holder : undefined;
+  const late = journal.isTripping ? heldByCopy(primary, journal) : undefined;
+  return late?.fracturing === undefined ? late : undefined;
 }
 
 // What holds the journal its relay has, and has not synced: that is asked for, and is not the copy's fault.
