@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { limits } from "#base/limits.ts";
+import type { HostRequest } from "#ports/host-request.ts";
 import { samplePrimary } from "../../test/support/sample-primary.ts";
 import { sealIdle } from "./journal.ts";
 import type { Journal } from "./journal.ts";
 import { journalRoom, overflowing, releaseJournal, tailHolder, whyNoRoom } from "./journal-room.ts";
-import type { PrimaryEffect } from "./primary-events.ts";
+import type { PrimaryEffect, PrimaryEvent } from "./primary-events.ts";
 import { step } from "./primary.ts";
 
 test("I16, I17: until it is on record that a copy is dirty, the journal keeps what the copy lacks ", () => {
@@ -78,6 +79,41 @@ test("row 39: what a failed volume lacks is kept, whatever overflow says: no cop
     west.sets.completeLsn = 12;
     assert.equal(journalRoom(primary), overflow === "fail" ? "fail" : "wait");
   }
+});
+
+test("row 40, A17: hosts that wait for room go on by themselves once the last segment is gone, though nothing else happens", () => {
+  const { primary, journal } = createWithJournal("stall");
+  primary.stage = "serving";
+  primary.lsnReserved = 1_000;
+  journal.bytesUsed = journal.bytesMax;
+  // The log, as the driver has it: what was let go is removed a while after that was asked for.
+  let bytesThere = journal.bytesMax;
+  const held: HostRequest = {
+    kind: "write",
+    volume: 0,
+    offset: 0,
+    length: 4096,
+    payload: [new Uint8Array(4096)],
+    fua: false,
+    mayPunch: false,
+    onReply: () => undefined,
+    lsn: 0,
+    legs: 0,
+    failure: "ok",
+  };
+  const happens = (event: PrimaryEvent): void => {
+    const out: PrimaryEffect[] = [];
+    step(primary, event, out);
+    for (const { kind } of out)
+      if (kind === "reclaim" || kind === "weighJournal")
+        happens({ kind: "reclaimed", bytesUsed: bytesThere, firstSet: 100 });
+  };
+  happens({ kind: "request", request: held });
+  happens({ kind: "tick", nowMs: limits.tickMs, wallMs: 0 });
+  assert.deepEqual(primary.held, [held]);
+  bytesThere = 0;
+  happens({ kind: "tick", nowMs: 2 * limits.tickMs, wallMs: 0 });
+  assert.deepEqual(primary.held, []);
 });
 
 test("row 40: a journal that stays full is not filled up by empty sets, which would end the group", () => {

@@ -86,6 +86,11 @@ function upTo(primary: Primary, journal: Journal, had: Held | undefined): Held {
   return { lsn: Math.min(lsn, had.lsn), set: had.set };
 }
 
+/** The log removes segments one by one, each once its folder is synced: who waits for room hears of the last one, too. */
+export function awaitRoom({ journal }: Primary, out: PrimaryEffect[]): void {
+  if (journal !== undefined && isCrowded(journal)) out.push({ kind: "weighJournal" });
+}
+
 /** The images here have everything up to this LSN, synced; 0 without a journal. */
 export function releasableLsn(primary: Primary): number {
   return primary.journal === undefined ? 0 : imagesLsn(primary, primary.journal);

@@ -206,6 +206,8 @@ export type PrimaryEffect =
       readonly set: number;
       readonly neededSet: number;
     }
+  /** Say by `reclaimed` how much the journal has by now. */
+  | { readonly kind: "weighJournal" }
   /** Feed the member from the journal, from this set on. */
   | { readonly kind: "sendSets"; readonly member: number; readonly fromSet: number }
   /** Look in the journal for the place where the member's log ends; then `logLocated`. */

@@ -40,7 +40,7 @@ import {
   suspend,
 } from "./life.ts";
 import { appendGathered, noteJournal, sealDue, sealIdle } from "./journal.ts";
-import { overflowing, releaseJournal, tailLsn } from "./journal-room.ts";
+import { awaitRoom, overflowing, releaseJournal, tailLsn } from "./journal-room.ts";
 import { tickPace } from "./pace.ts";
 import type { Journal } from "./journal.ts";
 import { logBegun, logCaughtUp, logLocated, logOverflowed, logged } from "./log-members.ts";
@@ -477,6 +477,7 @@ function tickJournal(primary: Primary, elapsedMs: number, out: PrimaryEffect[]):
     if (tickPace(journal.pace, now, elapsedMs)) primary.recheckHeld = true;
   }
   releaseJournal(primary, out);
+  awaitRoom(primary, out);
   const holder = overflowing(primary, out);
   if (holder !== undefined) overflowed(primary, holder, "the journal is full", out);
 }

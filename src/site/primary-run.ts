@@ -4,7 +4,6 @@ import { limits } from "#base/limits.ts";
 import type { History } from "#core/history.ts";
 import type { MemberPolicy } from "#core/policy.ts";
 import { isOffered } from "#core/handover.ts";
-import { isCrowded } from "#core/journal.ts";
 import { createPrimary, step } from "#core/primary.ts";
 import type { PrimaryEffect, PrimaryEvent } from "#core/primary-events.ts";
 import { memberOf as findMember } from "#core/primary-state.ts";
@@ -132,7 +131,6 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
   };
   const timer = clock.every(limits.tickMs, () => {
     watchStandstill(run);
-    noteRemoved(run);
     submit(run, { kind: "tick", nowMs: clock.nowMs(), wallMs: clock.wallMs() });
     run.sessions.dialDue();
   });
@@ -289,6 +287,7 @@ function perform(run: Run, effect: PrimaryEffect): void {
     case "append":
     case "syncJournal":
     case "reclaim":
+    case "weighJournal":
       return journal(run, effect);
     case "closeJournal":
       return endJournal(run);
@@ -405,15 +404,10 @@ function generationOf(history: History): number {
 
 // ----------------------------------------------------------------------------------------- journal
 
-// The log removes segments one by one, each once its folder is synced: who waits for room hears of the last one, too.
-function noteRemoved(run: Run): void {
-  const { journal: machine } = run.primary;
-  if (machine === undefined || run.journal === undefined || !isCrowded(machine)) return;
-  const figures = journalFigures(run.journal);
-  if (figures.bytesUsed < machine.bytesUsed) submit(run, { kind: "reclaimed", ...figures });
-}
-
-type JournalEffect = Extract<PrimaryEffect, { kind: "append" | "syncJournal" | "reclaim" }>;
+type JournalEffect = Extract<
+  PrimaryEffect,
+  { kind: "append" | "syncJournal" | "reclaim" | "weighJournal" }
+>;
 
 function journal(run: Run, effect: JournalEffect): void {
   const onDisk = must(run.journal, "only a group with a journal asks for it");
@@ -436,6 +430,8 @@ function journal(run: Run, effect: JournalEffect): void {
     }
     case "reclaim":
       reclaimThrough(onDisk, { ...effect, keptFrom: neededByDevices(run.options.gateways) });
+      return submit(run, { kind: "reclaimed", ...journalFigures(onDisk) });
+    case "weighJournal":
       return submit(run, { kind: "reclaimed", ...journalFigures(onDisk) });
     default:
       return unreachable(effect);
