@@ -1,6 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 
-/** Planted bugs of who watches the primary (SPEC B7): its failure is not raised, or never taken back. */
+/** Planted bugs of failures: a primary's is not raised, or never taken back (SPEC B7); a staging log's counts for nothing. */
 export const failureMutants: readonly Mutant[] = [
   {
     name: "dead-primary-not-raised",
@@ -25,5 +25,14 @@ export const failureMutants: readonly Mutant[] = [
     replace: "  if (failure?.site === site && failure.nodeWhy !== undefined && roundTripMs < 0) {",
     ids: ["I35"],
     note: "that the primary's node answers again is never said",
+  },
+  {
+    name: "promoted-without-its-staging",
+    file: "src/core/staging.ts",
+    find: "  if (failure !== undefined)\n    return failStaging(staging, `fdatasync of staging here failed: ${failure.message}`, out);",
+    replace:
+      '  if (failure !== undefined) {\n    for (const set of staging.syncing?.sets ?? []) if (set.phase === "flagged") set.phase = "complete";\n    advanceComplete(staging, out);\n    return failStaging(staging, failure.message, out);\n  }',
+    ids: ["I1", "I2", "I16", "I20", "I33", "N1", "N2", "N3", "N8"],
+    note: "a copy whose staging could not be synced counts as complete what that sync was for, and is promoted with it",
   },
 ];
