@@ -3,6 +3,7 @@ import type { Configuration, GroupRecord } from "#core/group-record.ts";
 import type { GroupConfig } from "#config/types.ts";
 import type { Crypto } from "#ports/crypto.ts";
 import { saveRecord } from "#store/group-store.ts";
+import { isUnmade } from "#store/unmade-store.ts";
 import type { ConfigurationView, GroupView } from "#wire/peer/probe.ts";
 import { emit } from "./group-context.ts";
 import type { Group } from "./group.ts";
@@ -133,8 +134,10 @@ export function hearConfiguration(group: Group, site: string, view: GroupView): 
 }
 
 // A mirror that is not fed may have been acked without on the terms that it knows. Under stricter ones it would say at its
-// promotion that nothing is lost. It is told again when it is fed, or knows that it is not current.
+// promotion that nothing is lost. It is told again when it is fed, or knows that it is not current. Who has no record yet is
+// told again when there is one.
 function mayAdopt(group: Group): boolean {
+  if (isUnmade(group.context.store)) return false;
   const copy = group.copy?.copy;
   return copy?.session?.begun === true || group.context.store.record.image !== "synchronized";
 }

@@ -1,3 +1,4 @@
+import type { IoFailure } from "#base/errors.ts";
 import { hex } from "#base/bytes.ts";
 import type { GroupConfig } from "#config/types.ts";
 import type { GroupRecord } from "#core/group-record.ts";
@@ -10,7 +11,8 @@ import type { Timer } from "#ports/clock.ts";
 import type { ExportFound } from "#ports/exports.ts";
 import { isFailure } from "#ports/file.ts";
 import { eraseDirtyMaps, openGroupStore } from "#store/group-store.ts";
-import type { StoreOptions } from "#store/group-store.ts";
+import { createUnmadeStore } from "#store/unmade-store.ts";
+import type { GroupStore, StoreOptions } from "#store/group-store.ts";
 import type { FeedUnit } from "#wire/peer/documents.ts";
 import type { GroupView } from "#wire/peer/probe.ts";
 import { configurationOf, isFileEdited, recordedConfig, setFile } from "./configuration.ts";
@@ -133,7 +135,10 @@ export function openGroup(
 ): void {
   const { ports, config } = options;
   const folder = ports.openFolder(config.name);
-  if (isFailure(folder)) return done(undefined, folder.message);
+  const fresh = freshRecord(options);
+  const notMade = (failure: IoFailure): void => done(unmadeBunker(options, fresh, failure), "");
+  const mayWait = fresh.role === "bunker" && options.isOnPath !== true;
+  if (isFailure(folder)) return mayWait ? notMade(folder) : done(undefined, folder.message);
   const images: BlockDevice[] = [];
   const onVolumes = (volumes: GroupRecord["volumes"], mayBeLarger: boolean): string | undefined => {
     for (const { name, bytes } of isBunkerOf(config, options.site) ? [] : volumes) {
@@ -143,49 +148,66 @@ export function openGroup(
     }
     return undefined;
   };
-  const fresh = freshRecord(options);
   const { randomBytes } = ports.crypto;
   openGroupStore({ folder, randomBytes, fresh, onVolumes }, (opened) => {
+    if (!opened.ok && mayWait && opened.notMade !== undefined) return notMade(opened.notMade);
     if (!opened.ok) return done(undefined, `group ${config.name}: ${opened.error}`);
-    const store = opened.value;
-    const running = recordedConfig(config, store.record);
-    const group: Group = {
-      name: config.name,
-      config: running,
-      file: config,
-      fileDigest: "",
-      differingTold: new Map(),
-      context: { ...options, config: running, store, images },
-      run: undefined,
-      journal: undefined,
-      gateways: [],
-      linksDown: new Map(),
-      copy: undefined,
-      bunker: undefined,
-      replay: undefined,
-      heard: undefined,
-      primaryFailure: undefined,
-      views: new Map(),
-      stagingTrouble: undefined,
-      zeroedFor: "",
-      tooSmallWhy: "",
-      failedWhy: "",
-      isChangingRole: false,
-      isReloading: false,
-      isStopping: false,
-      isFileEdited: false,
-      onServed: options.onServed,
-      onStaging: options.onStaging,
-      recordBefore: undefined,
-      onDrop: options.onDrop,
-      stopWaiters: [],
-      handoverWaiters: [],
-    };
-    group.isFileEdited = store.record.role === "primary" && isFileEdited(group);
-    setFile(group, config);
-    for (const why of store.damage) emit(group.context, { kind: "damage", why });
+    const group = groupOver(options, opened.value, images);
+    for (const why of opened.value.damage) emit(group.context, { kind: "damage", why });
     takeRole(group, () => done(group, ""));
   });
+}
+
+/** A bunker that has no room for its own first record: its site starts all the same, and tries again (`site.ts`). */
+function unmadeBunker(
+  options: GroupOptions,
+  fresh: StoreOptions["fresh"],
+  failure: IoFailure,
+): Group {
+  const group = groupOver(options, createUnmadeStore(fresh, failure), []);
+  const how = "it is tried again by itself, and goes on once there is room";
+  group.failedWhy = `the group's record cannot be made: ${failure.message}; ${how}`;
+  return group;
+}
+
+function groupOver(options: GroupOptions, store: GroupStore, images: BlockDevice[]): Group {
+  const { config } = options;
+  const running = recordedConfig(config, store.record);
+  const group: Group = {
+    name: config.name,
+    config: running,
+    file: config,
+    fileDigest: "",
+    differingTold: new Map(),
+    context: { ...options, config: running, store, images },
+    run: undefined,
+    journal: undefined,
+    gateways: [],
+    linksDown: new Map(),
+    copy: undefined,
+    bunker: undefined,
+    replay: undefined,
+    heard: undefined,
+    primaryFailure: undefined,
+    views: new Map(),
+    stagingTrouble: undefined,
+    zeroedFor: "",
+    tooSmallWhy: "",
+    failedWhy: "",
+    isChangingRole: false,
+    isReloading: false,
+    isStopping: false,
+    isFileEdited: false,
+    onServed: options.onServed,
+    onStaging: options.onStaging,
+    recordBefore: undefined,
+    onDrop: options.onDrop,
+    stopWaiters: [],
+    handoverWaiters: [],
+  };
+  group.isFileEdited = store.record.role === "primary" && isFileEdited(group);
+  setFile(group, config);
+  return group;
 }
 
 function freshRecord(options: GroupOptions): StoreOptions["fresh"] {

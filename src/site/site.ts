@@ -4,6 +4,8 @@ import type { ExportFound, ExportInfo, Exports } from "#ports/exports.ts";
 import { limits } from "#base/limits.ts";
 import { groupOfPathBunker, logAddress, pathBunkerOf } from "#base/path-bunker.ts";
 import { parseOpen } from "#wire/peer/documents.ts";
+import type { Timer } from "#ports/clock.ts";
+import { isUnmade } from "#store/unmade-store.ts";
 import type { GroupView } from "#wire/peer/probe.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "./api.ts";
 import { runCommand } from "./commands.ts";
@@ -11,7 +13,7 @@ import { setFile } from "./configuration.ts";
 import { noteStaging } from "./copy-anew.ts";
 import { followTerms } from "./copy-unit.ts";
 import { findVolume, openGroup, stopGroup } from "./group.ts";
-import type { Group } from "./group.ts";
+import type { Group, GroupOptions } from "./group.ts";
 import { copyAsks, laneAsked, primaryAsks, sessionAsked, viewHeard, viewOf } from "./group-door.ts";
 import { growAsked } from "./grow.ts";
 import { handoverAsked } from "./take-over.ts";
@@ -24,6 +26,7 @@ import type { SitePorts } from "./ports.ts";
 import { nodeAnswered, nodeFailed } from "./primary-failure.ts";
 import { emit } from "./group-context.ts";
 import { runReload } from "./reload.ts";
+import { retryMs } from "./room.ts";
 import type { FileRead, ReloadSite } from "./reload.ts";
 import { groupStatus } from "./status.ts";
 
@@ -69,6 +72,8 @@ type Parts = {
   /** Groups are still being opened: a stop waits for that. */
   isStarting: boolean;
   readonly afterStart: (() => void)[];
+  /** Groups that are to be opened again, by name. */
+  readonly roomTimers: Map<string, Timer>;
 };
 
 export function createSite(options: SiteOptions): Site {
@@ -117,6 +122,7 @@ export function createSite(options: SiteOptions): Site {
     isStopped: false,
     isStarting: false,
     afterStart: [],
+    roomTimers: new Map(),
   };
   return {
     start: (done) => startSite(parts, done),
@@ -133,12 +139,7 @@ export function createSite(options: SiteOptions): Site {
       const message = `site ${name} is stopping`;
       done({ ok: false, code: "failed", message, hint: "start it again first", plan: [] });
     },
-    stop(done) {
-      parts.isStopped = true;
-      inquiries.stop();
-      if (parts.isStarting) parts.afterStart.push(() => stopGroups(groups, done));
-      else stopGroups(groups, done);
-    },
+    stop: (done) => stopSite(parts, done),
   };
 }
 
@@ -149,6 +150,14 @@ function identityOf(
   const { bootId, crypto, clock } = ports;
   const { cluster, secret } = config;
   return { cluster, site: name, knownSites, secret, bootId, crypto, clock };
+}
+
+function stopSite(parts: Parts, done: () => void): void {
+  parts.isStopped = true;
+  parts.inquiries.stop();
+  for (const timer of parts.roomTimers.values()) timer.cancel();
+  if (parts.isStarting) parts.afterStart.push(() => stopGroups(parts.groups, done));
+  else stopGroups(parts.groups, done);
 }
 
 function stopGroups(groups: ReadonlyMap<string, Group>, done: () => void): void {
@@ -223,7 +232,7 @@ function neighbours(
 }
 
 function startSite(parts: Parts, done: (failure: string | undefined) => void): void {
-  const { config, name, ports } = parts.options;
+  const { config, name } = parts.options;
   const own = [...config.groups.values()].filter((group) => holds(group, name));
   let missing = own.length;
   let failure: string | undefined;
@@ -239,27 +248,52 @@ function startSite(parts: Parts, done: (failure: string | undefined) => void): v
   };
   if (missing === 0) return finish();
   for (const group of own) {
-    const options = {
-      cluster: config.cluster,
-      site: name,
-      config: group,
-      ports,
-      identity: parts.identity,
-      inquiries: parts.inquiries,
-      addressOf: (site: string) => addressOf(parts.config, name, site),
-      onServed: (served: Group) => takeEdited(parts, served),
-      onStaging: noteStaging,
-      onDrop: (dropped: string) => {
-        for (const listener of parts.dropListeners) listener(dropped);
-      },
-    };
-    openGroup(options, (opened, why) => {
+    openGroup(groupOptions(parts, group), (opened, why) => {
       if (opened === undefined) failure ??= why;
-      else parts.groups.set(group.name, opened);
+      else take(parts, opened, 0);
       missing -= 1;
       if (missing === 0) finish();
     });
   }
+}
+
+function groupOptions(parts: Parts, group: GroupConfig): GroupOptions {
+  const { config, name, ports } = parts.options;
+  return {
+    cluster: config.cluster,
+    site: name,
+    config: group,
+    ports,
+    identity: parts.identity,
+    inquiries: parts.inquiries,
+    addressOf: (site: string) => addressOf(parts.config, name, site),
+    onServed: (served: Group) => takeEdited(parts, served),
+    onStaging: noteStaging,
+    onDrop: (dropped: string) => {
+      for (const listener of parts.dropListeners) listener(dropped);
+    },
+  };
+}
+
+// One that has no room for its first record is opened again, less and less often, until it has.
+function take(parts: Parts, group: Group, tries: number): void {
+  const { name, context, failedWhy } = group;
+  parts.groups.set(name, group);
+  const isMissing = isUnmade(context.store);
+  const [from, to] = isMissing ? ["ok", "failed"] : ["failed", "ok"];
+  const why = isMissing ? failedWhy : "the group's record is made";
+  if (isMissing === (tries === 0))
+    emit(context, { kind: "log", copy: context.site, from, to, why });
+  if (!isMissing) return;
+  const again = (): void => {
+    const config = parts.config.groups.get(name) ?? group.file;
+    openGroup(groupOptions(parts, config), (opened, failure) => {
+      if (opened === undefined) group.failedWhy = failure;
+      else if (parts.isStopped) stopGroup(opened, () => undefined);
+      else take(parts, opened, tries + 1);
+    });
+  };
+  parts.roomTimers.set(name, context.ports.clock.after(retryMs(tries), again));
 }
 
 // ------------------------------------------------------------------------------------------ reload

@@ -67,18 +67,25 @@ export type StoreOptions = {
   readonly onVolumes?: (volumes: GroupRecord["volumes"], isOnRecord: boolean) => string | undefined;
 };
 
+export type OpenedStore =
+  | { readonly ok: true; readonly value: GroupStore }
+  | {
+      readonly ok: false;
+      readonly error: string;
+      /** There was nothing yet, and it could not be made: by a later try nobody loses anything. */
+      readonly notMade?: IoFailure;
+    };
+
 const recordName = "group.record";
 const openName = (volume: string): string => `open-${volume}.map`;
 const dirtyName = (site: string, volume: string): string => `dirty-${site}-${volume}.map`;
 
 /** Opens what the folder holds, or makes it. `done` gets the store once it is durable, or why it cannot be had. */
-export function openGroupStore(
-  options: StoreOptions,
-  done: (result: Result<GroupStore>) => void,
-): void {
+export function openGroupStore(options: StoreOptions, done: (result: OpenedStore) => void): void {
   const { folder } = options;
+  const isNew = !folder.exists(recordName);
   const file = folder.open(recordName);
-  if (isFailure(file)) return done({ ok: false, error: file.message });
+  if (isFailure(file)) return done(isNew ? notMade(file) : { ok: false, error: file.message });
   const opened = openRecordFile(file);
   if (!opened.ok) return done(opened);
   const randomId = (): number => viewOf(options.randomBytes(4)).getUint32(0, true);
@@ -131,11 +138,15 @@ function mismatchOf(record: GroupRecord, fresh: StoreOptions["fresh"]): string |
   return undefined;
 }
 
+function notMade(failure: IoFailure): OpenedStore {
+  return { ok: false, error: failure.message, notMade: failure };
+}
+
 function createStore(
   options: StoreOptions,
   recordFile: RecordFile,
   randomId: () => number,
-  done: (result: Result<GroupStore>) => void,
+  done: (result: OpenedStore) => void,
 ): void {
   const { folder, fresh } = options;
   const record: GroupRecord = {
@@ -160,11 +171,7 @@ function createStore(
   syncOpenMaps(store, (failure) => {
     if (failure !== undefined) return done({ ok: false, error: failure.message });
     saveRecord(store, (notSaved) => {
-      done(
-        notSaved === undefined
-          ? { ok: true, value: store }
-          : { ok: false, error: notSaved.message },
-      );
+      done(notSaved === undefined ? { ok: true, value: store } : notMade(notSaved));
     });
   });
 }

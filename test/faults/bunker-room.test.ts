@@ -102,3 +102,47 @@ test(
     count("row 41", { faultsInjected: 1, effectsSeen: 1 });
   },
 );
+
+test(
+  "row 41, row 48, B15: a bunker without room for a group's first record starts all the same, keeps the log of its other group, and makes it once there is some",
+  needsRoot,
+  async (t) => {
+    const { cluster, east, vault } = await startBunkerBank(t, "probe: 100ms", {
+      groups: { bank: { data: "16MiB", log: "8MiB" }, shop: { data: "8MiB" } },
+      prepare: ({ data }) => mountSmallAt(t, data, "8M"),
+    });
+    const streams = (name: string) =>
+      east.until(
+        `the bunker has the log of ${name}`,
+        (group) => copyOf(group, "vault")?.state === "streaming",
+        name,
+      );
+    await streams("shop");
+    await vault.kill();
+    fs.rmSync(join(vault.data, "bank"), { recursive: true });
+    const free = fill(vault.data);
+    await vault.start();
+    const pid = vault.pid();
+    const isSaid = /the group's record cannot be made: .*ENOSPC.* goes on once there is room/;
+    await east.until("the bunker has no room", (group) =>
+      isSaid.test(copyOf(group, "vault")?.why ?? ""),
+    );
+    assert.match((await vault.copy("vault")).why, isSaid);
+    const { stdout } = await cluster.cli("why", "bank", "--site", "vault");
+    assert.match(stdout, /helps: .*free some space or quota there .*df at vault.* by itself/);
+    await streams("shop");
+    await writeBlocks(east, upTo(10));
+    free();
+    // It has a record now, and by that it is another disk than the one that was fed.
+    await east.until("the bunker is blank", (group) =>
+      /blank or foreign/.test(copyOf(group, "vault")?.why ?? ""),
+    );
+    const again = await cluster.cli("resync", "bank", "--copy", "vault", "--full");
+    assert.equal(again.code, 0, again.stderr);
+    await cluster.copyIs("east", "vault", "streaming");
+    const { lsn } = await east.group();
+    assert.ok(((await vault.copy("vault")).received ?? 0) >= lsn, "the log has everything");
+    assert.equal(vault.pid(), pid, "the same process");
+    count("row 41", { faultsInjected: 1, effectsSeen: 1 });
+  },
+);
