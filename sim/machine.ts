@@ -16,6 +16,7 @@ import { openSimImage } from "./disk-image.ts";
 import type { ImageWatcher } from "./disk-image.ts";
 import { evictStale } from "./disk-state.ts";
 import type { DiskState, Keep } from "./disk-state.ts";
+import type { LogPath } from "./log-path.ts";
 import type { Network } from "./network.ts";
 import type { Process } from "./process.ts";
 import { createSimPacking } from "./packing.ts";
@@ -54,6 +55,8 @@ export type MachineOptions = {
   readonly nextLife: () => number;
   /** Of volumes of this site that lie on devices behind a link. */
   readonly devices: DeviceShape | undefined;
+  /** What all machines of the world find on the path of a group's second log. */
+  readonly logPath: LogPath | undefined;
   /** Content of the disk, when the machine belongs to a cloned world. */
   readonly disk?: DiskState;
   readonly bootId?: string;
@@ -251,10 +254,12 @@ export class Machine {
         trace: observer.trace?.(this),
         bootId: this.bootId,
         openFolder: (group) => openSimFolder(this.disk, process, group),
-        openLogFolder: (path) => ({
-          code: "ENOENT",
-          message: `${path}: no machine of the simulator shares a path`,
-        }),
+        openLogFolder: (path, group, makes) => {
+          const { logPath } = this.#options;
+          if (logPath?.isThere === true && (makes || logPath.disk.state.folders.has(group)))
+            return openSimFolder(logPath.disk, process, group);
+          return { code: "ENOENT", message: `${path}: there is no such folder` };
+        },
         openImage: (group, volume, size) => this.#openImage(process, { group, volume, size }),
       },
     };

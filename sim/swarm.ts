@@ -86,6 +86,8 @@ export type Swarm = {
   readonly verifyGapUs?: number;
   /** Volumes of the first primaries lie on devices behind links. */
   readonly devices?: DeviceSwarm;
+  /** The groups have second logs on a path that all machines reach. */
+  readonly hasLogPath?: true;
   /** Limits of the engine made small, so that a small world reaches them. */
   readonly limits: Readonly<Record<string, number>>;
 };

@@ -13,6 +13,8 @@ import { Inspector } from "./inspect.ts";
 import { Host } from "./host.ts";
 import { viewImages } from "./image-view.ts";
 import { Line } from "./line.ts";
+import { createLogPath } from "./log-path.ts";
+import type { LogPath } from "./log-path.ts";
 import { Machine } from "./machine.ts";
 import type { CrashKind } from "./machine.ts";
 import { Network } from "./network.ts";
@@ -63,6 +65,7 @@ export class World {
   readonly machines: ReadonlyMap<string, Machine>;
   readonly lines: ReadonlyMap<string, Line>;
   readonly hosts: readonly Host[];
+  readonly logPath: LogPath | undefined;
   readonly checkers: readonly Checker[];
   readonly counters: Counters;
   readonly story: Story;
@@ -119,6 +122,7 @@ export class World {
     this.#isTraced = options.checkers.length > 0 && mayHaveCycles(options.swarm);
     this.scheduler = new Scheduler(this.rng.fork("ties"), options.clone?.startUs ?? 0);
     this.network = new Network(this.scheduler, this.rng.fork("network"), options.swarm.network);
+    this.logPath = createLogPath(options.swarm, this.scheduler, this.rng);
     this.lines = new Map(
       [...options.swarm.config.groups.values()].map((group) => [group.name, new Line(group)]),
     );
@@ -371,6 +375,7 @@ export class World {
       },
       createSite: options.createSite,
       devices: swarm.devices?.shape,
+      logPath: this.logPath,
       nextLife: () => {
         this.#lives += 1;
         return this.#lives;

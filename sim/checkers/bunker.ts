@@ -7,6 +7,7 @@ import type { View } from "../disk-state.ts";
 import { bunkersOf, takesSets } from "../line.ts";
 import type { Line } from "../line.ts";
 import type { Machine } from "../machine.ts";
+import { logDiskOf } from "../log-path.ts";
 import { readLog } from "../log-view.ts";
 import { describe } from "../oracle.ts";
 import type { WriteRecord } from "../oracle.ts";
@@ -79,7 +80,7 @@ export function bunkerChecker(world: World): Checker {
       if (ack.line.forgetful.has(site)) continue;
       world.count(isStrict ? "checks:I4" : "checks:I5");
       const { entries } = readLog(
-        world.machine(site).disk.state,
+        logDiskOf(world, site).state,
         ack.line.group.name,
         "bunker",
         view,
@@ -159,7 +160,7 @@ function brokenAt(entries: readonly Entry[]): number {
 }
 
 function judgeLog(world: World, line: Line, site: string): void {
-  const { disk } = world.machine(site);
+  const disk = logDiskOf(world, site);
   const files = [...(disk.state.folders.get(line.group.name)?.names.keys() ?? [])];
   const ids = new Set(
     files.filter((name) => /^bunker-.*\.log$/.test(name)).map((name) => name.slice(0, 15)),

@@ -1,3 +1,4 @@
+import { groupOfPathBunker } from "#base/path-bunker.ts";
 import { raised } from "#ports/events.ts";
 import type { EventRecord } from "#ports/events.ts";
 import type { Checker } from "../checker.ts";
@@ -203,8 +204,10 @@ export function primaryFailureChecker(world: World): Checker {
   };
 }
 
+// A log on a path is kept by no site.
 function membersOf({ group }: Line): readonly string[] {
-  return [group.primary, ...group.copies.keys()];
+  const members = [group.primary, ...group.copies.keys()];
+  return members.filter((member) => groupOfPathBunker(member) === undefined);
 }
 
 function linksOf({ network }: World, one: string, other: string) {

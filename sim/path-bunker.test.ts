@@ -1,0 +1,150 @@
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import { pathBunkerOf } from "#base/path-bunker.ts";
+import type { CommandOutcome } from "#site/api.ts";
+import type { CopyConfig } from "#config/types.ts";
+import type { Site, SiteOptions } from "#site/site.ts";
+import { allCheckers } from "./checkers/all.ts";
+import { setLimits } from "./knobs.ts";
+import type { CrashKind } from "./machine.ts";
+import { createPrng } from "./prng.ts";
+import { allWell } from "./run-state.ts";
+import { quietSwarm } from "./scripts.ts";
+import { drawSetLimits } from "./swarm-sets.ts";
+import { World } from "./world.ts";
+
+// A group with its second log on a path that all machines reach, and that path lost while it alone has what was acked last.
+
+const site = pathBunkerOf("bank");
+let createSite: (options: SiteOptions) => Site;
+
+before(async () => {
+  ({ createSite } = await import("#site/site.ts"));
+});
+
+function newWorld(label: string): World {
+  const quiet = quietSwarm("flush");
+  const [group] = quiet.config.groups.values();
+  const west = group?.copies.get("west");
+  assert.ok(group !== undefined && west !== undefined);
+  const copy: CopyConfig = { ...west, mode: "async" };
+  const onPath: CopyConfig = { ...west, site, mode: "bunker", onLoss: "override" };
+  const copies = new Map([
+    ["west", copy],
+    [site, onPath],
+  ]);
+  const groups = new Map([["bank", { ...group, copies, bunkerPath: "/sim/path" }]]);
+  const limits = { ...quiet.limits, ...drawSetLimits(createPrng(label)) };
+  setLimits(limits);
+  return new World({
+    label,
+    swarm: { ...quiet, limits, hasLogPath: true, config: { ...quiet.config, groups } },
+    createSite,
+    checkers: allCheckers,
+    story: { told: true, linesMax: 400 },
+    counters: new Map(),
+  });
+}
+
+function pathState(world: World): string | undefined {
+  const status = world.rawStatus(world.machine("east"), "bank");
+  return status?.copies.find((one) => one.site === site)?.state;
+}
+
+function until(world: World, what: string, condition: () => boolean): void {
+  world.runFor(20e6, condition);
+  assert.deepEqual(world.findings, [], world.story.tail().slice(-40).join("\n"));
+  assert.ok(condition(), `${what}\n${world.story.tail().slice(-40).join("\n")}`);
+}
+
+/** Writes that the second log has, and west has not: the way to it is cut. */
+function begun(label: string): World {
+  const world = newWorld(label);
+  for (const machine of world.machines.values()) machine.start();
+  until(world, "all is well", () => allWell(world) && pathState(world) === "streaming");
+  for (const [from, to] of [
+    ["east", "west"],
+    ["west", "east"],
+  ] as const)
+    world.network.setDown(world.network.link(from, to), true);
+  world.troubleUs = world.scheduler.nowUs;
+  write(world, 4);
+  assert.ok((world.counters.get("checks:I5") ?? 0) > 0, "that ack rests on the second log, too");
+  return world;
+}
+
+function write(world: World, sector: number, act: "write" | "fua" = "write"): void {
+  const [host] = world.hosts;
+  const acked = (): number => world.counters.get("replies:write ok") ?? 0;
+  const before_ = acked();
+  host?.perform({ act, volume: 0, sector, sectors: 8 });
+  until(world, `the write at ${sector} is answered`, () => acked() > before_);
+}
+
+const losses = ["gone for good", "emptied"] as const;
+
+function lose(world: World, how: (typeof losses)[number]): void {
+  const { logPath } = world;
+  assert.ok(logPath !== undefined);
+  world.troubleUs = world.scheduler.nowUs;
+  const { behaviour, state } = logPath.disk;
+  state.folders.delete("bank");
+  if (how === "emptied") return;
+  logPath.isThere = false;
+  Object.assign(behaviour, { failWrites: Infinity, failReads: Infinity, failSyncs: Infinity });
+}
+
+function promote(world: World, force: boolean): CommandOutcome {
+  let answer: CommandOutcome | undefined;
+  world.command("west", { kind: "promote", group: "bank", force, dryRun: false }, (outcome) => {
+    answer = outcome;
+  });
+  until(world, "the promotion is answered", () => answer !== undefined);
+  return answer as CommandOutcome;
+}
+
+for (const how of losses) {
+  const crashes: readonly CrashKind[] = [{ kind: "kill" }, { kind: "power", keep: "none" }];
+  for (const crash of crashes) {
+    test(`B15, I5, I1: a second log that is ${how} loses nothing that was acked while the primary lives, and after its ${crash.kind}`, () => {
+      const world = begun(`${how} ${crash.kind}`);
+      lose(world, how);
+      write(world, 16);
+      write(world, 32, "fua");
+      if (how === "gone for good")
+        until(world, "the loss is told", () => pathState(world) === "buffering");
+      const east = world.machine("east");
+      east.crash(crash);
+      east.start();
+      const { reign } = world.line("bank").oracle;
+      const { number } = reign;
+      until(
+        world,
+        "the primary serves again",
+        () => world.line("bank").oracle.reign.number > number,
+      );
+      write(world, 48);
+      assert.ok((world.counters.get("situations:acked without the bunker") ?? 0) > 0);
+      for (const checker of world.checkers) checker.onSample?.();
+      assert.deepEqual(world.findings, []);
+    });
+  }
+
+  test(`B12, I33: with the primary and a second log that is ${how}, a takeover tells what is lost`, () => {
+    const world = begun(`${how} takeover`);
+    lose(world, how);
+    write(world, 16);
+    world.machine("east").losePower("none");
+    const known = world.scheduler.nowUs + 2e6;
+    until(world, "west has noticed", () => world.scheduler.nowUs >= known);
+    const first = promote(world, false);
+    const told = first.ok ? first.plan : [first.message, ...first.plan];
+    const lacking =
+      /lacks whatever east acked since we last heard of it .*: how much that is is unknown/;
+    assert.match(told.join("\n"), lacking);
+    assert.doesNotMatch(told.join("\n"), /nothing .*is lost/);
+    if (!first.ok) assert.ok(promote(world, true).ok);
+    until(world, "west serves", () => world.line("bank").oracle.reign.site === "west");
+    assert.deepEqual(world.findings, []);
+  });
+}
