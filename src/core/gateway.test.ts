@@ -38,9 +38,12 @@ class World {
 
   perform(effect: GatewayEffect): void {
     switch (effect.kind) {
-      case "readRecords":
       case "write":
       case "flush":
+        // Asked behind a `drop`, it has no connection any more to go by.
+        if (effect.session === this.gateway.session) this.pending.push(effect);
+        return;
+      case "readRecords":
         this.pending.push(effect);
         return;
       case "synced":
