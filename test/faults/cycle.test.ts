@@ -11,6 +11,7 @@ import {
   exports,
   heldAt,
   inspectSet,
+  prefixShownBy,
   readerOf,
   setsOf,
   startBank,
@@ -140,12 +141,7 @@ for (const ackAt of ["switch", "journal"])
       toWest.isClosed = true;
       toWest.cut();
       await writer.more(10);
-      await west.until("what is complete is applied", ({ copies }) => {
-        const own = copies[0];
-        return own?.applyLagWrites === 0 && own.link !== "up";
-      });
-      // Throws unless the images are a state of the chain.
-      seen = Math.max(seen, await writer.prefixOf(readerOf(west)));
+      seen = Math.max(seen, await prefixShownBy(west, writer));
       toWest.forth = () => "pass";
       toWest.isClosed = false;
       const { lsn } = await east.group();

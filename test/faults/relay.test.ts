@@ -13,7 +13,7 @@ import {
   exports,
   startRelayBank,
 } from "../support/relay-bank.ts";
-import { readerOf } from "../support/sets-bank.ts";
+import { prefixShownBy, readerOf } from "../support/sets-bank.ts";
 import { promoteWest } from "../support/take-over.ts";
 import { until } from "../support/until.ts";
 
@@ -71,12 +71,7 @@ test("A3, A6, A9, row 12, row 30: behind a relay the WAN is cut again and again,
     await writer.more(40 + 7 * round);
     assert.ok(closeWan(bank) > 0);
     await writer.more(10);
-    await west.until("what is complete is applied", ({ copies }) => {
-      const own = copies[0];
-      return own?.applyLagWrites === 0 && own.why !== "";
-    });
-    // Throws unless the images are a state of the chain.
-    seen = Math.max(seen, await writer.prefixOf(readerOf(west)));
+    seen = Math.max(seen, await prefixShownBy(west, writer));
     await until("the relay says so", () =>
       toldOfFeeds(east, "in").some((line) => line.startsWith("gate feedLost ")),
     );

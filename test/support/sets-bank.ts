@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import { imageReader } from "./acked-writer.ts";
+import type { ChainWriter } from "./chain-writer.ts";
 import type { ClusterOptions, TestSite } from "./cluster.ts";
 import { type FramedCluster, type SeenFrame, startFramedCluster } from "./frame-proxy.ts";
 import { assertEqualImages } from "./images.ts";
@@ -104,4 +105,27 @@ export function readerOf(
     assert.ok(read !== undefined);
     return read(offset, length);
   };
+}
+
+/**
+ * The highest write that a copy without its link shows; throws unless its images are a state of the chain. They are read one after
+ * the other, and what was staged may become complete, and be applied, between the two: then they are read again.
+ */
+export async function prefixShownBy(site: TestSite, writer: ChainWriter): Promise<number> {
+  for (;;) {
+    const before = await appliedBy(site);
+    const [shown] = await Promise.allSettled([writer.prefixOf(readerOf(site))]);
+    if ((await appliedBy(site)) !== before) continue;
+    if (shown.status === "rejected") throw shown.reason;
+    return shown.value;
+  }
+}
+
+/** The last write of what is complete, once that is applied. */
+async function appliedBy(site: TestSite): Promise<number> {
+  const { copies } = await site.until(
+    "what is complete is applied",
+    ({ copies: [own] }) => own?.applyLagWrites === 0 && own.link !== "up",
+  );
+  return copies[0]?.complete ?? 0;
 }
