@@ -264,6 +264,10 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   clone.runFor(5e6);
   // A site that holds itself for the primary already is a branch, or the line's own heir: there is nothing to take over.
   if (clone.status(clone.machine(site), line.group.name)?.role === "primary") return;
+  // A former primary that is back, and has not heard of its successor, has to be demoted first: the refusal says so.
+  const others = line.sites.filter((other) => other !== site);
+  if (others.some((other) => servesIn(clone, line, other)))
+    return clone.count("clones:takeover refused");
   const ends = copy.claim.sets === undefined ? undefined : setEndsAt(clone, line, site);
   let promoted = tryPromote(clone, line, site, false);
   if (clone.failed()) return;
@@ -291,6 +295,11 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
     claim: withEnds(crashedClaim(copy.claim, crash, promises.tick), ends),
     lostId: copy.claim.sets !== undefined ? "I6" : crash === "kill" ? "I3" : "N1",
   });
+}
+
+function servesIn(clone: World, line: Line, site: string): boolean {
+  const status = clone.status(clone.machine(site), line.group.name);
+  return status?.role === "primary" && status.serving;
 }
 
 /** A promotion would give a branch up, and needs the operator's word for that. */

@@ -22,8 +22,11 @@ export function boundsChecker(world: World): Checker {
         if (process.timers > timersMax)
           world.report("N6", `${machine.name} has ${process.timers} timers`);
         const connections = world.network.connectionsOf(process);
-        // While a process stands still, and until it has looked at them, those that the others gave up pile up.
-        const held = connections.filter((connection) => connection.peer?.isOpen() === true).length;
+        // While a process stands still, and until it has looked at them, those that the others gave up pile up; and when a
+        // link is back, dials that were given up meanwhile arrive, and nobody owns their near ends.
+        const held = connections.filter(
+          (one) => one.isStarted() && one.peer?.isStarted() === true && one.peer.isOpen(),
+        ).length;
         // With each site two inquiries and, for each group, a session either way; and some whose handshake still hangs.
         const usual = (4 + 2 * world.lines.size) * world.swarm.sites.length;
         if (!process.paused && held > usual + lanesMax(world)) {
