@@ -108,8 +108,8 @@ export function readerOf(
 }
 
 /**
- * The highest write that a copy without its link shows; throws unless its images are a state of the chain. They are read one after
- * the other, and what was staged may become complete, and be applied, between the two: then they are read again.
+ * The highest write that a copy without its link shows; throws unless its images are a state of the chain. They are read one
+ * after the other, and what was staged may become complete, and be applied, between the two: then they are read again.
  */
 export async function prefixShownBy(site: TestSite, writer: ChainWriter): Promise<number> {
   for (;;) {
