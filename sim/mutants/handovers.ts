@@ -20,6 +20,7 @@ export const handoverMutants: readonly Mutant[] = [
   },
   {
     name: "offer-forgotten-by-restart",
+    isSeldom: true,
     file: "src/core/life.ts",
     find: "  if (primary.handover !== undefined && isOffered(primary)) {",
     replace: "  if (primary.handover !== undefined && primary.volumes.length === 0) {",
