@@ -253,6 +253,7 @@ export function stopAll(world: World): void {
   world.troubleUs = world.scheduler.nowUs;
   // One that is still starting ends its start with that.
   world.expectStartFailures = true;
+  world.isStopping = true;
   let stopped = 0;
   const sites = [...world.machines.values()].filter((machine) => machine.site !== undefined);
   for (const machine of sites) machine.site?.stop(() => (stopped += 1));

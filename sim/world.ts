@@ -93,6 +93,7 @@ export class World {
   readonly withoutPoints = new Set<string>();
   /** Site starts that failed while their disk was misbehaving may fail; all others are findings. */
   expectStartFailures = false;
+  isStopping = false;
   /** The longest write or zeroing that a host has made. */
   requestBytesMax = 0;
   /** A disk has failed some operation: what a site then said of itself may not have been on its disk. */

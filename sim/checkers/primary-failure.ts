@@ -92,7 +92,7 @@ export function primaryFailureChecker(world: World): Checker {
 
   function judge(line: Line, machine: Machine): void {
     const known = observe(line, machine);
-    if (known?.fed === undefined || machine.process?.paused !== false) return;
+    if (known?.fed === undefined || machine.process?.paused !== false || world.isStopping) return;
     const { fed } = known;
     const primary = world.machine(fed.site);
     const links = linksOf(world, machine.name, fed.site);

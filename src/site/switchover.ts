@@ -15,6 +15,9 @@ import { notPrimary, refused } from "./refusals.ts";
 type Done = (outcome: CommandOutcome) => void;
 type Switchover = Extract<SiteCommand, { kind: "switchover" }>;
 
+/** Why an offer stands no more that its primary has taken back by force: whether it was taken is not known. */
+const takenBack = "taken back by an operator";
+
 /** Plans, asks the successor whether it would take the role, and hands it over. Given again it waits for the first one. */
 export function runSwitchover(group: Group, command: Switchover, done: Done): void {
   const { run } = group;
@@ -96,7 +99,10 @@ function awaitEnd(group: Group, { command, plan, done }: Asked<readonly string[]
     const message = `${group.name} was not handed over to ${to}: ${why}`;
     if (outcome === "gone")
       return answer(refused("failed", message, `antipode status ${group.name}`, plan));
-    const stays = `nothing has changed, ${site} serves it as before; antipode why ${group.name}`;
+    const stays =
+      why === takenBack
+        ? `${site} serves it again, and so does ${to} if it has taken it: antipode status ${group.name}`
+        : `nothing has changed, ${site} serves it as before; antipode why ${group.name}`;
     answer(refused(outcome === "late" ? "timeout" : "failed", message, stays, plan));
   });
 }
@@ -129,5 +135,5 @@ export function takeBack(
     if (outcome === "kept" || outcome === "late") return done({ ok: true, plan });
     done(refused("failed", why, `antipode status ${group.name}`, plan));
   });
-  run.submit({ kind: "keepRole", why: "taken back by an operator" });
+  run.submit({ kind: "keepRole", why: takenBack });
 }
