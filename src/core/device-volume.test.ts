@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { limits } from "#base/limits.ts";
-import type { HostRequest } from "#ports/host-request.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
 import { sampleSeals } from "../../test/support/sample-seals.ts";
+import { sampleRequest } from "../../test/support/sample-request.ts";
 import type { DeviceFound } from "./device-volume.ts";
 import { createJournal } from "./journal.ts";
 import { journalRoom } from "./journal-room.ts";
@@ -96,20 +96,7 @@ function perform(rig: Rig, effect: PrimaryEffect): void {
 }
 
 function ask(rig: Rig, kind: "write" | "flush"): void {
-  const length = kind === "write" ? 4096 : 0;
-  const request: HostRequest = {
-    kind,
-    volume: 0,
-    offset: 0,
-    length,
-    payload: kind === "write" ? [new Uint8Array(length)] : [],
-    fua: false,
-    mayPunch: false,
-    onReply: () => undefined,
-    lsn: 0,
-    legs: 0,
-    failure: "ok",
-  };
+  const request = sampleRequest(kind);
   submit(rig, { kind: "request", request });
   // The first opens its granule; then the write is appended.
   submit(rig, { kind: "turnEnd" });

@@ -47,13 +47,15 @@ export function wantRound(primary: Primary, volume: Volume, out: PrimaryEffect[]
 function startRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): void {
   primary.ticket += 1;
   const coverLsn = writtenThrough(primary);
-  const crowded = primary.openGranules >= (limits.openGranulesMax * 3) / 4;
   const round: FlushRound = {
     ticket: primary.ticket,
     volume,
     startCompletions: volume.completions,
     coverLsn,
-    clearLsn: isIdle(primary, volume) || crowded ? coverLsn : Math.min(coverLsn, coldLsn(primary)),
+    clearLsn:
+      isIdle(primary, volume) || isCrowded(primary)
+        ? coverLsn
+        : Math.min(coverLsn, coldLsn(primary)),
     legs: legsHere(primary, volume),
     closeLegs: 1,
     requests: volume.flush.waiting,
@@ -275,6 +277,11 @@ export function closableLsn(primary: Primary): number {
   return lsn;
 }
 
+/** So many granules are open that a round closes all it can. */
+function isCrowded({ openGranules }: Primary): boolean {
+  return openGranules >= (limits.openGranulesMax * 3) / 4;
+}
+
 function isIdle(primary: Primary, volume: Volume): boolean {
   return primary.nowMs - volume.lastWriteMs >= limits.openIdleMs;
 }
@@ -323,7 +330,6 @@ function failAll(
 /** Rounds that close granules nobody writes to: at once when the volume is idle, else every ten seconds. */
 export function closeIdle(primary: Primary, out: PrimaryEffect[]): void {
   const due = primary.nowMs - primary.roundAtMs >= limits.openRoundMsMax;
-  const crowded = primary.openGranules >= (limits.openGranulesMax * 3) / 4;
   if (due) primary.roundAtMs = primary.nowMs;
   for (const volume of primary.volumes) {
     if (volume.open.size === 0 || volume.state !== "ok") continue;
@@ -331,7 +337,7 @@ export function closeIdle(primary: Primary, out: PrimaryEffect[]): void {
     if (flush.running !== undefined || primary.nowMs - flush.startedMs < limits.openIdleMs)
       continue;
     const isNew = flush.closedCompletions !== volume.completions;
-    if ((isIdle(primary, volume) && isNew) || due || crowded) {
+    if ((isIdle(primary, volume) && isNew) || due || isCrowded(primary)) {
       wantRound(primary, volume, out);
     }
   }

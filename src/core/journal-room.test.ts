@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { limits } from "#base/limits.ts";
-import type { HostRequest } from "#ports/host-request.ts";
 import { samplePrimary } from "../../test/support/sample-primary.ts";
+import { sampleRequest } from "../../test/support/sample-request.ts";
 import { sealIdle } from "./journal.ts";
 import type { Journal } from "./journal.ts";
 import { journalRoom, overflowing, releaseJournal, tailHolder, whyNoRoom } from "./journal-room.ts";
@@ -88,19 +88,7 @@ test("row 40, A17: hosts that wait for room go on by themselves once the last se
   journal.bytesUsed = journal.bytesMax;
   // The log, as the driver has it: what was let go is removed a while after that was asked for.
   let bytesThere = journal.bytesMax;
-  const held: HostRequest = {
-    kind: "write",
-    volume: 0,
-    offset: 0,
-    length: 4096,
-    payload: [new Uint8Array(4096)],
-    fua: false,
-    mayPunch: false,
-    onReply: () => undefined,
-    lsn: 0,
-    legs: 0,
-    failure: "ok",
-  };
+  const held = sampleRequest("write");
   const happens = (event: PrimaryEvent): void => {
     const out: PrimaryEffect[] = [];
     step(primary, event, out);

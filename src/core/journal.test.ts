@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { sampleSeals } from "../../test/support/sample-seals.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
+import { sampleRequest } from "../../test/support/sample-request.ts";
 import { countOf, coversFrom, digestStep } from "./entry.ts";
 import type { Entry } from "./entry.ts";
 import { createJournal } from "./journal.ts";
@@ -132,24 +133,8 @@ function perform(rig: Rig, effect: PrimaryEffect): void {
 
 /** Asks for requests in one turn of the loop, then ends the turn. */
 function turn(rig: Rig, ...kinds: ("write" | "flush")[]): void {
-  for (const kind of kinds) submit(rig, { kind: "request", request: requestOf(kind) });
+  for (const kind of kinds) submit(rig, { kind: "request", request: sampleRequest(kind) });
   submit(rig, { kind: "turnEnd" });
-}
-
-function requestOf(kind: "write" | "flush"): HostRequest {
-  return {
-    kind,
-    volume: 0,
-    offset: 0,
-    length: kind === "write" ? 4096 : 0,
-    payload: kind === "write" ? [new Uint8Array(4096).fill(1)] : [],
-    fua: false,
-    mayPunch: false,
-    onReply: () => undefined,
-    lsn: 0,
-    legs: 0,
-    failure: "ok",
-  };
 }
 
 function sealsOf(rig: Rig): Entry[] {

@@ -5,6 +5,7 @@ import { sampleSeals } from "../../test/support/sample-seals.ts";
 import { limits } from "#base/limits.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
+import { sampleRequest } from "../../test/support/sample-request.ts";
 import { blankMember } from "./group-record.ts";
 import { createJournal } from "./journal.ts";
 import { deliverRecord, isBehindBound, lagBytesOf, logCaughtUp } from "./log-members.ts";
@@ -51,8 +52,7 @@ function createBench(onLoss: "override" | "fail" | "off"): Bench {
 function write({ primary }: Bench, length = 4096): HostRequest {
   const lsn = primary.nextLsn;
   primary.nextLsn += 1;
-  const rest = { payload: [], fua: false, mayPunch: false, onReply: () => undefined };
-  return { kind: "write", volume: 0, offset: 0, length, ...rest, lsn, legs: 1, failure: "ok" };
+  return sampleRequest("write", { length, payload: [], lsn, legs: 1 });
 }
 
 function deliver(bench: Bench, length?: number): HostRequest {

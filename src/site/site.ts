@@ -284,7 +284,7 @@ function take(parts: Parts, group: Group, tries: number): void {
   const why = isMissing ? failedWhy : "the group's record is made";
   if (isMissing === (tries === 0))
     emit(context, { kind: "log", copy: context.site, from, to, why });
-  if (!isMissing) return;
+  if (!isMissing || parts.isStopped) return;
   const again = (): void => {
     const config = parts.config.groups.get(name) ?? group.file;
     openGroup(groupOptions(parts, config), (opened, failure) => {

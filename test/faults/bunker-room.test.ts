@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { TestContext } from "node:test";
 import { startBunkerBank } from "../support/bunker-bank.ts";
+import type { BunkerBank } from "../support/bunker-bank.ts";
 import { count } from "../support/claims.ts";
 import { copyOf } from "../support/cluster.ts";
 import { upTo, writeBlocks } from "../support/log-damage.ts";
@@ -52,17 +54,8 @@ test(
   "row 41, row 48, B15: a bunker without room to make its log starts all the same, keeps the log of its other group, and makes it once there is some",
   needsRoot,
   async (t) => {
-    const { cluster, east, vault } = await startBunkerBank(t, "probe: 100ms", {
-      groups: { bank: { data: "16MiB", log: "8MiB" }, shop: { data: "8MiB" } },
-      prepare: ({ data }) => mountSmallAt(t, data, "8M"),
-    });
-    const streams = (name: string) =>
-      east.until(
-        `the bunker has the log of ${name}`,
-        (group) => copyOf(group, "vault")?.state === "streaming",
-        name,
-      );
-    await streams("shop");
+    const bank = await startTwoLogs(t);
+    const { cluster, east, vault } = bank;
     await vault.kill();
     const folder = join(vault.data, "bank");
     for (const name of fs.readdirSync(folder))
@@ -70,14 +63,7 @@ test(
     const free = fill(vault.data);
     await vault.start();
     const pid = vault.pid();
-    const isSaid = /the log cannot be opened: .*ENOSPC.* goes on once there is room/;
-    await east.until("the bunker has no room", (group) =>
-      isSaid.test(copyOf(group, "vault")?.why ?? ""),
-    );
-    assert.match((await vault.copy("vault")).why, isSaid);
-    const { stdout } = await cluster.cli("why", "bank", "--site", "vault");
-    assert.match(stdout, /helps: .*free some space or quota there .*df at vault.* by itself/);
-    await streams("shop");
+    await hasNoRoomFor(bank, /the log cannot be opened: .*ENOSPC.* goes on once there is room/);
     // Nobody takes a log that cannot be read for one that has nothing.
     const replay = ["replay", "bank", "--from", "vault", "--site", "west", "--dry-run"];
     await east.kill();
@@ -107,30 +93,17 @@ test(
   "row 41, row 48, B15: a bunker without room for a group's first record starts all the same, keeps the log of its other group, and makes it once there is some",
   needsRoot,
   async (t) => {
-    const { cluster, east, vault } = await startBunkerBank(t, "probe: 100ms", {
-      groups: { bank: { data: "16MiB", log: "8MiB" }, shop: { data: "8MiB" } },
-      prepare: ({ data }) => mountSmallAt(t, data, "8M"),
-    });
-    const streams = (name: string) =>
-      east.until(
-        `the bunker has the log of ${name}`,
-        (group) => copyOf(group, "vault")?.state === "streaming",
-        name,
-      );
-    await streams("shop");
+    const bank = await startTwoLogs(t);
+    const { cluster, east, vault } = bank;
     await vault.kill();
     fs.rmSync(join(vault.data, "bank"), { recursive: true });
     const free = fill(vault.data);
     await vault.start();
     const pid = vault.pid();
-    const isSaid = /the group's record cannot be made: .*ENOSPC.* goes on once there is room/;
-    await east.until("the bunker has no room", (group) =>
-      isSaid.test(copyOf(group, "vault")?.why ?? ""),
+    await hasNoRoomFor(
+      bank,
+      /the group's record cannot be made: .*ENOSPC.* goes on once there is room/,
     );
-    assert.match((await vault.copy("vault")).why, isSaid);
-    const { stdout } = await cluster.cli("why", "bank", "--site", "vault");
-    assert.match(stdout, /helps: .*free some space or quota there .*df at vault.* by itself/);
-    await streams("shop");
     await writeBlocks(east, upTo(10));
     free();
     // It has a record now, and by that it is another disk than the one that was fed.
@@ -146,3 +119,33 @@ test(
     count("row 41", { faultsInjected: 1, effectsSeen: 1 });
   },
 );
+
+/** Two groups with a bunker on a small file system, which has both logs. */
+async function startTwoLogs(t: TestContext): Promise<BunkerBank> {
+  const bank = await startBunkerBank(t, "probe: 100ms", {
+    groups: { bank: { data: "16MiB", log: "8MiB" }, shop: { data: "8MiB" } },
+    prepare: ({ data }) => mountSmallAt(t, data, "8M"),
+  });
+  await hasLogOf(bank, "shop");
+  return bank;
+}
+
+function hasLogOf({ east }: BunkerBank, name: string): Promise<unknown> {
+  return east.until(
+    `the bunker has the log of ${name}`,
+    (group) => copyOf(group, "vault")?.state === "streaming",
+    name,
+  );
+}
+
+/** The bunker has no room for the first group, says so everywhere, with what helps, and keeps the other's log. */
+async function hasNoRoomFor(bank: BunkerBank, why: RegExp): Promise<void> {
+  const { cluster, east, vault } = bank;
+  await east.until("the bunker has no room", (group) =>
+    why.test(copyOf(group, "vault")?.why ?? ""),
+  );
+  assert.match((await vault.copy("vault")).why, why);
+  const { stdout } = await cluster.cli("why", "bank", "--site", "vault");
+  assert.match(stdout, /helps: .*free some space or quota there .*df at vault.* by itself/);
+  await hasLogOf(bank, "shop");
+}

@@ -3,7 +3,7 @@ import { viewOf } from "#base/bytes.ts";
 import { crc32c } from "#base/checksum.ts";
 import type { IoFailure } from "#base/errors.ts";
 import type { Folder } from "#ports/file.ts";
-import { append, sync } from "#store/log.ts";
+import { append, placeOf, sync } from "#store/log.ts";
 import type { Log, LogPlace } from "#store/log.ts";
 import { openLog } from "#store/log-open.ts";
 import type { OpenedLog, OpenOptions } from "#store/log-open.ts";
@@ -174,4 +174,21 @@ export function readAll(
     }
     from = result.next;
   }
+}
+
+export function appendMany(log: Log, first: number, last: number, bytes = 300): Piece[] {
+  const pieces: Piece[] = [];
+  for (let number = first; number <= last; number += 1) pieces.push(pieceOf(number, bytes));
+  for (const piece of pieces) mustAppend(log, piece);
+  return pieces;
+}
+
+export function firstPlace(log: Log) {
+  return placeOf(log, log.firstRecord) ?? assert.fail("the first record has a place");
+}
+
+/** Lets what was begun in the background come to its end. */
+export function rest(world: LogWorld): void {
+  const { scheduler } = world.disk;
+  scheduler.run(scheduler.nowUs + 1e6, () => false);
 }
