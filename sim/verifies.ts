@@ -1,6 +1,7 @@
 import type { GroupStatus, VerifyStatus } from "#site/api.ts";
 import { imagesPath } from "./disk-image.ts";
 import { inodeAt, sectorBytes } from "./disk-state.ts";
+import type { Inode } from "./disk-state.ts";
 import { isWellState } from "./line.ts";
 import type { Line } from "./line.ts";
 import { imageName } from "./machine.ts";
@@ -200,6 +201,7 @@ function decay(scene: Scene, site: string, rng: Prng): Rot | undefined {
     )
       continue;
     const rot = { site, volume, sector, atByte, writeId: newest };
+    if (!isAtRest(world, line, rot)) continue;
     flip(world, line, rot);
     line.rotten.add(keyOf(volume, sector));
     world.tell(site, () => `disk: a bit of volume ${volume} sector ${sector} turns over`);
@@ -209,13 +211,23 @@ function decay(scene: Scene, site: string, rng: Prng): Rot | undefined {
   return undefined;
 }
 
-function flip(world: World, { group }: Line, { site, volume, sector, atByte }: Rot): void {
+// What is still to be synced lies in memory alone, and would be written over what turned over on the platter.
+function isAtRest(world: World, line: Line, rot: Rot): boolean {
+  const atByte = rot.sector * sectorBytes + rot.atByte;
+  const unsynced = imageOf(world, line, rot)?.unsynced ?? [];
+  return unsynced.every(({ offset, length }) => atByte < offset || atByte >= offset + length);
+}
+
+function imageOf(world: World, { group }: Line, { site, volume }: Rot): Inode | undefined {
   const name = imageName(group.name, group.volumes[volume]?.name ?? "");
-  const { state } = world.machine(site).disk;
-  const inode = inodeAt(state, imagesPath, name, "current");
+  return inodeAt(world.machine(site).disk.state, imagesPath, name, "current");
+}
+
+function flip(world: World, line: Line, rot: Rot): void {
+  const inode = imageOf(world, line, rot);
   if (inode === undefined) return;
   for (const pages of [inode.current, inode.durable])
-    flipPageBit(pages, sector * sectorBytes + atByte);
+    flipPageBit(pages, rot.sector * sectorBytes + rot.atByte);
 }
 
 function newestOf({ oracle }: Line, volume: number, sector: number): number {
