@@ -273,7 +273,8 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   if (clone.failed()) return;
   // A copy of sets may be known to lack writes. What it has then is a state of the past all the same, if it is whole.
   const image = clone.status(clone.machine(site), line.group.name)?.copies[0]?.image;
-  if (promoted === false && copy.claim.sets !== undefined && image === "consistent") {
+  const isPast = image === "consistent" && !hasGivenUp(clone, line, site);
+  if (promoted === false && copy.claim.sets !== undefined && isPast) {
     clone.count("clones:takeover of sets by force");
     promoted = tryPromote(clone, line, site, true);
     if (clone.failed()) return;
@@ -300,6 +301,11 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
 function servesIn(clone: World, line: Line, site: string): boolean {
   const status = clone.status(clone.machine(site), line.group.name);
   return status?.role === "primary" && status.serving;
+}
+
+/** By force it would take its word back and go on with its branch, which the oracle of the line knows nothing of. */
+function hasGivenUp(clone: World, line: Line, site: string): boolean {
+  return recordOf(clone, line, site, "current")?.discarding !== undefined;
 }
 
 /** A promotion would give a branch up, and needs the operator's word for that. */

@@ -89,5 +89,9 @@ function judgeKept(world: World, line: Line, site: string): void {
   if (given.isKept && branch === undefined)
     world.report("I30", `${site} has lost the branch of what it gave up`);
   const isBeingTold = [...world.commands].some((pending) => pending.site === site);
-  given.isKept = branch?.phase === "kept" && !isBeingTold;
+  // Killed in the midst of letting it go, a site may have written that, and the platter has not got it yet.
+  const isInBoth = [branch, recordOf(world, line, site, "current")?.branch].every(
+    (found) => found?.phase === "kept",
+  );
+  given.isKept = isInBoth && !isBeingTold;
 }
