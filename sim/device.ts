@@ -134,6 +134,7 @@ export function openLinkedImage(
       image.zero(offset, length, mayPunch, context, done);
     },
     sync: (done) => image.sync(done),
+    failure: () => image.failure(),
     unsyncedBytes: () => image.unsyncedBytes(),
     isPressed: () => image.isPressed(),
     extents: (offset, length, done) => image.extents(offset, length, done),

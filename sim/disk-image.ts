@@ -142,6 +142,7 @@ export function openSimImage(options: {
         broken ??= failed;
         done(broken);
       }),
+    failure: () => broken,
     unsyncedBytes: () => unsyncedBytes(inode),
     isPressed: () => unsyncedBytes(inode) >= limits.unsyncedBytesMax,
     extents: (offset, length, done) => done(extentsOf(inode, offset, length)),

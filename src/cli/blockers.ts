@@ -260,7 +260,7 @@ const siteTroubles = [
       `free some space or quota there (df at ${at}); it goes on by itself, and nothing needs to be restarted`,
   },
   {
-    said: /image here .*must be started again|of the image here failed/,
+    said: /here.* must be started again|of the image here failed/,
     waitsFor: (at: string) => `the image at ${at} to be opened again`,
     help: (at: string) => `mend the disk of ${at}, then stop its site and start it again`,
   },

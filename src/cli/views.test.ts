@@ -83,6 +83,10 @@ test("trouble of a copy's own disk has advice that helps, at the primary and at 
       "fdatasync of the image here failed: EIO; this site must be started again",
       /^mend the disk of west, then stop its site/,
     ],
+    [
+      "a sync of data has failed here: what hosts wrote last may not be on the disk; this site must be started again",
+      /^mend the disk of west, then stop its site/,
+    ],
   ] as const;
   for (const [why, help] of troubles) {
     const seen = copyStatus("west", "fractured", { why: `${why}; reconnecting` });

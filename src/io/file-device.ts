@@ -137,6 +137,10 @@ class FileDevice implements BlockDevice {
     else this.#syncer.sync(done);
   }
 
+  failure(): IoFailure | undefined {
+    return this.#syncer.failure;
+  }
+
   unsyncedBytes(): number {
     return this.#syncer.unsyncedBytes;
   }

@@ -20,6 +20,8 @@ export type BlockDevice = {
   zero<C>(offset: number, length: number, mayPunch: boolean, context: C, done: WriteDone<C>): void;
   /** Makes every write answered before the call durable. A failure is final (see `File.sync`). */
   sync(done: (failure: IoFailure | undefined) => void): void;
+  /** Why it is used no more, until it is opened again: a sync of it has failed, or the link to it is lost. */
+  failure(): IoFailure | undefined;
   /**
    * Bytes written since the last good sync began, at most: what was written twice counts twice. The device begins a
    * sync by itself when they are many.

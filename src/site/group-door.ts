@@ -25,6 +25,7 @@ import { splitFrom } from "./split.ts";
 import { cancelAsked } from "./replay-cancel.ts";
 import { replayAsked } from "./replay-source.ts";
 import { replayedWhy } from "./replay.ts";
+import { deadImageWhy } from "./sync-images.ts";
 import { takeBackAsked } from "./take-back.ts";
 
 // What other sites ask of a group here, and tell of it: sessions of a primary elsewhere, more connections for them, views.
@@ -95,6 +96,9 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
   if (trouble !== "" && (open.unit !== "write" || group.copy === undefined))
     return refuseSession(group, peer, "busy", trouble);
   if (group.copy === undefined) return refuseSession(group, peer, "busy", "this site is no copy");
+  // Fed again it would fail again, after it was sent what it lacks once more.
+  const dead = deadImageWhy(group.context.images);
+  if (dead !== "") return refuseSession(group, peer, "busy", dead);
   // Fed again it would come to the same end: what cannot be kept cannot be overwritten.
   const { preserveFailure } = group.copy.copy;
   if (preserveFailure !== "") return refuseSession(group, peer, "busy", preserveFailure);

@@ -104,6 +104,10 @@ class LinkedImage implements BlockDevice {
     else this.#syncer.sync(done);
   }
 
+  failure(): IoFailure | undefined {
+    return this.#dead ?? this.#syncer.failure;
+  }
+
   unsyncedBytes(): number {
     return this.#syncer.unsyncedBytes;
   }
@@ -203,7 +207,7 @@ class LinkedImage implements BlockDevice {
   }
 
   #whenUp(run: (failure: IoFailure | undefined) => void): void {
-    const dead = this.#dead ?? this.#syncer.failure;
+    const dead = this.failure();
     if (dead !== undefined) run(dead);
     else if (this.#link.isUp()) run(undefined);
     else this.#waiting.push(run);

@@ -30,6 +30,7 @@ function deviceOver(content: Uint8Array): BlockDevice {
     },
     read: no,
     sync: no,
+    failure: no,
     unsyncedBytes: no,
     isPressed: no,
     extents: no,

@@ -28,6 +28,7 @@ import { memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
 import { splitsOf } from "./split.ts";
 import { verifyStatus } from "./verify.ts";
 import type { Split } from "./split.ts";
+import { deadImageWhy } from "./sync-images.ts";
 
 // What `status` says. Never better than what is known: a copy without contact to its primary is `consistent` at best
 // (I33).
@@ -304,7 +305,8 @@ function ownStatus(group: Group): CopyStatus {
   const { context, heard } = group;
   const record = knownRecord(group);
   const copy = group.copy?.copy;
-  const isFed = copy?.session?.begun === true;
+  // Until it is on record that a session has begun, the record is one of the session before.
+  const isFed = copy?.session?.begun === true && copy.recordBefore === undefined;
   const nowMs = context.ports.clock.nowMs();
   const appliedLsn = copy?.appliedLsn ?? 0;
   const heardLsn = heard?.view.lsn ?? appliedLsn;
@@ -408,8 +410,12 @@ function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
   if (group.replay !== undefined) return replayWords(group, group.replay);
   const preserveFailure = group.copy?.copy.preserveFailure ?? "";
   if (preserveFailure !== "") return preserveFailure;
-  if (!isFed && record.failedVolumes.length > 0)
-    return `a sync of ${record.failedVolumes.join(", ")} has failed here: what hosts wrote last may not be on the disk`;
+  const dead = deadImageWhy(group.context.images);
+  if (!isFed && record.failedVolumes.length > 0) {
+    const failed = `a sync of ${record.failedVolumes.join(", ")} has failed here: what hosts wrote last may not be on the disk`;
+    return dead === "" ? failed : `${failed}; this site must be started again`;
+  }
+  if (dead !== "") return dead;
   if (isFed && record.image === "synchronized") return "";
   if (isFed && group.copy?.copy.session?.takesSets === true && record.image === "consistent")
     return "";

@@ -18,3 +18,13 @@ export function syncImages(
     });
   }
 }
+
+/** Why an image of a copy is used no more, and what helps; "" while all of them are. */
+export function deadImageWhy(images: readonly BlockDevice[]): string {
+  for (const image of images) {
+    const failure = image.failure();
+    if (failure !== undefined)
+      return `the image here cannot be written: ${failure.message}; this site must be started again`;
+  }
+  return "";
+}

@@ -36,6 +36,7 @@ function zeroingOf(bytes: number, stored: readonly { offset: number; length: num
     },
     read: no,
     write: no,
+    failure: no,
     unsyncedBytes: no,
     isPressed: no,
     whyNotGrow: no,

@@ -134,6 +134,7 @@ const cases: Readonly<Record<string, (world: BlockDeviceWorld) => Promise<void>>
     device.sync((failure) => results.push(failure?.code));
     await world.settle(() => results.length === 1);
     assert.notEqual(results[0], undefined, "the first sync fails");
+    assert.equal(device.failure()?.code, "EIO", "and says so to whoever asks later");
     const note = (_: undefined, failure: IoFailure | undefined): void => {
       results.push(failure?.code);
     };

@@ -122,7 +122,7 @@ test(
     }
     // The disk works again; the process that saw its sync fail does not trust it any more.
     await west.until("it says what it takes", ({ copies: [copy] }) =>
-      /fdatasync of the image here failed/.test(copy?.why ?? ""),
+      /the image here cannot be written: .*this site must be started again/.test(copy?.why ?? ""),
     );
     await east.kill();
     await east.start();
