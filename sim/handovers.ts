@@ -50,9 +50,17 @@ export class Handovers {
     if (this.#rng.chance(0.4)) this.#armTrouble(line, primary, world.machine(to));
     world.count("operator:handover");
     const command = { kind: "switchover", group, to, timeoutMs, dryRun: false } as const;
+    // An operator's promotion makes the successor primary without our offer, and nobody here need have heard of it.
+    let isPromoted = false;
+    const watch = (event: EventRecord, at: Machine): void => {
+      const isHeir = event.kind === "promote" && event.group === group && at.name === to;
+      isPromoted ||= isHeir && !event.why.includes("hands over");
+    };
+    world.eventWatchers.add(watch);
     world.command(primary.name, command, (outcome) => {
+      world.eventWatchers.delete(watch);
       if (outcome === undefined) return;
-      judgeOutcome(world, line, { primary, to, outcome });
+      judgeOutcome(world, line, { primary, to, outcome, isPromoted });
       if (!outcome.ok) return;
       for (const host of world.hosts) if (host.shape.group === group) host.moveTo(to);
     });
@@ -127,9 +135,14 @@ export class Handovers {
 function judgeOutcome(
   world: World,
   line: Line,
-  told: { readonly primary: Machine; readonly to: string; readonly outcome: CommandOutcome },
+  told: {
+    readonly primary: Machine;
+    readonly to: string;
+    readonly outcome: CommandOutcome;
+    readonly isPromoted: boolean;
+  },
 ): void {
-  const { primary, to, outcome } = told;
+  const { primary, to, outcome, isPromoted } = told;
   const group = line.group.name;
   const status = world.status(primary, group);
   const { history } = recordOf(world, line, primary.name) ?? { history: [] };
@@ -146,7 +159,7 @@ function judgeOutcome(
   if (outcome.hint?.startsWith("nothing has changed") !== true) return;
   world.count("checks:I31");
   world.count(`situations:role kept, ${outcome.code}`);
-  if (isFollowed)
+  if (isFollowed && !isPromoted)
     world.report(
       "I28",
       `a switchover was said to have changed nothing, and ${to} holds a generation after it`,

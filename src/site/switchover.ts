@@ -32,10 +32,7 @@ export function runSwitchover(group: Group, command: Switchover, done: Done): vo
     const message = `${group.name} is being handed over to ${handover.to} already`;
     return done(refused("failed", message, `antipode status ${group.name}`));
   }
-  if (plan.verdict !== "go")
-    return done(
-      refused(plan.verdict === "usage" ? "usage" : "unsafe", plan.refusal, plan.hint, plan.lines),
-    );
+  if (plan.verdict !== "go") return done(refusalBy(plan));
   const lacking = whyNotDrained(group.gateways);
   if (lacking !== undefined)
     return done(refused("unsafe", lacking, "bring the device back first", plan.lines));
@@ -49,28 +46,35 @@ export function runSwitchover(group: Group, command: Switchover, done: Done): vo
     if (why !== undefined)
       return done(refused("unsafe", `${to} cannot take over: ${why}`, hint, plan.lines));
     if (command.dryRun) return done({ ok: true, plan: plan.lines });
-    begin(group, run, { command, plan, done });
+    begin(group, run, { command, done });
   });
 }
 
-type Asked<P> = { readonly command: Switchover; readonly plan: P; readonly done: Done };
+function refusalBy({ verdict, refusal, hint, lines }: SwitchoverPlan): CommandOutcome {
+  return refused(verdict === "usage" ? "usage" : "unsafe", refusal, hint, lines);
+}
 
-function begin(group: Group, run: PrimaryRun, asked: Asked<SwitchoverPlan>): void {
-  const { command, plan, done } = asked;
-  const { member, lines } = plan;
-  if (member === undefined) return;
+type Asked = { readonly command: Switchover; readonly done: Done };
+
+function begin(group: Group, run: PrimaryRun, { command, done }: Asked): void {
+  // Somebody else has asked in the meantime.
+  if (run.primary.handover !== undefined) return runSwitchover(group, command, done);
+  // What was planned before the successor was asked need not be so any more: a demotion may have begun.
+  const plan = planSwitchover(run.primary, { site: group.context.site, ...command });
+  const { member, lines, verdict } = plan;
+  if (verdict !== "go" || member === undefined) return done(refusalBy(plan));
   if (group.isReloading)
     return done(
       refused("failed", `a reload or resize of ${group.name} is under way`, undefined, lines),
     );
-  // Somebody else has asked in the meantime.
-  if (run.primary.handover !== undefined) return runSwitchover(group, command, done);
   emit(group.context, { kind: "switchover", copy: command.to, why: lines.join("; ") });
   awaitEnd(group, { command, plan: lines, done });
   run.submit({ kind: "handover", to: member.index, timeoutMs: command.timeoutMs });
 }
 
-function awaitEnd(group: Group, { command, plan, done }: Asked<readonly string[]>): void {
+type Awaited = Asked & { readonly plan: readonly string[] };
+
+function awaitEnd(group: Group, { command, plan, done }: Awaited): void {
   const { clock } = group.context.ports;
   const { site } = group.context;
   const { to } = command;
