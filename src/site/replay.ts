@@ -81,6 +81,13 @@ function refusalBefore(group: Group, { from }: ReplayCommand): CommandOutcome | 
     return refused("usage", message, `its bunkers: ${known === "" ? "none" : known}`);
   }
   if (run !== undefined) return refused("unsafe", `${site} is the primary of ${group.name}`);
+  // Nothing of it is counted in sets: a replay would begin with the oldest of the log, and write that over what is newer.
+  if (record.role === "demoted")
+    return refused(
+      "unsafe",
+      `${site} was the primary of ${group.name} itself until it was demoted, and has what it acked: there is nothing to replay`,
+      `antipode promote ${group.name} --site ${site} makes it the primary again`,
+    );
   if (copy === undefined || group.isChangingRole || group.failedWhy !== "") {
     const why = group.failedWhy === "" ? "a change of role is under way" : group.failedWhy;
     return refused("failed", `nothing can be replayed to ${site} now: ${why}`);

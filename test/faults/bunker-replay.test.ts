@@ -105,6 +105,18 @@ test("B16, B9, row 14: a replay that is stopped after a time leaves a state of t
   count("row 14", { faultsInjected: 1, effectsSeen: 1 });
 });
 
+test("I27: a primary that was demoted has nothing to replay from the log of its own generation, and gets its role back", async (t) => {
+  const { cluster } = await startBunkerBank(t);
+  const demoted = await cluster.cli("demote", "bank", "--site", "east");
+  assert.equal(demoted.code, 0, demoted.stderr);
+  const replayed = await cluster.cli("replay", "bank", "--from", "vault", "--site", "east");
+  assert.equal(replayed.code, 3, replayed.stdout);
+  assert.match(replayed.stderr, /until it was demoted, and has what it acked/);
+  assert.match(replayed.stderr, /antipode promote bank --site east/);
+  const promoted = await cluster.cli("promote", "bank", "--site", "east");
+  assert.equal(promoted.code, 0, promoted.stderr);
+});
+
 test("U32, I28: a primary that still reaches the bunker stops acking at the replay (decision 6)", async (t) => {
   const bank = await startBunkerBank(t);
   const { cluster, east, west, toWest, toEast } = bank;
