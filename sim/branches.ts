@@ -36,6 +36,8 @@ export function noteBranch(world: World, machine: Machine, event: EventRecord): 
     const tenure = record?.history.at(-1)?.id;
     world.givenUp.set(key, { hadDiverged, tenure, disk: undefined, isKept: false });
   }
+  if (event.kind === "discard" && event.why.startsWith("takes the image of "))
+    line.wentBack(machine.name);
   const given = world.givenUp.get(key);
   if (given === undefined) return;
   if (event.kind === "discard" && event.why.includes("are not given up") && given.hadDiverged)

@@ -28,6 +28,8 @@ export type SiteKnowledge = {
   missedAck: boolean;
   /** Tick of its last loss of power since it last had everything; -1 for none. */
   powerLostAt: number;
+  /** Tick at which its operator last brought its branch back, since it last had everything; -1 for never. */
+  wentBackAt: number;
   /** Tick at which it last recorded that it has everything. */
   wholeAt: number;
   /** It may hold writes that the line has lost or given up since. */
@@ -103,6 +105,7 @@ export class Line {
           missedFrom: place === 0 ? Infinity : 0,
           missedAck: false,
           powerLostAt: -1,
+          wentBackAt: -1,
           wholeAt: -1,
           mayHoldLost: place > 0,
         },
@@ -150,6 +153,7 @@ export class Line {
   #noteWholeMirror(primary: string, known: SiteKnowledge): void {
     known.missedFrom = Infinity;
     if (known.powerLostAt < known.wholeAt) known.powerLostAt = -1;
+    if (known.wentBackAt < known.wholeAt) known.wentBackAt = -1;
     this.oracle.joined(this.of(primary).bit, known.bit);
   }
 
@@ -199,7 +203,7 @@ export class Line {
 
   /**
    * A write was acked while these sites took part. Any other that lacks it lacks it from now on, and so does one that answered
-   * and then lost its power.
+   * and then lost its power, or was taken back to its branch.
    */
   acked(
     primary: string,
@@ -213,7 +217,7 @@ export class Line {
       // What was sent before the session was lost is resynced away (decision 9): only what came after counts as acked alone.
       const isUnfed = write.invokedTick > known.unfedFrom || !this.takesSets(primary, site);
       if (isAlone && isUnfed) known.missedAck = true;
-      const forgot = site !== primary && known.powerLostAt >= 0;
+      const forgot = site !== primary && (known.powerLostAt >= 0 || known.wentBackAt >= 0);
       if (isAlone || forgot) known.missedFrom = Math.min(known.missedFrom, write.ackedTick);
     }
   }
@@ -221,6 +225,11 @@ export class Line {
   /** The site has recorded that its image is whole: what it loses by a later loss of power is another loss. */
   noteWhole(site: string): void {
     this.of(site).wholeAt = this.oracle.next();
+  }
+
+  /** What the site has answered for is undone there, by its operator's word: its primary may still be about to hear of it. */
+  wentBack(site: string): void {
+    this.of(site).wentBackAt = this.oracle.next();
   }
 
   powerLost(site: string): void {

@@ -17,6 +17,7 @@ export function ackChecker(world: World): Checker {
 
   function mustHold(ack: Ack, write: WriteRecord, view: View, why: string): void {
     for (const site of ack.line.sitesOf(ack.participants)) {
+      if (ack.line.of(site).wentBackAt >= 0) continue;
       // A copy may lose its power between its answer and the reply that rests on it; only what was synced is still there.
       if (view === "current" && ack.line.of(site).powerLostAt >= 0) continue;
       const missing = ack.line.oracle.lacks(world.imagesOf(site, ack.line, view), write);
@@ -45,8 +46,9 @@ export function ackChecker(world: World): Checker {
         copy.state === "split-brain"
       )
         continue;
-      // It may have lost its power between its answer and the reply.
-      if (ack.line.of(copy.site).powerLostAt >= 0) continue;
+      // It may have lost its power between its answer and the reply, or been taken back to its branch.
+      const { powerLostAt, wentBackAt } = ack.line.of(copy.site);
+      if (powerLostAt >= 0 || wentBackAt >= 0) continue;
       if ((pausedUntil.get(`${ack.line.group.name} ${copy.site}`) ?? -1) > write.invokedTick)
         continue;
       world.count("checks:I4");

@@ -51,8 +51,10 @@ export function mapChecker(world: World): Checker {
     // A copy that was lost after it had synced the write lacks nothing of it.
     const isThere =
       ack.line.oracle.lacks(world.imagesOf(copy, ack.line, "durable"), write) === undefined;
-    // One that answered and then lost its power took part: the primary still has the write (decision 1).
-    const hasForgotten = ack.line.of(copy).powerLostAt >= 0;
+    // One that answered and then lost its power took part: the primary still has the write (decision 1). So did one whose
+    // operator brought its branch back then: it is no copy any more.
+    const { powerLostAt, wentBackAt } = ack.line.of(copy);
+    const hasForgotten = powerLostAt >= 0 || wentBackAt >= 0;
     if (member === undefined || isThere || hasForgotten) return;
     // What a copy of sets lacks is in the journal (sets.ts), until it is on record that it is not.
     if (ack.line.takesSets(ack.machine.name, copy) && member.phase === "synchronized") return;
