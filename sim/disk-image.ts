@@ -44,13 +44,13 @@ export function openSimImage(options: {
   name: string;
   volume: string;
   bytes: number;
-  mayBeLarger: boolean;
+  isOnRecord: boolean;
   watch: ImageWatcher | undefined;
 }): BlockDevice | IoFailure {
   const { disk, process, name, volume, watch } = options;
   let { bytes } = options;
   const inode = imageInode(disk, name, bytes);
-  if (inode.bytes < bytes || (inode.bytes > bytes && !options.mayBeLarger))
+  if (inode.bytes < bytes || (inode.bytes > bytes && !options.isOnRecord))
     return failure("EINVAL", `${name} has another size`);
   const pending: Operation[] = [];
   let writingBack = false;

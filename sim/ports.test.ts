@@ -20,7 +20,7 @@ for (const imageUs of [0, 400]) {
         name,
         volume: name,
         bytes: DEVICE_BYTES,
-        mayBeLarger: false,
+        isOnRecord: false,
         watch: undefined,
       });
       if ("code" in image) throw new Error(image.message);

@@ -100,7 +100,7 @@ function plainSite({ config, name, ports }: SiteOptions, lie: Lie, order: { lsn:
       for (const volume of group.volumes) {
         const image = ports.openImage(group.name, volume.name, {
           bytes: volume.bytes,
-          mayBeLarger: false,
+          isOnRecord: false,
         });
         if ("code" in image) return done(image.message);
         images.push(image);

@@ -72,6 +72,22 @@ test("an image that a crash left empty gets its size", (t) => {
   assert.equal(fs.statSync(path).size, BYTES);
 });
 
+test("an image that held a volume and is gone is refused, not made anew with zeros, whether it is missing or empty", (t) => {
+  const folder = tempFor(t);
+  const path = join(folder, "mnt", "data.img");
+  const gone = openImage(path, { bytes: BYTES, isOnRecord: true });
+  assert.ok("code" in gone);
+  assert.equal(gone.code, "ENOENT");
+  assert.match(gone.message, /data\.img is gone.*mount what it lies on/);
+  assert.deepEqual(fs.readdirSync(folder), []);
+  const empty = join(folder, "data.img");
+  fs.writeFileSync(empty, "");
+  const refused = openImage(empty, { bytes: BYTES, isOnRecord: true });
+  assert.ok("code" in refused);
+  assert.match(refused.message, /has 0 bytes/);
+  assert.equal(fs.statSync(empty).size, 0);
+});
+
 test("an image with another size is refused, named and left alone", (t) => {
   const path = join(tempFor(t), "data.img");
   fs.writeFileSync(path, "somebody's data");
@@ -87,7 +103,7 @@ test("what a growth left that was cut short is opened at its size, where that ma
   opened(path).close();
   fs.appendFileSync(path, Buffer.alloc(MiB, 7));
   assert.ok("code" in openImage(path, { bytes: BYTES }));
-  const image = openImage(path, { bytes: BYTES, mayBeLarger: true });
+  const image = openImage(path, { bytes: BYTES, isOnRecord: true });
   if ("code" in image) assert.fail(image.message);
   assert.equal(image.bytes, BYTES);
   image.write(BYTES - 512, [Buffer.alloc(512, 1)], undefined, (_, failure) =>

@@ -9,10 +9,10 @@ import { syncNamesNow } from "./folder.ts";
 import { nativeCalls, type Sys } from "./sys.ts";
 import { createUnsyncedBudget, type UnsyncedBudget } from "./unsynced-bound.ts";
 
-/** What an image is to hold; and what all images together may leave unsynced. */
+/** What an image is to hold; whether it has held it before; and what all images together may leave unsynced. */
 export type ImageWanted = {
   readonly bytes: number;
-  readonly mayBeLarger?: boolean;
+  readonly isOnRecord?: boolean;
   readonly budget?: UnsyncedBudget;
 };
 
@@ -20,40 +20,54 @@ export type ImageWanted = {
 const SYSFS_SECTOR_BYTES = 512;
 
 /**
- * Opens a volume's image for this process alone: a block device, or a regular file, made sparse and durable when
- * missing.
+ * Opens a volume's image for this process alone: a block device, or a regular file, made sparse and durable when it is
+ * missing and was never on record (`isOnRecord`): an image that was there and is gone must not come back as zeros.
  *
  * What the page cache holds of it is let go: whoever wrote it there laid it out, and writes of ours into units as large as a
  * copy program leaves behind cost four times as much (file-device.ts). The first reads come from the disk for that.
  *
- * Fails with EINVAL when it is there with another size (`mayBeLarger`: with a smaller one) or is neither of the two, with
- * EBUSY when it is in use (also by this process), else with what the operating system says.
+ * Fails with EINVAL when it is there with another size (`isOnRecord`: with a smaller one) or is neither of the two, with
+ * ENOENT when it should be there and is not, with EBUSY when it is in use (also by this process), else with what the operating
+ * system says.
  */
 export function openImage(path: string, wanted: ImageWanted): BlockDevice | IoFailure {
   let fd: number;
   try {
-    fd = openPath(path);
+    fd = openPath(path, wanted.isOnRecord === true);
   } catch (error) {
-    return failureOf(error, `opening the image ${path}`);
+    const failure = failureOf(error, `opening the image ${path}`);
+    return wanted.isOnRecord === true && failure.code === "ENOENT" ? gone(path) : failure;
   }
   const opened = openDescriptor(fd, path, wanted);
   if ("code" in opened) fs.closeSync(fd);
   return opened;
 }
 
-function openPath(path: string): number {
+function openPath(path: string, isOnRecord: boolean): number {
   const { O_RDWR, O_EXCL, O_CREAT } = fs.constants;
   // A block device opened with O_EXCL is refused while it is mounted or part of another device (open(2)).
   if (fs.statSync(path, { throwIfNoEntry: false })?.isBlockDevice())
     return fs.openSync(path, O_RDWR | O_EXCL);
   // A device that is missing today must not become a file in /dev, which would hold the volume in memory.
-  return fs.openSync(path, path.startsWith("/dev/") ? O_RDWR : O_RDWR | O_CREAT, 0o600);
+  const isMade = !isOnRecord && !path.startsWith("/dev/");
+  return fs.openSync(path, isMade ? O_RDWR | O_CREAT : O_RDWR, 0o600);
+}
+
+// Mostly a file system that is not mounted today. The volume's content is elsewhere, and zeros are not a version of it.
+function gone(path: string): IoFailure {
+  const back = "mount what it lies on, or put it back";
+  const anew =
+    "if it is lost: promote a copy, move this group's folder away, and this site begins anew as a blank copy";
+  return {
+    code: "ENOENT",
+    message: `the image ${path} is gone, which held a volume: ${back}; ${anew}`,
+  };
 }
 
 function openDescriptor(
   fd: number,
   path: string,
-  { bytes, mayBeLarger = false, budget = createUnsyncedBudget() }: ImageWanted,
+  { bytes, isOnRecord = false, budget = createUnsyncedBudget() }: ImageWanted,
 ): BlockDevice | IoFailure {
   const stat = fs.fstatSync(fd);
   if (!stat.isFile() && !stat.isBlockDevice()) {
@@ -66,8 +80,12 @@ function openDescriptor(
   if ("code" in lock) return lock;
   try {
     const isBlockSpecial = stat.isBlockDevice();
-    const size = isBlockSpecial ? blockDeviceBytes(stat.rdev) : fileBytes(fd, path, bytes);
-    if (size === bytes || (mayBeLarger && size > bytes)) {
+    const size = isBlockSpecial
+      ? blockDeviceBytes(stat.rdev)
+      : isOnRecord
+        ? stat.size
+        : fileBytes(fd, path, bytes);
+    if (size === bytes || (isOnRecord && size > bytes)) {
       const sys = nativeCalls();
       sys?.adviseUnneeded(fd);
       const bulkFd = sys === undefined ? undefined : openForBulk(sys, path);

@@ -51,9 +51,9 @@ export async function createSitePorts(options: SitePortsOptions): Promise<SitePo
     bootId: readBootId(),
     openFolder: (group) => openFolder(join(data, group)),
     openLogFolder: (path, group, makes) => openFolderIn(path, group, makes),
-    openImage(group, volume, { bytes, mayBeLarger }) {
+    openImage(group, volume, { bytes, isOnRecord }) {
       const place = imagePath(options, group, volume);
-      if (!isDeviceUri(place)) return openVolume(place, { bytes, mayBeLarger, budget });
+      if (!isDeviceUri(place)) return openVolume(place, { bytes, isOnRecord, budget });
       const trustDevice = volumeOf(config, group, volume).trustDevice === true;
       return openDevice(place, { bytes, trustDevice, clock, transport });
     },
@@ -93,10 +93,10 @@ function openDevice(
   });
 }
 
-/** A missing folder is made too, except under /dev, where a folder missing means a device missing. */
+/** A missing folder is made too, but not for what was there before, nor under /dev: there it means that a device is missing. */
 function openVolume(path: string, wanted: ImageWanted): BlockDevice | IoFailure {
   const above = dirname(path);
-  if (!fs.existsSync(above) && !path.startsWith("/dev/")) {
+  if (wanted.isOnRecord !== true && !fs.existsSync(above) && !path.startsWith("/dev/")) {
     const folder = openFolder(above);
     if ("code" in folder) return folder;
   }

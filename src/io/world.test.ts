@@ -71,7 +71,7 @@ test("a site's folders and images lie where the cluster file says", async (t) =>
     ["data", join(temp, "east", "bank", "data.img")],
     ["log", elsewhere],
   ] as const) {
-    const image = ports.openImage("bank", volume, { bytes: 1 << 20, mayBeLarger: false });
+    const image = ports.openImage("bank", volume, { bytes: 1 << 20, isOnRecord: false });
     if ("code" in image) assert.fail(image.message);
     assert.equal(fs.statSync(path).size, 1 << 20);
     image.close();

@@ -132,7 +132,7 @@ function reopen(group: Group, volume: Volume): CommandOutcome {
     return refused("unsafe", message, hint);
   }
   context.images[index]?.close();
-  const image = context.ports.openImage(group.name, name, { bytes, mayBeLarger: true });
+  const image = context.ports.openImage(group.name, name, { bytes, isOnRecord: true });
   if ("code" in image) {
     return refused("failed", `${name} cannot be opened: ${image.message}`, "mend the disk");
   }

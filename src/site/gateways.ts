@@ -73,7 +73,7 @@ export function renewDevices({ images, ports, store }: GroupContext): string | u
     const old = images[index];
     if (old?.takeLink === undefined) continue;
     old.close();
-    const image = ports.openImage(group, name, { bytes, mayBeLarger: true });
+    const image = ports.openImage(group, name, { bytes, isOnRecord: true });
     if ("code" in image) return image.message;
     images[index] = image;
   }

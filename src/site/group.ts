@@ -140,9 +140,9 @@ export function openGroup(
   const mayWait = fresh.role === "bunker" && options.isOnPath !== true;
   if (isFailure(folder)) return mayWait ? notMade(folder) : done(undefined, folder.message);
   const images: BlockDevice[] = [];
-  const onVolumes = (volumes: GroupRecord["volumes"], mayBeLarger: boolean): string | undefined => {
+  const onVolumes = (volumes: GroupRecord["volumes"], isOnRecord: boolean): string | undefined => {
     for (const { name, bytes } of isBunkerOf(config, options.site) ? [] : volumes) {
-      const image = ports.openImage(config.name, name, { bytes, mayBeLarger });
+      const image = ports.openImage(config.name, name, { bytes, isOnRecord });
       if ("code" in image) return image.message;
       images.push(image);
     }

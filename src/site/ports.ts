@@ -26,11 +26,12 @@ export type SitePorts = {
   readonly openLogFolder: (path: string, group: string, makes: boolean) => Folder | IoFailure;
   /**
    * Opens a volume's image at this site, a sparse file of `bytes` bytes made when missing, or the device that the
-   * configuration names. A failure when it is there with another size; but once the group is on record, it may be larger:
-   * somebody grew the device, or a growth ended before it was on record.
+   * configuration names. A failure when it is there with another size. Once the group is on record, it is not made any more:
+   * zeros would be taken for what the volume held. And it may be larger: somebody grew the device, or a growth ended before it
+   * was on record.
    */
   readonly openImage: (group: string, volume: string, size: ImageSize) => BlockDevice | IoFailure;
 };
 
 /** What a volume's image has to hold. */
-export type ImageSize = { readonly bytes: number; readonly mayBeLarger: boolean };
+export type ImageSize = { readonly bytes: number; readonly isOnRecord: boolean };

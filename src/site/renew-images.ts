@@ -31,7 +31,7 @@ function renew(context: GroupContext, index: number, done: Done): void {
   const { group, volumes } = store.record;
   const { name, bytes } = must(volumes[index], "a volume of the record");
   images[index]?.close();
-  const image = ports.openImage(group, name, { bytes, mayBeLarger: true });
+  const image = ports.openImage(group, name, { bytes, isOnRecord: true });
   if ("code" in image) return done(`${name} cannot be opened: ${image.message}`);
   images[index] = image;
   const { map } = must(store.openMaps[index], "each volume has an open map");

@@ -297,3 +297,28 @@ test("row 53: a copy whose disk was exchanged for a blank one is filled only aft
   await assertEqualImages(east.image(), west.image());
   count("row 53", { faultsInjected: 1, effectsSeen: 1 });
 });
+
+test("row 53: an image that is gone while its site is down, as with a mount, is not served as zeros; put back, it is served as it was", async (t) => {
+  const cluster = await startCluster(t);
+  const east = cluster.site("east");
+  const host = await connectHost(east.nbd, "bank/data");
+  assert.equal(await host.write(0, stampedBlock(1, 1)), 0);
+  assert.equal(await host.flush(), 0);
+  host.close();
+  for (const site of [cluster.site("west"), east]) {
+    assert.equal(await site.stop(), 0);
+    const aside = `${site.image()}.aside`;
+    fs.renameSync(site.image(), aside);
+    await assert.rejects(site.start(), /cannot start: .*data\.img is gone.*mount what it lies on/);
+    assert.equal(fs.existsSync(site.image()), false, "zeros were made in its place");
+    fs.renameSync(aside, site.image());
+    await site.start();
+    await cluster.copyIs("east", "west", "synchronized");
+  }
+  const again = await connectHost(east.nbd, "bank/data");
+  const read = await again.read(0, 4 * KiB);
+  assert.deepEqual(read, stampedBlock(1, 1));
+  again.close();
+  await assertEqualImages(east.image(), cluster.site("west").image());
+  count("row 53", { faultsInjected: 2, effectsSeen: 2 });
+});
