@@ -14,17 +14,22 @@ export function describeLoss(group: GroupStatus, site: string): string {
       ? `${whatIf}, everything would be lost: the group has no copy.`
       : `${whatIf}, this site could not help: it knows of no copy here.`;
   }
+  const [own] = group.copies;
+  if (group.role === "bunker" && own !== undefined) return `${whatIf}, ${describeLog(group, own)}.`;
   const best = bestCopy(group.copies);
   if (best === undefined) {
     const kept = group.copies.find(({ preserved }) => preserved !== undefined);
     if (kept?.preserved !== undefined)
       return `${whatIf}, ${kept.site} could go back to ${describePoint(kept.preserved)}, and all since then would be lost.`;
-    const sites = group.copies.map((copy) => copy.site).join(", ");
-    return `${whatIf}, everything could be lost: ${sites} has no consistent image yet.`;
+    const sites = group.copies.filter(({ mode }) => mode !== "bunker").map((copy) => copy.site);
+    const have = sites.length === 1 ? "has" : "have";
+    return `${whatIf}, everything could be lost: ${sites.join(", ")} ${have} no consistent image yet.`;
   }
   if (best.state === "synchronized" || hasAll(best)) {
     return `${whatIf}, nothing that was acked would be lost: ${best.site} has it all.`;
   }
+  if (!isPrimaryRole(group.role) && best.link !== "up")
+    return `${whatIf}, ${best.site} would lack what was written since ${sinceContact(best)}.`;
   const log = group.copies.find((copy) => copy.mode === "bunker" && hasAll(copy));
   if (log !== undefined && isPrimaryRole(group.role))
     return `${whatIf}, nothing that was acked would be lost: ${best.site} lacks ${describeLag(best)}, and a replay from ${log.site} brings it.`;
@@ -41,6 +46,22 @@ export function describeLag(copy: CopyStatus): string {
   if (copy.lagWrites === 0) return `at most ${bytes}, written in ${age}`;
   const writes = `${copy.lagWrites} ${copy.lagWrites === 1 ? "write" : "writes"}`;
   return `at most ${bytes} (${writes}) of ${age}`;
+}
+
+// A bunker has no image to lose or to serve: it says what its log would bring to a copy.
+function describeLog({ name, lsn }: GroupStatus, own: CopyStatus): string {
+  if (own.state === "init-sync") return `the log here could bring nothing: it has not begun yet`;
+  const replay = `antipode replay ${name} --from ${own.site} --site COPY`;
+  const upTo = `the log here brings a copy up to LSN ${lsn} (${replay})`;
+  if (hasAll(own) && own.link === "up") return `${upTo}: all that was acked`;
+  return `${upTo}; it lacks what was written since ${sinceContact(own)}`;
+}
+
+// Who hears nothing of the primary cannot bound what that wrote, whatever it was told last (decision 7).
+function sinceContact({ lagSeconds }: CopyStatus): string {
+  const when =
+    lagSeconds === 0 ? "it was last fed" : `it was last heard, ${round(lagSeconds)} s ago`;
+  return `${when}: how much that is, is not known here`;
 }
 
 /** Promotable as it is: its image is one that the primary's once was. */

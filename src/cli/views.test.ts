@@ -44,6 +44,34 @@ test("at a copy, what would be lost is what promoting it would give", () => {
   assert.match(describeLoss(seen, "west"), /^If east died now, nothing/);
 });
 
+test("B12, I33: a copy without contact sets no bound to what its primary wrote since, and a bunker tells of its log", () => {
+  const figures = { lagBytes: 0, lagWrites: 0, dirtyBytes: 0 };
+  const cut = { ...figures, image: "consistent", link: "wan-down", lagSeconds: 5.9 } as const;
+  const atCopy = (more: Partial<CopyStatus>): string =>
+    describeLoss(
+      group([copyStatus("west", "buffering", { ...cut, ...more })], { role: "secondary" }),
+      "west",
+    );
+  assert.match(atCopy({}), /since it was last heard, 5\.9 s ago: how much that is, is not known/);
+  assert.match(atCopy({ lagSeconds: 0 }), /since it was last fed: how much/);
+  const atBunker = (state: CopyStatus["state"], more: Partial<CopyStatus>): string => {
+    const own = copyStatus("vault", state, { ...figures, mode: "bunker", image: "none", ...more });
+    return describeLoss(group([own], { role: "bunker", lsn: 7 }), "vault");
+  };
+  assert.match(
+    atBunker("streaming", { lagSeconds: 0 }),
+    /up to LSN 7 \(antipode replay bank --from vault --site COPY\): all that was acked/,
+  );
+  assert.match(atBunker("buffering", cut), /up to LSN 7 .*; it lacks .* is not known here/);
+  assert.match(atBunker("init-sync", cut), /has not begun yet/);
+  const filling = copyStatus("west", "init-sync", { image: "out-of-sync" });
+  const log = copyStatus("vault", "streaming", { ...figures, mode: "bunker", image: "none" });
+  assert.match(
+    describeLoss(group([filling, log]), "east"),
+    /could be lost: west has no consistent image/,
+  );
+});
+
 test("each state but the best has a blocker that names the command that helps", () => {
   const helps = new Map<CopyStatus["state"], RegExp>([
     ["init-sync", /^antipode wait bank --copy west$/],
