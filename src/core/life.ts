@@ -376,7 +376,9 @@ type LifeAction = Extract<RecordAction, { kind: "started" | "demoted" | "stopped
 export function lifeEvent(primary: Primary, action: LifeAction, out: PrimaryEffect[]): void {
   switch (action.kind) {
     case "started":
-      primary.why = "asking the copies whether one of them was promoted";
+      // Where everybody was heard of before, it serves since its reserve came on record.
+      if (primary.stage === "starting")
+        primary.why = "asking the copies whether one of them was promoted";
       sealLeftOpen(primary, out);
       return maybeServe(primary, out);
     case "demoted":

@@ -353,6 +353,16 @@ test("row 1, U24: after a start, open granules are served when every member has 
   bench.judge.converged(bench);
 });
 
+test("F8: who serves says no more that it waits for its copies, whichever record of its start ends last", () => {
+  const bench = createBench();
+  submit(bench, { kind: "start" });
+  run(bench, "record");
+  submit(bench, { kind: "memberDown", member: 0, why: "refused" });
+  settle(bench);
+  assert.equal(bench.primary.stage, "serving");
+  assert.equal(bench.primary.why, "");
+});
+
 test("F8: a copy that is down when we start has our open granules in its fracture log before they are served", () => {
   const bench = createBench({ openGranules: [2] });
   submit(bench, { kind: "start" });

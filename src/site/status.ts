@@ -1,7 +1,7 @@
 import { limits } from "#base/limits.ts";
 import { activationOf } from "#core/bunker.ts";
 import type { Bunker } from "#core/bunker.ts";
-import type { CopyMode } from "#config/types.ts";
+import type { CopyConfig, CopyMode } from "#config/types.ts";
 import { whyNoRoom } from "#core/journal-room.ts";
 import { lagBytesOf } from "#core/log-members.ts";
 import { isInJournal, keepsLog, shownState, takesSets } from "#core/member-state.ts";
@@ -315,9 +315,10 @@ function ownStatus(group: Group): CopyStatus {
   const staging = group.copy?.staging;
   const isAsync =
     staging !== undefined && (copy?.session?.takesSets ?? record.applied !== undefined);
+  const isSets = isAsync || (copy?.session === undefined && isSetsCopy(group));
   return {
     site: context.site,
-    mode: isAsync ? setsMode(group) : "sync",
+    mode: isSets ? setsMode(group) : "sync",
     state: ownState(group, isFed),
     // Without contact nobody here knows whether the primary went on alone.
     image: isSynchronized && !isFed ? "consistent" : record.image,
@@ -357,10 +358,20 @@ function paceStatus(
 }
 
 // The first primary is a copy on the terms of the copy that took its place.
-function setsMode(group: Group): CopyMode {
+function termsOf(group: Group): CopyConfig | undefined {
   const { config, site } = group.context;
-  const copy = config.copies.get(site) ?? config.copies.get(primaryOf(group));
-  return copy !== undefined && policyTable[copy.mode].unit === "set" ? copy.mode : "async";
+  return config.copies.get(site) ?? config.copies.get(primaryOf(group));
+}
+
+/** What it is by the file: who was never fed since its start knows no better. */
+function isSetsCopy(group: Group): boolean {
+  const terms = termsOf(group);
+  return terms !== undefined && policyTable[terms.mode].unit === "set";
+}
+
+function setsMode(group: Group): CopyMode {
+  const terms = termsOf(group);
+  return terms !== undefined && isSetsCopy(group) ? terms.mode : "async";
 }
 
 function preservedStatus(group: Group): Pick<CopyStatus, "preserved"> {

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { MiB } from "#base/limits.ts";
 import { startChainWriter } from "../support/chain-writer.ts";
 import { count } from "../support/claims.ts";
+import { startCluster } from "../support/cluster.ts";
 import { startLinkedCluster } from "../support/linked-cluster.ts";
 import { connectHost } from "../support/nbd-host.ts";
 import { exports, readerOf } from "../support/sets-bank.ts";
@@ -94,4 +95,19 @@ test("I30: an asynchronous copy in the midst of a resync is not promoted without
     ({ copies: [copy] }) => copy?.state === "streaming" && copy.image === "consistent",
   );
   count("row 11", { faultsInjected: 1, effectsSeen: 1 });
+});
+
+test("I33: who was not fed since its start shows itself in the mode of its file, and as consistent at best", async (t) => {
+  for (const mode of ["async", "cycle", "sync"] as const) {
+    const cluster = await startCluster(t, { modes: { west: mode } });
+    const west = cluster.site("west");
+    await cluster.copyIs("east", "west", mode === "sync" ? "synchronized" : "streaming");
+    await cluster.site("east").kill();
+    await west.kill();
+    await west.start();
+    const own = (await west.group()).copies[0];
+    assert.equal(own?.mode, mode);
+    assert.equal(own.image, "consistent");
+    await west.stop();
+  }
 });
