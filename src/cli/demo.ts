@@ -17,11 +17,13 @@ export type DemoOptions = { readonly folder?: string };
 const checkout = join(import.meta.dirname, "../..");
 const stopMsMax = 20_000;
 
-const demoConfig = `# Written by antipode demo. Change it as you like: it is read again at the next start, and never overwritten.
+/** The cluster file of a demo's first start (INTERFACE, "Two commands"). */
+export const demoConfig = `# Written by antipode demo. Change it as you like: it is read again at the next start, and never overwritten.
 cluster: demo
 sites:
   east: { peer: 127.0.0.1:7101, api: 127.0.0.1:7201, nbd: 127.0.0.1:10809, data: ./east }
   west: { peer: 127.0.0.1:7102, api: 127.0.0.1:7202, nbd: 127.0.0.1:10810, data: ./west }
+  vault: { peer: 127.0.0.1:7103, api: 127.0.0.1:7203, data: ./vault }
 groups:
   bank:
     primary: east
@@ -29,7 +31,8 @@ groups:
       data: { size: 1GiB }
       log: { size: 256MiB }
     copies:
-      west: { mode: sync }
+      west: { mode: async }
+      vault: { mode: bunker }
 `;
 
 /**
@@ -196,7 +199,7 @@ async function welcome(config: Config, path: string): Promise<void> {
   }
   const command = `${shown(join(checkout, "bin/antipode"))} --config ${shown(path)}`;
   const [group] = config.groups.values();
-  const [copy] = group?.copies.keys() ?? [];
+  const copy = [...(group?.copies.values() ?? [])].find(({ mode }) => mode !== "bunker");
   say("");
   say("The volumes, for any NBD client:");
   for (const uri of uris) say(`  ${highlight("bold", uri)}`);
@@ -205,7 +208,7 @@ async function welcome(config: Config, path: string): Promise<void> {
   if (uris[0] !== undefined) say(`  qemu-io -f raw -c 'write -P 7 0 1M' ${uris[0]}`);
   say(`  ${command} status --watch`);
   if (group !== undefined && copy !== undefined) {
-    say(`  ${command} demote ${group.name} && ${command} promote ${group.name} --site ${copy}`);
+    say(`  ${command} switchover ${group.name} --to ${copy.site}`);
   }
   say("");
   say(

@@ -103,7 +103,7 @@ function addSiteCommands(add: Add, world: World): void {
   })
     .option("--trace <file>", "write one JSON line per host ack and peer message")
     .addOption(new Option("--stdin-pipe", "stop when standard input ends").hideHelp());
-  add("demo", "run two sites on loopback, ready for an NBD client", async (command) => {
+  add("demo", "run three sites on loopback, ready for an NBD client", async (command) => {
     const { demo } = await import("./demo.ts");
     return demo(optionsOf<DemoOptions>(command), world.script);
   }).option(
