@@ -107,9 +107,11 @@ async function askStatus(api: string, who = api): Promise<SiteStatus> {
 
 async function firstWithGroup(config: Config, name: string): Promise<FoundGroup> {
   const failures: string[] = [];
+  let answers = 0;
   for (const site of config.sites.values()) {
     try {
       const status = await askStatus(site.api);
+      answers += 1;
       const group = status.groups.find((candidate) => candidate.name === name);
       if (group !== undefined) return { api: site.api, status, group };
       failures.push(`${site.name} does not hold it`);
@@ -118,7 +120,10 @@ async function firstWithGroup(config: Config, name: string): Promise<FoundGroup>
     }
   }
   throw new AppError("unreachable", `no site tells about ${name}: ${failures.join("; ")}`, {
-    hint: "start one with: antipode serve --site NAME",
+    hint:
+      answers === config.sites.size
+        ? "it is new in the file: it begins when its sites are started again"
+        : "start one with: antipode serve --site NAME",
   });
 }
 

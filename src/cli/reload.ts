@@ -43,10 +43,28 @@ async function targetsOf(aim: Aim, name: string | undefined): Promise<Target[]> 
   }
   const targets: Target[] = [];
   for (const group of name === undefined ? aim.config.groups.keys() : [name]) {
+    if (name === undefined && (await isNew(aim, group))) {
+      warn(`no site runs ${group} yet: it begins when its sites are started again`);
+      continue;
+    }
     const { api, status } = await findPrimary(aim, group);
     targets.push({ group, site: status.site, api }, ...(await othersOf(aim, group, status.site)));
   }
   return targets;
+}
+
+// Every site of it answers, and none knows it: that must not keep the other groups from their changes.
+async function isNew(aim: Aim, group: string): Promise<boolean> {
+  for (const site of membersOf(aim, group)) {
+    try {
+      const { status } = await askSite(aim.config, site);
+      if (status.groups.some(({ name }) => name === group)) return false;
+    } catch (error: unknown) {
+      if (!(error instanceof AppError)) throw error;
+      return false;
+    }
+  }
+  return true;
 }
 
 // A site that cannot be reached hears of the revision by its primary, and reads its file when it starts.

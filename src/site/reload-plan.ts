@@ -256,6 +256,19 @@ export function describeAddresses(
   });
 }
 
+/** What a site has to itself, and no revision tells of: what it runs when its role changes. */
+export function describeHooks(
+  site: string,
+  before: GroupConfig["hooks"],
+  after: GroupConfig["hooks"],
+): string[] {
+  return (["onPromote", "onDemote"] as const).flatMap((hook) =>
+    before[hook] === after[hook]
+      ? []
+      : [`${site}: hooks.${hook} ${before[hook] ?? "none"} -> ${after[hook] ?? "none"}`],
+  );
+}
+
 function refusal(place: Place, reason: string, hint: string): PlacedProblem {
   return { place, reason, hint };
 }

@@ -13,7 +13,7 @@ import { closeJournal, removeLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { openJournal } from "./journal-start.ts";
 import { refused } from "./refusals.ts";
-import { describeAddresses, describeChanges, refusalsOf } from "./reload-plan.ts";
+import { describeAddresses, describeChanges, describeHooks, refusalsOf } from "./reload-plan.ts";
 import type { CopyFacts } from "./reload-plan.ts";
 import { digestOf, withSettings } from "./settings.ts";
 
@@ -69,7 +69,13 @@ export function runReload(site: ReloadSite, group: Group, dryRun: boolean, done:
     const where = `${read.config.path}:${read.lineOf(place)}: ${place.join(".")}`;
     return done(refused("config", `${where}: ${reason}${rest}; nothing was changed`, hint));
   }
-  const plan = [...addressLines(site, read.config), ...newGroups(site, read.config)];
+  const hooks = site.config.groups.get(group.name)?.hooks ?? {};
+  const plan = [
+    ...addressLines(site, read.config),
+    ...describeHooks(site.name, hooks, wanted.hooks),
+    ...newGroups(site, read.config),
+    ...missingGroups(site, read.config),
+  ];
   const reload: Reload = { site, group, file: read.config, wanted, plan, done };
   if (group.run === undefined) return reloadElsewhere(reload, dryRun);
   reloadPrimary(reload, dryRun);
@@ -83,11 +89,22 @@ function addressLines(site: ReloadSite, file: Config): string[] {
 }
 
 function newGroups(site: ReloadSite, file: Config): string[] {
-  const isOurs = ({ primary, copies }: GroupConfig): boolean =>
-    primary === site.name || copies.has(site.name);
   return [...file.groups.values()]
-    .filter((group) => isOurs(group) && !site.config.groups.has(group.name))
+    .filter((group) => isPartOf(group, site.name) && !site.config.groups.has(group.name))
     .map(({ name }) => `group ${name} is new: it begins when ${site.name} is started again`);
+}
+
+function missingGroups(site: ReloadSite, file: Config): string[] {
+  return [...site.config.groups.values()]
+    .filter((group) => isPartOf(group, site.name) && !file.groups.has(group.name))
+    .map(
+      ({ name }) =>
+        `group ${name} is not in the file any more: it goes on until ${site.name} is started again`,
+    );
+}
+
+function isPartOf({ primary, copies }: GroupConfig, site: string): boolean {
+  return primary === site || copies.has(site);
 }
 
 // ------------------------------------------------------------------------------------ not the primary

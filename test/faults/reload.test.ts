@@ -173,6 +173,41 @@ test("reload: where files differ the primary's revision rules, also after a take
   assert.deepEqual((await east.group()).configuration.differing, ["east"]);
 });
 
+test("reload: the plan tells of hooks, of a group that is gone from the file, and of one that is new; the others take their changes", async (t) => {
+  const cluster = await startCluster(t, {
+    groups: { bank: { data: "8MiB" }, shop: { data: "8MiB" } },
+  });
+  const both = ["east", "west"];
+  const primary = "    primary: east\n";
+  edit(cluster, both, { from: primary, to: `    hooks: { onPromote: ./move }\n${primary}` });
+  const hooks = await cluster.cli("reload", "bank", "--dry-run");
+  assert.equal(hooks.code, 0, hooks.stderr);
+  for (const site of both)
+    assert.match(
+      hooks.stdout,
+      new RegExp(`at ${site}: ${site}: hooks\\.onPromote none -> .*/move`),
+    );
+  assert.doesNotMatch(hooks.stdout, /nothing changes/);
+
+  edit(cluster, both, { from: "  shop:\n", to: "  mill:\n" });
+  const named = await cluster.cli("reload", "mill");
+  assert.equal(named.code, 1);
+  assert.match(
+    named.stderr,
+    /hint: it is new in the file: it begins when its sites are started again/,
+  );
+  const all = await cluster.cli("reload");
+  assert.equal(all.code, 0, all.stderr);
+  assert.match(all.stderr, /warning: no site runs mill yet: it begins when its sites are started/);
+  assert.match(
+    all.stdout,
+    /bank at east: group shop is not in the file any more: it goes on until east/,
+  );
+  assert.match(all.stdout, /bank at west: west: hooks\.onPromote none -> .*\n/);
+  const again = await cluster.cli("reload", "bank");
+  assert.doesNotMatch(again.stdout, /hooks/, "it was taken");
+});
+
 test("reload: a mirror that held hosts up lets them go on; copies come and go, and nobody else notices", async (t) => {
   const cluster = await startCluster(t, {
     sites: ["east", "west", "north"],
