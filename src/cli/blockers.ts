@@ -151,6 +151,8 @@ function copyBlocker(group: GroupStatus, copy: CopyStatus, site: string): Blocke
     case "init-sync":
     case "resync":
     case "replaying":
+      // Nothing but a replay fills it while the other site does not answer: that is what is to be mended.
+      if (copy.link !== "up" && copy.state !== "replaying") return lostCopy(group, copy, site);
       return {
         what: `${subject} is being filled (${copy.state}), ${formatSize(lackedBytes(copy))} to go`,
         waitsFor: waits("the copying to end", copy.why),
@@ -227,8 +229,19 @@ function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
   };
 }
 
-/** What a copy's site says of its own disk: no link and no command of the primary's mends that. The first match counts. */
+/** What a site says of its own file or disk: no link and no command of the primary's mends that. The first match counts. */
 const siteTroubles = [
+  {
+    said: /belongs to cluster "/,
+    waitsFor: () => "both sites to be of one cluster",
+    help: () =>
+      "compare cluster: and the peer addresses in the files of both sites, mend the wrong one, and start that site again",
+  },
+  {
+    said: /does not know the cluster's secret/,
+    waitsFor: () => "both sites to have the same secret",
+    help: () => "copy the right secret file over the other one, and start that site again",
+  },
   {
     said: /link slower than writes/,
     waitsFor: () => "a faster link, a larger journal, or hosts that write less",

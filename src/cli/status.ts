@@ -135,7 +135,7 @@ function journalLines({ journal }: GroupStatus): readonly string[] {
   const full =
     overflowSeconds === null
       ? ""
-      : `, full in ${formatDuration(overflowSeconds * 1000)} as of late`;
+      : `, full in ${formatDuration(Math.ceil(overflowSeconds) * 1000)} as of late`;
   return [`  ${used}${full}${isPacing ? "; hosts are slowed down to what the copies take" : ""}`];
 }
 

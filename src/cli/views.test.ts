@@ -126,6 +126,29 @@ test("trouble of a copy's own disk has advice that helps, at the primary and at 
   }
 });
 
+test("B12, I33: who waits to be filled by a site that does not answer, or is of another cluster, is told so, and not to wait", () => {
+  const cut = { link: "peer-down", why: "cannot reach it" } as const;
+  const [blocker] = findBlockers(group([copyStatus("west", "init-sync", cut)]), "east");
+  assert.match(blocker?.waitsFor ?? "", /^site west to answer \(cannot reach it\)/);
+  assert.match(blocker?.help ?? "", /^antipode serve --site west/);
+  const replay = copyStatus("west", "replaying", { link: "wan-down", why: "a replay from vault" });
+  const replaying = findBlockers(group([replay], { role: "secondary" }), "west");
+  assert.match(replaying[0]?.help ?? "", /^antipode wait bank/);
+  for (const [why, help] of [
+    ['it belongs to cluster "b", we to "a"', /^compare cluster: and the peer addresses/],
+    ["it does not know the cluster's secret; compare the secret files", /^copy the right secret/],
+  ] as const)
+    for (const state of ["init-sync", "buffering"] as const) {
+      const seen = copyStatus("west", state, { link: "wan-down", why });
+      assert.match(findBlockers(group([seen]), "east")[0]?.help ?? "", help);
+    }
+});
+
+test("a journal that fills says in whole seconds when it is full", () => {
+  const journal = { ...sampleGroup({}).journal, isPacing: true, overflowSeconds: 328.214 };
+  assert.match(describeGroup(group([], { journal }), "east").join("\n"), /full in 329s as of late/);
+});
+
 test("I33: what a copy may lack is what is dirty, or what the journal keeps for it", () => {
   for (const [state, words] of [
     ["buffering", /it may lack 2MiB/],
