@@ -21,9 +21,12 @@ export function describeLoss(group: GroupStatus, site: string): string {
     const kept = group.copies.find(({ preserved }) => preserved !== undefined);
     if (kept?.preserved !== undefined)
       return `${whatIf}, ${kept.site} could go back to ${describePoint(kept.preserved)}, and all since then would be lost.`;
-    const sites = group.copies.filter(({ mode }) => mode !== "bunker").map((copy) => copy.site);
-    const have = sites.length === 1 ? "has" : "have";
-    return `${whatIf}, everything could be lost: ${sites.join(", ")} ${have} no consistent image yet.`;
+    const trouble = group.copies
+      .filter(({ mode }) => mode !== "bunker")
+      .map(({ site: at, state }) =>
+        state === "stopped" ? `${at} is stopped` : `${at} has no consistent image yet`,
+      );
+    return `${whatIf}, everything could be lost: ${trouble.join(", ")}.`;
   }
   if (best.state === "synchronized" || hasAll(best)) {
     return `${whatIf}, nothing that was acked would be lost: ${best.site} has it all.`;
@@ -70,12 +73,15 @@ export function hasConsistentImage(copy: CopyStatus): boolean {
 }
 
 function bestCopy(copies: readonly CopyStatus[]): CopyStatus | undefined {
-  return copies
-    .filter(hasConsistentImage)
-    .toSorted(
-      (a, b) =>
-        a.lagSeconds - b.lagSeconds || a.lagBytes + a.dirtyBytes - (b.lagBytes + b.dirtyBytes),
-    )[0];
+  return (
+    copies
+      // What a stopped copy has may be another disk's, and none of what it was fed.
+      .filter((copy) => hasConsistentImage(copy) && copy.state !== "stopped")
+      .toSorted(
+        (a, b) =>
+          a.lagSeconds - b.lagSeconds || a.lagBytes + a.dirtyBytes - (b.lagBytes + b.dirtyBytes),
+      )[0]
+  );
 }
 
 function hasAll(copy: CopyStatus): boolean {

@@ -29,6 +29,12 @@ test("what would be lost is named by the copy that would lose least", () => {
     describeLoss(group([filling]), "east"),
     /everything could be lost: west has no consistent image/,
   );
+  // Row 53: its disk is a blank one, and what it said last was of another.
+  const stopped = copyStatus("west", "stopped", { image: "consistent", lagSeconds: 0 });
+  assert.match(
+    describeLoss(group([stopped]), "east"),
+    /everything could be lost: west is stopped\.$/,
+  );
   assert.match(describeLoss(group([]), "east"), /everything would be lost: the group has no copy/);
 });
 
