@@ -46,6 +46,14 @@ export const gatewayMutants: readonly Mutant[] = [
     note: "a device's FLUSH counts for what it had not answered when it began",
   },
   {
+    name: "device-ahead-of-the-journal",
+    file: "src/site/gateway-run.ts",
+    find: "  sync(log, () => readSynced(run, session, { log, from, through }));",
+    replace: "  readSynced(run, session, { log, from, through });",
+    ids: ["I1", "I2", "I16", "I31", "I32", "I33", "N1", "N2", "N3", "N8"],
+    note: "a device gets what the journal has in the page cache alone: after a power cut, a FLUSH says nothing of it",
+  },
+  {
     name: "overlay-lost-by-a-restart",
     file: "src/site/journal-start.ts",
     find: "    for (const gateway of gateways) gateway?.found(place, entries.value);",

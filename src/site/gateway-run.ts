@@ -18,6 +18,7 @@ import { copyOf } from "#core/region-map.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import type { Timer } from "#ports/clock.ts";
 import type { DeviceLink } from "#ports/device-link.ts";
+import { sync } from "#store/log.ts";
 import type { Log } from "#store/log.ts";
 import { readRecords } from "#store/log-read.ts";
 import type { LogRecord } from "#store/log-read.ts";
@@ -238,19 +239,36 @@ function writesOf(
   return writes;
 }
 
+// The journal is never behind the device, or a power cut would leave there what the journal does not have: no FLUSH of a host
+// would reach it, and the device could still forget it. One sync serves all that was appended before it. After one that has
+// failed, the device alone may have what was acked: it gets what there is, and whoever appends or syncs next ends the primary.
 function readBack(run: Run, session: number, from: RecordPlace): void {
-  if (run.log === undefined) return;
-  readRecords(run.log, from, limits.journalReadBytes, (read) => {
+  const { log } = run;
+  if (log === undefined) return;
+  const through = log.lastRecord;
+  sync(log, () => readSynced(run, session, { log, from, through }));
+}
+
+function readSynced(
+  run: Run,
+  session: number,
+  {
+    log,
+    from,
+    through,
+  }: { readonly log: Log; readonly from: RecordPlace; readonly through: number },
+): void {
+  readRecords(log, from, limits.journalReadBytes, (read) => {
     if ("code" in read) return unreadable(run, session, read.message);
-    if (read.records.length === 0)
+    const records = read.records.filter(({ number }) => number <= through);
+    if (records.length === 0)
       return unreadable(run, session, `record ${from.number} of the journal is not there`);
-    const { records } = read;
     const results: RecordRead[] = [];
     for (const [i, record] of records.entries()) {
       const writes = deviceWrites(run, record);
       if (writes === undefined)
         return unreadable(run, session, `record ${record.number} is no batch`);
-      results.push({ writes, next: records[i + 1]?.place ?? read.next });
+      results.push({ writes, next: read.records[i + 1]?.place ?? read.next });
     }
     submit(run, { kind: "recordsRead", session, records: results });
   });
