@@ -69,7 +69,7 @@ export type Group = {
   bunker: BunkerRun | undefined;
   /** While a bunker brings this copy up. */
   replay: ReplayRun | undefined;
-  /** What was last heard of the group's primary. */
+  /** What was last heard of the group's primary; of one before this site's own tenure, nothing is kept. */
   heard: { readonly site: string; readonly view: GroupView; readonly atMs: number } | undefined;
   /** What is wrong with the primary, where that is another site. */
   primaryFailure: PrimaryFailure | undefined;
@@ -328,6 +328,7 @@ export function fail(group: Group, why: string): void {
 function runPrimary(group: Group, journal: JournalRun | undefined): void {
   const { context } = group;
   group.journal = journal;
+  group.heard = undefined;
   for (const why of journal?.log.damage ?? []) emit(context, { kind: "damage", why });
   const { config, site, store, ports } = context;
   store.record.configuration ??= {

@@ -49,6 +49,21 @@ test("F11: a copy that knows it was left behind is promoted only by --force, whi
   count("row 10", { faultsInjected: 1, effectsSeen: 1 });
 });
 
+test("F11: whoever took over and gave the role up again does not name the primary before it (row 10)", async (t) => {
+  const cluster = await startCluster(t);
+  const west = cluster.site("west");
+  await west.until("it has heard of east", ({ primary }) => primary === "east");
+  await cluster.site("east").kill();
+  const promoted = await cluster.cli("promote", "bank", "--site", "west", "--force");
+  assert.equal(promoted.code, 0, promoted.stderr);
+  await west.until("it serves", ({ serving }) => serving);
+  const demoted = await cluster.cli("demote", "bank", "--site", "west");
+  assert.equal(demoted.code, 0, demoted.stderr);
+  const { role, primary } = await west.group();
+  assert.deepEqual({ role, primary }, { role: "demoted", primary: "west" });
+  count("row 10", { faultsInjected: 1, effectsSeen: 1 });
+});
+
 test("F11: a copy in the middle of a resync is not promoted without --force (row 11)", async (t) => {
   const { cluster, toWest } = await startLinkedCluster(t);
   const east = cluster.site("east");
