@@ -1,4 +1,5 @@
 import type { GroupConfig } from "#config/types.ts";
+import type { EventRecord } from "#ports/events.ts";
 import { decodeSettings } from "#site/settings.ts";
 import type { Ack } from "../checker.ts";
 import type { Line } from "../line.ts";
@@ -28,13 +29,21 @@ type Terms = {
 export function createCycleAcks(world: World) {
   /** By process and generation: each promotion numbers its sets anew, and whoever is promoted resyncs all copies. */
   const byReign = new Map<string, Terms>();
+  /** Tick of a process's last reload: before it, writes went by other terms. */
+  const reloadedAt = new Map<string, number>();
+
+  function lifeOf({ name }: GroupConfig, { process }: Machine): string {
+    return `${name} ${process?.life}`;
+  }
 
   function termsOf({ machine, line, status }: Ack): Terms {
-    const key = `${line.group.name} ${machine.process?.life} ${status.generation}`;
+    const life = lifeOf(line.group, machine);
+    const key = `${life} ${status.generation}`;
     let terms = byReign.get(key);
     if (terms === undefined) {
-      // What it goes by from its start on, it goes by for all of its writes.
-      terms = { switchSince: acksAtSwitch(world, machine, line) ? 0 : undefined, acked: [] };
+      // What it goes by from its start on, or from a reload before its first ack, it goes by for all of its writes.
+      const since = (reloadedAt.get(life) ?? -1) + 1;
+      terms = { switchSince: acksAtSwitch(world, machine, line) ? since : undefined, acked: [] };
       byReign.set(key, terms);
     } else if (!acksAtSwitch(world, machine, line)) terms.switchSince = undefined;
     else terms.switchSince ??= line.oracle.tick;
@@ -42,6 +51,11 @@ export function createCycleAcks(world: World) {
   }
 
   return {
+    onEvent(machine: Machine, { kind, group }: EventRecord): void {
+      const line = world.lines.get(group);
+      if (kind !== "reload" || line === undefined) return;
+      reloadedAt.set(lifeOf(line.group, machine), line.oracle.tick);
+    },
     onWriteAcked(write: WriteRecord, ack: Ack): void {
       const { line, machine } = ack;
       const { lsn = 0 } = write.request ?? {};

@@ -51,6 +51,7 @@ export function cycleChecker(world: World): Checker {
     ids: ["I7", "I9", "I10", "I11", "I15", "I23", "I24", "I25"],
     onWriteAcked: acks.onWriteAcked,
     onEvent(machine, event) {
+      acks.onEvent(machine, event);
       if (event.kind !== "copy") return;
       overflows.onCopyEvent(machine, event);
       if (event.to !== "tripped") return;
