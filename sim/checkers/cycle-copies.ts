@@ -35,7 +35,8 @@ export function createCycleCopies(world: World) {
     const known = taken.get(key);
     if (known === undefined) return;
     const isOfIt = known.epoch === fields.epoch && known.generation === fields.generation;
-    if (dir === "in" && kind === "begin" && !isOfIt) taken.delete(key);
+    // A primary that was started again counts its sessions anew: the same number is another session.
+    if (dir === "in" && kind === "begin") taken.delete(key);
     else if (dir === "in" && isOfIt && (fields.set ?? 0) > 0) known.lines.add(nameOf(fields));
     else if (kind === "applied") judgeApplied(machine, line, known, fields.set ?? 0);
   }

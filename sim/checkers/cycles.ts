@@ -61,6 +61,7 @@ export function cycleChecker(world: World): Checker {
     onTrace(machine, fields) {
       const line = world.lines.get(fields.group);
       if (line === undefined || fields.copy === undefined) return;
+      if (fields.dir === "in" && fields.kind === "feed") return fedAnew(machine, line, fields);
       if (fields.copy === machine.name) return copies.onTrace(machine, line, fields);
       const { dir, kind } = fields;
       if (isRelay(line, machine, fields.copy)) return relayed(machine, line, fields);
@@ -75,12 +76,23 @@ export function cycleChecker(world: World): Checker {
     },
   };
 
+  /**
+   * A relay is asked to feed a copy in the session of this epoch, which ends what it fed in one of the same number: a primary
+   * that was started again counts its sessions anew.
+   */
+  function fedAnew(machine: Machine, line: Line, { group, index: epoch }: TraceLine): void {
+    for (const copy of line.sites) {
+      const peer = peers.get(relayKey(machine, group, copy));
+      if (peer !== undefined && peer.session?.epoch === epoch) peer.session = undefined;
+    }
+  }
+
   /** What comes from a relay belongs to the session that the primary has with the copy. */
   function relayed(machine: Machine, line: Line, fields: TraceLine): void {
     const { dir, kind, copy, generation, epoch, set = 0 } = fields;
     if (dir !== "out" || set === 0) return;
     if (kind !== "write" && kind !== "zero" && kind !== "seal") return;
-    const key = `${machine.process?.life} ${fields.group} ${copy} through it`;
+    const key = relayKey(machine, fields.group, copy);
     const peer = peers.get(key) ?? {
       generation: 0,
       sentSet: 0,
@@ -129,6 +141,10 @@ export function cycleChecker(world: World): Checker {
     if (merged.length - writes > 1) world.count("situations:several numbers to be sent as one");
     copies.noteResent(line, fields, session);
   }
+}
+
+function relayKey({ process }: Machine, group: string, copy = ""): string {
+  return `${process?.life} ${group} ${copy} through it`;
 }
 
 function logKind({ group }: Line, { name }: Machine): "journal" | "bunker" {
