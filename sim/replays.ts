@@ -1,4 +1,4 @@
-import type { SiteCommand } from "#site/api.ts";
+import type { CommandOutcome, SiteCommand } from "#site/api.ts";
 import type { CrashKind, Machine } from "./machine.ts";
 import { bunkersOf } from "./line.ts";
 import type { Line } from "./line.ts";
@@ -123,9 +123,10 @@ export class Replayer {
       ...(until === undefined ? {} : { until }),
     } as const;
     const scene = sceneOf(this.#world, line, site);
+    const taken = (): void => void (scene.fedBy = feederOf(this.#world, line, site));
     if (bunkersOf(line.group).length > 1 && this.#force.chance(0.25))
       this.#later(this.#force.logUniform(10e3, 2e6), () => this.#giveUp(line, site, command));
-    this.#world.command(site, command, (outcome) => {
+    const done = (outcome: CommandOutcome | undefined): void => {
       if (outcome?.ok === true) judgeBegun(this.#world, line, site, scene);
       if (outcome?.ok !== true || command.dryRun) return;
       this.#world.count(`situations:replayed${until === undefined ? "" : " in part"}`);
@@ -139,7 +140,8 @@ export class Replayer {
       const promoteUs = this.#rng.logUniform(1e3, 300e3);
       if (this.#cancels.chance(0.2)) return this.#callOff(line, site, command);
       this.#later(promoteUs, () => this.#promote(line, site, command));
-    });
+    };
+    this.#world.command(site, command, done, taken);
   }
 
   // A log that answers and was not replayed here bars the promotion: the operator replays that one too, or gives it up.
@@ -198,16 +200,16 @@ export class Replayer {
   }
 }
 
-/** Who fed the copy, and who was its primary, when its replay was asked for. */
+/** Who was the copy's primary when its replay was asked for. */
 type Scene = {
   readonly atUs: number;
-  readonly fedBy: string | undefined;
+  /** Who fed it when it took the command: it may have stood still until then, and have known nothing of a feeder's end. */
+  fedBy: string | undefined;
   readonly primary: { readonly machine: Machine; readonly life: number } | undefined;
 };
 
 function sceneOf(world: World, line: Line, site: string): Scene {
   const status = world.rawStatus(world.machine(site), line.group.name);
-  const fedBy = status?.copies[0]?.link === "up" ? status.primary : undefined;
   const primary = primaryOf(world, line);
   const theirs = primary === undefined ? undefined : world.status(primary, line.group.name);
   const life = primary?.process?.life;
@@ -216,7 +218,12 @@ function sceneOf(world: World, line: Line, site: string): Scene {
     primary !== undefined && life !== undefined && isOurs && status?.primary === primary.name
       ? { machine: primary, life }
       : undefined;
-  return { atUs: world.scheduler.nowUs, fedBy, primary: asked };
+  return { atUs: world.scheduler.nowUs, fedBy: undefined, primary: asked };
+}
+
+function feederOf(world: World, line: Line, site: string): string | undefined {
+  const status = world.rawStatus(world.machine(site), line.group.name);
+  return status?.copies[0]?.link === "up" ? status.primary : undefined;
 }
 
 /** A replay that was granted: nobody fed the copy, and no primary of its generation answered (SPEC 1B). */

@@ -187,9 +187,8 @@ export class World {
     let groups = this.#sampled?.get(machine);
     if (groups === undefined) {
       // A gateway is a primary in front of devices: whoever judges asks where the line is served.
-      groups = machine.site
-        .status()
-        .groups.map((one) => (one.role === "gateway" ? { ...one, role: "primary" } : one));
+      const said = machine.site.status().groups;
+      groups = said.map((one) => (one.role === "gateway" ? { ...one, role: "primary" } : one));
       this.#sampled?.set(machine, groups);
     }
     return groups.find((status) => status.name === group);
@@ -214,11 +213,12 @@ export class World {
     this.#sampled = undefined;
   }
 
-  /** Gives a command to a site, as its operator would. */
+  /** Gives a command to a site, as its operator would. `taken` is called when that takes it: it may stand still meanwhile. */
   command(
     site: string,
     command: SiteCommand,
     done: (outcome: CommandOutcome | undefined) => void,
+    taken?: () => void,
   ): void {
     const machine = this.machine(site);
     const { process } = machine;
@@ -228,6 +228,7 @@ export class World {
     this.troubleUs = this.scheduler.nowUs;
     this.tell(site, () => `operator: ${JSON.stringify(command)}`);
     this.scheduler.after(10, process, eventKind.operator, () => {
+      taken?.();
       machine.site?.command(command, (outcome) => {
         if (!process.alive) return;
         this.commands.delete(pending);
@@ -456,10 +457,8 @@ export class World {
 
   #onDown(machine: Machine, process: Process | undefined, crash: CrashKind): void {
     this.troubleUs = this.scheduler.nowUs;
-    this.tell(
-      machine.name,
-      () => `goes down: ${crash.kind} ${crash.kind === "power" ? crash.keep : ""}`,
-    );
+    const how = crash.kind === "power" ? `power ${crash.keep}` : crash.kind;
+    this.tell(machine.name, () => `goes down: ${how}`);
     for (const pending of this.commands) {
       if (pending.life === process?.life) this.commands.delete(pending);
     }
