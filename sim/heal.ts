@@ -113,9 +113,16 @@ function blockersOf(world: World, line: Line): string[] {
       );
   }
   for (const { site, mode, state, why } of everyone)
-    if (mode === "bunker" && state !== "streaming" && state !== "split-brain")
+    if (mode === "bunker" && state !== "streaming" && !mayStandSplit(world, line, site, state))
       found.push(`bunker ${site} is ${state} (${why})`);
   return found;
+}
+
+/** Of the logs of another history those are given up that have somebody to be told, in favour of the line's. */
+function mayStandSplit(world: World, line: Line, site: string, state: string): boolean {
+  const isTold =
+    world.machines.has(site) && primaryOf(world, line)?.name === line.oracle.reign.site;
+  return state === "split-brain" && !isTold;
 }
 
 /** In half of the worlds the operator ends split brains; in the others they stand at the end, and nothing is copied. */
@@ -183,10 +190,10 @@ function help(world: World, line: Line): void {
     });
   }
   for (const copy of world.rawStatus(primary, group)?.copies ?? []) {
+    // Without its relay's log a copy is fed by nobody: that one is always given up.
     if (
-      copy.mode !== "bunker" &&
       copy.state === "split-brain" &&
-      isSettled(world, line, primary.name)
+      (copy.mode === "bunker" || isSettled(world, line, primary.name))
     )
       giveUp(world, line, copy.site);
     if (/keeps its branch fills/.test(copy.why)) dropBranch(world, line, copy.site);

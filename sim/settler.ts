@@ -82,13 +82,17 @@ export class Settler {
   }
 }
 
-/** Gives up what a site wrote by itself, where that is what the line lacks: its serving primary's side is kept. */
+/** Gives up what a site wrote by itself, or a bunker keeps, where the line lacks that: its serving primary's side is kept. */
 export function giveUp(world: World, line: Line, site: string): void {
   const { reign } = line.oracle;
   const primary = world.machines.get(reign.site);
-  const status = primary === undefined ? undefined : world.status(primary, line.group.name);
+  const status = primary === undefined ? undefined : world.rawStatus(primary, line.group.name);
   if (site === reign.site || status?.role !== "primary" || !status.serving) return;
-  if (!status.copies.some((copy) => copy.site === site && copy.state === "split-brain")) return;
+  // A log on a path has nobody who could be told.
+  if (!world.machines.has(site)) return;
+  const own = status.copies.find((copy) => copy.site === site);
+  if (own?.state !== "split-brain") return;
+  if (own.mode === "bunker") world.count("situations:log of another history given up");
   world.count("operator:discard");
   discard(world, line, { site, what: "give-up" });
 }

@@ -175,6 +175,7 @@ function copyBlocker(group: GroupStatus, copy: CopyStatus, site: string): Blocke
 }
 
 function splitBrain(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
+  if (copy.mode === "bunker") return splitLog(group, copy);
   // At a copy, the one element is the site itself.
   const split = group.splits?.find((one) => copy.site === site || one.site === copy.site);
   const other = split?.site ?? (copy.site === site ? group.primary : copy.site);
@@ -187,6 +188,18 @@ function splitBrain(group: GroupStatus, copy: CopyStatus, site: string): Blocker
     what: `copy ${copy.site} of ${group.name}: split brain, both sites took writes that the other lacks${wrote}`,
     waitsFor: waits("an operator to choose whose writes are given up", copy.why),
     help: `antipode discard ${group.name} --site ${other} --dry-run, or --site ${site}: the plan says what each gives up`,
+  };
+}
+
+function splitLog({ name, primary }: GroupStatus, { site, why }: CopyStatus): Blocker {
+  const onPath = `once nobody needs that log, move its folder away from the path of journal.mirror, then antipode resume ${name} --copy ${site}`;
+  return {
+    what: `bunker ${site} of ${name}: it keeps the log of a primary that ${primary} has not followed, and takes nothing from ${primary}`,
+    waitsFor: waits("an operator to give that log up", why),
+    help:
+      groupOfPathBunker(site) === undefined
+        ? `antipode discard ${name} --site ${site} --dry-run: the plan says what is given up`
+        : onPath,
   };
 }
 

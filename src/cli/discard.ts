@@ -33,7 +33,17 @@ export async function discard(group: string, options: DiscardOptions): Promise<n
   const what = undo ? "undo" : dropBranch ? "drop-branch" : "give-up";
   const command: SiteCommand = { kind: "discard", group, what, force, dryRun };
   const outcome = await commandGroup(api, command, timeout);
-  return tell(outcome, doneLine(options, doneLines(group, site)[what]), options);
+  const isBunker = aim.config.groups.get(group)?.copies.get(site)?.mode === "bunker";
+  const lines = (isBunker ? logLines : doneLines)(group, site);
+  return tell(outcome, doneLine(options, lines[what]), options);
+}
+
+function logLines(group: string, site: string) {
+  return {
+    "give-up": `the log of ${group} at ${site} is given up; antipode wait ${group} waits until it has begun anew`,
+    undo: `the log of ${group} at ${site} is not given up any more`,
+    "drop-branch": `${site} keeps no branch of ${group}`,
+  } as const;
 }
 
 function doneLines(group: string, site: string) {

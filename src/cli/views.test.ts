@@ -268,6 +268,13 @@ test("a split brain is told with what each side wrote, at most, and since when; 
   const alone = findBlockers(group([copyStatus("west", "split-brain")]), "east")[0];
   assert.match(alone?.help ?? "", /discard bank --site west --dry-run, or --site east/);
 
+  const vault = copyStatus("vault", "split-brain", { mode: "bunker", image: "none" });
+  const kept = findBlockers(group([vault]), "east")[0];
+  assert.match(kept?.what ?? "", /bunker vault of bank: it keeps the log of a primary that east/);
+  assert.match(kept?.help ?? "", /^antipode discard bank --site vault --dry-run/);
+  const onPath = findBlockers(group([{ ...vault, site: "mirror:bank" }]), "east")[0];
+  assert.match(onPath?.help ?? "", /antipode resume bank --copy mirror:bank$/);
+
   const figures = { set: 0, lsn: 77, generation: 2, stampMs: 0, keptSinceMs: 3_000 };
   const room = { bytesUsed: 2 ** 20, bytesMax: 2 ** 26 };
   const branch = { ...figures, ...room, phase: "kept" as const, wrote: split.wroteThere };

@@ -124,6 +124,33 @@ test("a branch is brought back or let go with a plan; without one there is nothi
   assert.match(planUndo(told, 0).lines.join(), /are not given up: the split brain stands/);
 });
 
+test("I29, U40: at a bunker a discard gives up the log that it keeps of one side, by force alone", () => {
+  const kept = { logId: 7, isWhole: true };
+  const record = loser({
+    site: "vault",
+    role: "bunker",
+    members: {},
+    history: atEast,
+    bunker: kept,
+  });
+  const atVault = facts({ record, log: { endLsn: 77, activation: "" } });
+  const plan = planDiscard(atVault);
+  assert.equal(plan.verdict, "force");
+  assert.match(plan.refusal, /nothing can be kept aside/);
+  const lines = plan.lines.join("\n");
+  assert.match(lines, /gives up the log of generation 2 of east that vault keeps, up to LSN 77/);
+  assert.match(lines, /keeps up to 40 regions, 40\.0 MiB, that west wrote by itself/);
+  assert.doesNotMatch(lines, /that vault wrote/);
+  assert.match(plan.hint, /--force gives up the log that vault keeps all the same/);
+  const activation = "vault is activated for a replay to north";
+  const forNorth = planDiscard({ ...atVault, log: { endLsn: 77, activation } });
+  assert.match(forNorth.refusal, /activated for a replay to north/);
+  assert.equal(planDiscard({ ...atVault, opponents: [] }).verdict, "refuse");
+  const told = { ...record, discarding: { favours: ["b2"], wrote: branch.wrote } };
+  assert.match(planDiscard({ ...atVault, record: told }).lines.join(), /given up already/);
+  assert.match(planUndo(told, 0).lines.join(), /the log that vault keeps is not given up/);
+});
+
 test("I30: a promotion gives a branch up by force only, and not at all while its image is of different ages", () => {
   const asked = (record: GroupRecord) =>
     planPromotion({

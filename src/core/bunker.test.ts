@@ -140,6 +140,18 @@ test("I26: a log that begins anew has nothing, and takes whatever comes first", 
   assert.deepEqual(kinds(batch(bunker, positionOf(entry(7, 4, 49)), entries)), ["append"]);
 });
 
+test("I29, U40: the log that an operator has given up begins anew, and the word goes with the history that it was for", () => {
+  const bunker = newBunker(positionOf(entry(9, 1, 90)));
+  bunker.record.history = [{ counter: 1, id: "b1", site: "west" }];
+  bunker.record.discarding = { favours: ["a1"], wrote: { regions: 0, bytes: 0 } };
+  step(bunker, { kind: "opened", session: 1, from: "east" });
+  assert.ok(bunker.record.discarding !== undefined, "a session that has not begun changes nothing");
+  assert.deepEqual(kinds(begin(bunker, 1, true)), ["renewLog"]);
+  assert.equal(bunker.record.discarding, undefined);
+  assert.deepEqual(bunker.record.history, history);
+  assert.deepEqual(bunker.end, noPosition);
+});
+
 test("U32, I28: what an activation refuses is refused before it is told, and told once it is on record", () => {
   const bunker = newBunker();
   open(bunker);

@@ -239,6 +239,8 @@ function begin(bunker: Bunker, told: BunkerBegin, out: Out): void {
   record.history = told.history;
   record.incarnation = told.incarnation;
   record.lsnReserved = Math.max(record.lsnReserved, told.lsnReserved);
+  // The history that the log was given up for is the one here, by the same record.
+  delete record.discarding;
   setWhole(record, false);
   if (told.anew) {
     bunker.end = noPosition;

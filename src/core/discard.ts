@@ -1,6 +1,7 @@
 import { MiB } from "#base/limits.ts";
 import { isoTime } from "#base/time.ts";
 import type { Divergence, GroupRecord } from "./group-record.ts";
+import { describeGeneration } from "./history.ts";
 import { describePoint, inMiB } from "./point.ts";
 
 // The way out of a split brain, as plans: the operator gives up what one site wrote by itself, takes that back, or lets the
@@ -24,6 +25,14 @@ export type DiscardFacts = {
   readonly knowsItsWrites: boolean;
   /** Room for what is overwritten; 0: nothing is kept. */
   readonly bytesMax: number;
+  /** At a bunker, which has written nothing by itself: what is given up is the log that it keeps of one side. */
+  readonly log?: KeptLog;
+};
+
+export type KeptLog = {
+  readonly endLsn: number;
+  /** For whom it is kept by now, in words; "" where its primary may feed it. */
+  readonly activation: string;
 };
 
 export type DiscardPlan = {
@@ -35,13 +44,14 @@ export type DiscardPlan = {
 
 /** What giving up this site's own writes costs, and whether it may be done now. */
 export function planDiscard(facts: DiscardFacts): DiscardPlan {
-  const { record, opponents } = facts;
+  const { record, opponents, log } = facts;
   const { group, site, branch } = record;
+  const what = log === undefined ? `what ${site} wrote` : `the log that ${site} keeps`;
   const command = `antipode discard ${group} --site ${site}`;
   if (record.discarding !== undefined)
     return {
       verdict: "go",
-      lines: [`what ${site} wrote is given up already`],
+      lines: [`${what} is given up already`],
       refusal: "",
       hint: "",
     };
@@ -74,6 +84,7 @@ export function planDiscard(facts: DiscardFacts): DiscardPlan {
   const dangers = [
     ...(facts.isPrimary ? [`${site} is primary, and serves hosts`] : []),
     ...(whyNotKept(facts) === "" ? [] : [`nothing can be kept aside: ${whyNotKept(facts)}`]),
+    ...(log === undefined || log.activation === "" ? [] : [log.activation]),
   ];
   if (dangers.length === 0) return { verdict: "go", lines, refusal: "", hint: "" };
   const others = keepers.map((keeper) => keeper.site).join(" or ");
@@ -81,13 +92,14 @@ export function planDiscard(facts: DiscardFacts): DiscardPlan {
     verdict: "force",
     lines,
     refusal: dangers.join("; "),
-    hint: `--force gives up what ${site} wrote all the same; --site ${others} would give up the other side`,
+    hint: `--force gives up ${what} all the same; --site ${others} would give up the other side`,
   };
 }
 
 function discardLines(facts: DiscardFacts): string[] {
-  const { record, opponents, wrote, isPrimary, bytesMax } = facts;
+  const { record, opponents, wrote, isPrimary, bytesMax, log } = facts;
   const { group, site } = record;
+  if (log !== undefined) return logLines(facts, log);
   const why = whyNotKept(facts);
   const kept =
     why === ""
@@ -96,11 +108,7 @@ function discardLines(facts: DiscardFacts): string[] {
       : `keeps nothing aside, so that this cannot be undone: ${why}`;
   return [
     `gives up ${describeWrote(wrote, site)}`,
-    ...opponents.map((other) =>
-      other.wrote === undefined
-        ? `keeps what ${other.site} wrote: how much that is is unknown`
-        : `keeps ${describeWrote(other.wrote, other.site)}`,
-    ),
+    ...opponents.map(keptLine),
     ...(isPrimary ? [`${site} stops serving hosts and is demoted`] : []),
     facts.knowsItsWrites
       ? "compares by hash what either side may have written, and brings over what differs"
@@ -109,7 +117,24 @@ function discardLines(facts: DiscardFacts): string[] {
   ];
 }
 
-function whyNotKept({ record, bytesMax }: DiscardFacts): string {
+function logLines({ record, opponents }: DiscardFacts, { endLsn }: KeptLog): string[] {
+  const { group, site, history } = record;
+  return [
+    `gives up the log of ${describeGeneration(history)} that ${site} keeps, up to LSN ${endLsn}`,
+    ...opponents.map(keptLine),
+    `is fed no more by ${history.at(-1)?.site ?? "its primary"}; begins anew with the log of the side that is kept`,
+    `keeps nothing aside; until it begins anew, antipode discard ${group} --site ${site} --undo takes this back`,
+  ];
+}
+
+function keptLine({ site, wrote }: Opponent): string {
+  return wrote === undefined
+    ? `keeps what ${site} wrote: how much that is is unknown`
+    : `keeps ${describeWrote(wrote, site)}`;
+}
+
+function whyNotKept({ record, bytesMax, log }: DiscardFacts): string {
+  if (log !== undefined) return "a log begins anew with an empty one";
   if (bytesMax === 0) return "preserve.bytesMax is 0";
   if (record.failedVolumes.length > 0) return "a sync of the image here has failed";
   if (record.image === "synchronized" || record.image === "consistent") return "";
@@ -125,13 +150,17 @@ export function describeWrote({ regions, bytes, sinceMs }: Divergence, site: str
 
 /** Takes the operator's word back: what it would bring back, and what it costs. */
 export function planUndo(
-  { group, site, branch, discarding }: GroupRecord,
+  { group, site, branch, discarding, bunker }: GroupRecord,
   savedBytes: number,
 ): DiscardPlan {
   if (discarding !== undefined)
     return {
       verdict: "go",
-      lines: [`${describeWrote(discarding.wrote, site)} are not given up: the split brain stands`],
+      lines: [
+        bunker === undefined
+          ? `${describeWrote(discarding.wrote, site)} are not given up: the split brain stands`
+          : `the log that ${site} keeps is not given up: the split brain stands`,
+      ],
       refusal: "",
       hint: "",
     };

@@ -237,6 +237,7 @@ function openedDocument({ bunker, log }: Run): SessionOpened {
     completeLsn: 0,
     preservedPoint: null,
     logEnd: end,
+    ...(record.discarding === undefined ? {} : { discards: record.discarding.favours }),
     ...(log === undefined ? {} : { logFirstSet: firstSetThere(log) }),
   };
 }

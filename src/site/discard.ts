@@ -1,12 +1,14 @@
 import { knowsItsWrites } from "#core/branch.ts";
+import { activationOf } from "#core/bunker.ts";
 import { planDiscard, planDrop, planUndo } from "#core/discard.ts";
-import type { DiscardPlan, Opponent } from "#core/discard.ts";
+import type { DiscardPlan, KeptLog, Opponent } from "#core/discard.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import { savedBytes } from "#core/preserve.ts";
 import { saveRecord } from "#store/group-store.ts";
 import { figuresOf } from "#store/log.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
 import { dropBranch, undoDiscard } from "./branch-run.ts";
+import type { BunkerRun } from "./bunker-run.ts";
 import type { CopyRun } from "./copy-run.ts";
 import { putAside, reopen, unitOf } from "./copy-unit.ts";
 import { fail, knownRecord } from "./group.ts";
@@ -43,11 +45,13 @@ export function runDiscard(
   });
 }
 
-function whyNotNow({ copy, run, failedWhy, isChangingRole, isReloading }: Group): string {
+function whyNotNow(group: Group): string {
+  const { bunker, copy, run, failedWhy, isChangingRole, isReloading } = group;
   if (failedWhy !== "") return failedWhy;
   const isGoing = run?.primary.drain !== undefined || run?.primary.handover !== undefined;
   if (isChangingRole || isReloading || isGoing) return "a change of role is under way";
-  return copy === undefined && run === undefined ? "the copy here is not open" : "";
+  const isOpen = copy !== undefined || run !== undefined || bunker !== undefined;
+  return isOpen ? "" : "the copy here is not open";
 }
 
 function discardPlan(group: Group, answering: ReadonlySet<string>): DiscardPlan {
@@ -61,7 +65,12 @@ function discardPlan(group: Group, answering: ReadonlySet<string>): DiscardPlan 
     isPrimary: group.run !== undefined,
     knowsItsWrites: knowsItsWrites(record),
     bytesMax: preserveBytesMax(group.context),
+    ...(group.bunker === undefined ? {} : { log: keptLog(group.bunker) }),
   });
+}
+
+function keptLog({ bunker }: BunkerRun): KeptLog {
+  return { endLsn: bunker.end.lsn, activation: activationOf(bunker.record) };
 }
 
 function opponentOf({ site, view, theirs }: Split, answers: boolean): Opponent {
@@ -102,6 +111,7 @@ function giveUp(group: Group, done: End): void {
   const { run } = group;
   if (knownRecord(group).discarding !== undefined) return done(undefined);
   const discarding = discardOf(group);
+  if (group.bunker !== undefined) return recordLogWord(group, group.bunker, discarding, done);
   if (run === undefined || run.primary.stage === "ended")
     return recordWord(group, discarding, done);
   group.stopWaiters.push(() => {
@@ -135,17 +145,39 @@ function recordWord(group: Group, discarding: GroupRecord["discarding"], done: E
   });
 }
 
-function save(group: Group, copy: CopyRun, done: End): void {
+// A log is given up whole: there is nothing to mark, and nobody feeds it, or reads it, between the word and its record.
+function recordLogWord(
+  group: Group,
+  bunker: BunkerRun,
+  discarding: GroupRecord["discarding"],
+  done: End,
+): void {
+  const { record } = group.context.store;
+  group.isChangingRole = true;
+  bunker.close("what is to become of the log here is being recorded");
+  group.recordBefore = { ...record };
+  delete record.discarding;
+  if (discarding !== undefined) record.discarding = discarding;
+  save(group, undefined, done);
+}
+
+function save(group: Group, copy: CopyRun | undefined, done: End): void {
   saveRecord(group.context.store, (failure) => {
     group.recordBefore = undefined;
     goOn(group, copy, failure?.message, done);
   });
 }
 
-function goOn(group: Group, copy: CopyRun, failure: string | undefined, done: End): void {
+function goOn(
+  group: Group,
+  copy: CopyRun | undefined,
+  failure: string | undefined,
+  done: End,
+): void {
   if (group.isStopping) return done("the site is stopping");
   if (failure === undefined) {
-    reopen(group, unitOf(copy));
+    if (copy === undefined) group.isChangingRole = false;
+    else reopen(group, unitOf(copy));
     return done(undefined);
   }
   // What is on the disk cannot be known: this site says nothing until it is started again.
@@ -160,7 +192,8 @@ function goOn(group: Group, copy: CopyRun, failure: string | undefined, done: En
 // --------------------------------------------------------------------------------------------- undoing
 
 function undo(group: Group, done: End): void {
-  const { copy, context } = group;
+  const { bunker, copy, context } = group;
+  if (bunker !== undefined) return recordLogWord(group, bunker, undefined, done);
   if (copy === undefined) return done("the copy here is not open");
   putAside(group, copy, "the branch is being brought back", () => {
     const { record } = context.store;

@@ -48,7 +48,10 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
   const relation = compareHistories(open.history, record.history);
   const { discarding } = record;
   if (discarding !== undefined && !isFavoured(discarding.favours, open.history)) {
-    const why = `what ${group.context.site} wrote by itself is given up in favour of another history than that of ${peer.site}`;
+    const { site } = group.context;
+    const what =
+      group.bunker === undefined ? `what ${site} wrote by itself` : `the log that ${site} keeps`;
+    const why = `${what} is given up in favour of another history than that of ${peer.site}`;
     return refuseSession(group, peer, "busy", why);
   }
   if (relation === "behind") {

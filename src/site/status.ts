@@ -292,6 +292,8 @@ function whyNotWhole(
   if (activation !== "")
     return `${activation}, and takes nothing from ${primaryOf(group)} any more`;
   if (isFed) return "catching up from the journal of the primary";
+  if (record.discarding !== undefined)
+    return "the log here is given up; waits for the other side's primary to feed it anew";
   if (toldOfFracture !== undefined)
     return `the primary went on without this bunker: ${toldOfFracture.why}`;
   const primary = primaryOf(group);
