@@ -36,6 +36,10 @@ function tryOpen(folder: MemoryFolder, changes: Partial<Fresh> = {}): Result<Gro
   return result ?? assert.fail("not answered");
 }
 
+function errorOf(opened: Result<GroupStore>): string {
+  return opened.ok ? "" : opened.error;
+}
+
 function open(folder: MemoryFolder): GroupStore {
   const opened = tryOpen(folder);
   return opened.ok ? opened.value : assert.fail(opened.error);
@@ -390,6 +394,23 @@ test("row 38: a map that cannot be synced keeps the record from being written", 
   saveRecord(store, (failure) => told.push(failure?.code));
   syncOpenMaps(store, (failure) => told.push(failure?.code));
   assert.deepEqual(told, ["EIO", "EIO", "EIO"]);
+});
+
+test("row 46: a record that is gone, or empty, is not made anew where something tells that there was one", () => {
+  for (const left of ["journal-1f-00000001.log", "dirty-west-data.map"]) {
+    const folder = createMemoryFolder();
+    save(open(folder));
+    const other = folder.open(left);
+    if ("code" in other) assert.fail(other.message);
+    folder.remove("group.record");
+    folder.ops.length = 0;
+    const opened = tryOpen(folder);
+    assert.match(errorOf(opened), new RegExp(`group\\.record is gone.* ${left} is`));
+    assert.deepEqual(folder.ops, [], "nothing is changed");
+    const empty = folder.open("group.record");
+    if ("code" in empty) assert.fail(empty.message);
+    assert.match(errorOf(tryOpen(folder)), /group\.record is gone, or empty/);
+  }
 });
 
 test("row 46: a folder whose record is damaged is refused and not made anew", () => {

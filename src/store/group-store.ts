@@ -79,11 +79,15 @@ export type OpenedStore =
 const recordName = "group.record";
 const openName = (volume: string): string => `open-${volume}.map`;
 const dirtyName = (site: string, volume: string): string => `dirty-${site}-${volume}.map`;
+/** What is made only once a record is durable, so that it tells of one that is gone. */
+const madeLater = /^(?:dirty-.+\.map|(?:journal|staging|bunker|preserve|branch)-.+\.log)$/;
 
 /** Opens what the folder holds, or makes it. `done` gets the store once it is durable, or why it cannot be had. */
 export function openGroupStore(options: StoreOptions, done: (result: OpenedStore) => void): void {
   const { folder } = options;
   const isNew = !folder.exists(recordName);
+  const left = folder.list().find((name) => madeLater.test(name));
+  if (isNew && left !== undefined) return done(recordGone(folder, left));
   const file = folder.open(recordName);
   if (isFailure(file)) return done(isNew ? notMade(file) : { ok: false, error: file.message });
   const opened = openRecordFile(file);
@@ -92,6 +96,7 @@ export function openGroupStore(options: StoreOptions, done: (result: OpenedStore
   const { store: recordFile, record } = opened.value;
   const mismatch = record && mismatchOf(record, options.fresh);
   if (mismatch !== undefined) return done({ ok: false, error: `${folder.path}: ${mismatch}` });
+  if (record === undefined && left !== undefined) return done(recordGone(folder, left));
   const { volumes } = record ?? options.fresh;
   const refused = options.onVolumes?.(volumes, record !== undefined);
   if (refused !== undefined) return done({ ok: false, error: refused });
@@ -136,6 +141,17 @@ function mismatchOf(record: GroupRecord, fresh: StoreOptions["fresh"]): string |
   const now = fresh.volumes.map(({ name }) => name).join(" ");
   if (was !== now) return `the group was made with volumes ${was}, the configuration says ${now}`;
   return undefined;
+}
+
+// Made anew it would be of another history, and what the others know of this site would be of a disk that is not here.
+function recordGone({ path }: Folder, left: string): OpenedStore {
+  const back = `put ${recordName} back, as it was when ${left} was last written`;
+  const anew =
+    "if it is lost: promote a copy, move this folder away, and this site begins anew as a blank copy";
+  return {
+    ok: false,
+    error: `${path}: ${recordName} is gone, or empty, and ${left} is there: ${back}; ${anew}`,
+  };
 }
 
 function notMade(failure: IoFailure): OpenedStore {
