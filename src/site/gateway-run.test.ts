@@ -1,17 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { crc32c } from "#base/checksum.ts";
-import { KiB, MiB } from "#base/limits.ts";
+import { KiB } from "#base/limits.ts";
 import type { DeviceLink, DeviceLinkEvents } from "#ports/device-link.ts";
 import { sync } from "#store/log.ts";
 import { createManualClock } from "../../test/support/manual-clock.ts";
-import { createMemoryFolder } from "../../test/support/memory-folder.ts";
+import { openMemoryJournal } from "../../test/support/memory-journal.ts";
 import { sampleEntry } from "../../test/support/sample-entry.ts";
 import { until } from "../../test/support/until.ts";
 import { createGateways } from "./gateway-run.ts";
 import type { GroupContext } from "./group-context.ts";
-import { appendBatch, openJournalLog } from "./journal-run.ts";
-import type { JournalRun } from "./journal-run.ts";
+import { appendBatch } from "./journal-run.ts";
 
 // What a device behind a link is sent, and when, by what the journal has of it.
 
@@ -50,14 +49,7 @@ function release(held: (() => void)[]): void {
 
 /** A volume on a device that answers at once, with the journal in front of it; `sent` are the LSNs that it was sent. */
 async function createBench() {
-  const folder = createMemoryFolder();
-  const where = { folder, kind: "journal", logId: 7, bytesMax: 4 * MiB } as const;
-  const journal = await new Promise<JournalRun>((resolve, reject) => {
-    openJournalLog(where, { isWhole: true, reserved: 1 }, (opened) => {
-      if (opened.ok) resolve(opened.value);
-      else reject(new Error(opened.error));
-    });
-  });
+  const { folder, journal } = await openMemoryJournal();
   const sent: number[] = [];
   const link: Partial<DeviceLink> = {
     write(_offset, [bytes], context, done) {

@@ -2,16 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { joined } from "#base/bytes.ts";
 import { crc32c } from "#base/checksum.ts";
-import { KiB, MiB, limits } from "#base/limits.ts";
+import { KiB, limits } from "#base/limits.ts";
 import { noPosition, positionOf } from "#core/log-position.ts";
 import { decodeTable } from "#wire/batch/decode.ts";
 import { encodeTable } from "#wire/batch/encode.ts";
 import { createFrameDecoder, pushChunk } from "#wire/peer/decode.ts";
-import { createMemoryFolder } from "../../test/support/memory-folder.ts";
+import { openMemoryJournal } from "../../test/support/memory-journal.ts";
 import { sampleEntry } from "../../test/support/sample-entry.ts";
 import { until } from "../../test/support/until.ts";
 import { wireTo } from "../../test/support/wire-to.ts";
-import { appendRecord, openJournalLog } from "./journal-run.ts";
+import { appendRecord } from "./journal-run.ts";
 import type { AppendedBatch, JournalRun } from "./journal-run.ts";
 import { firstRecord, offerRecord, startLogSender } from "./log-sender.ts";
 import type { LogSender } from "./log-sender.ts";
@@ -19,7 +19,7 @@ import type { LogSender } from "./log-sender.ts";
 // What a bunker is fed: the journal's records, in their order, each as soon as it is there.
 
 test("B4: a record goes out in the turn in which it is appended here, and waits for no sync of ours", async () => {
-  const { journal, folder } = await openedJournal();
+  const { journal, folder } = await openMemoryJournal();
   const { sender, sent } = feeding(journal);
   folder.ops.length = 0;
   for (let lsn = 1; lsn <= 3; lsn += 1) {
@@ -33,7 +33,7 @@ test("B4: a record goes out in the turn in which it is appended here, and waits 
 });
 
 test("B4, I26: who is behind gets what the journal has first, and nothing twice or out of its order", async () => {
-  const { journal } = await openedJournal();
+  const { journal } = await openMemoryJournal();
   for (let lsn = 1; lsn <= 40; lsn += 1) append(journal, lsn);
   const link = { queuedBytes: limits.laneQueueBytesMax };
   const { sender, sent } = feeding(journal, link);
@@ -49,18 +49,6 @@ test("B4, I26: who is behind gets what the journal has first, and nothing twice 
     Array.from({ length: 61 }, (_, i) => i + 1),
   );
 });
-
-async function openedJournal() {
-  const folder = createMemoryFolder();
-  const where = { folder, kind: "journal", logId: 7, bytesMax: 4 * MiB } as const;
-  const journal = await new Promise<JournalRun>((resolve, reject) => {
-    openJournalLog(where, { isWhole: true, reserved: 1 }, (opened) => {
-      if (opened.ok) resolve(opened.value);
-      else reject(new Error(opened.error));
-    });
-  });
-  return { journal, folder };
-}
 
 function append(journal: JournalRun, lsn: number): AppendedBatch {
   const payload = new Uint8Array(4 * KiB).fill(lsn);
