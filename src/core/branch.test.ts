@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MiB } from "#base/limits.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
-import { isFavoured, isSplit, knowsItsWrites } from "./branch.ts";
+import { aloneBefore, isFavoured, isSplit, knowsItsWrites } from "./branch.ts";
 import { planDiscard, planDrop, planUndo } from "./discard.ts";
 import type { DiscardFacts } from "./discard.ts";
 import { blankMember } from "./group-record.ts";
@@ -11,8 +11,8 @@ import { forkOf, withTenure } from "./history.ts";
 import { planPromotion } from "./promotion.ts";
 
 const common = withTenure([], "east", "a1");
-const atWest = withTenure(common, "west", "b2", 7_000);
-const atEast = withTenure(common, "east", "c2", 9_000);
+const atWest = withTenure(common, "west", "b2", { atMs: 7_000 });
+const atEast = withTenure(common, "east", "c2", { atMs: 9_000 });
 
 /** East, which was primary and acked without west. */
 function loser(changes: Partial<GroupRecord> = {}): GroupRecord {
@@ -48,6 +48,35 @@ test("I29: who acked alone before the other was promoted, or has a tenure that t
   assert.equal(forkOf(atEast, atWest), 1);
   assert.equal(isFavoured(["b2"], withTenure(atWest, "north", "d3")), true);
   assert.equal(isFavoured(["b2"], atEast), false);
+});
+
+test("I29, decision 9: who acked alone has a surplus only where the successor did not hold all that it acked", () => {
+  const holding = (heldLsn?: number) =>
+    withTenure(common, "west", "b2", heldLsn === undefined ? {} : { heldLsn });
+  const ended = (lsn: number, id = "a1") => loser({ tenureEnd: { id, lsn } });
+  for (const [own, other, isSurplus, what] of [
+    [ended(20), holding(20), false, "everything is there"],
+    [ended(20), holding(21), false, "and more, which nobody was told of"],
+    [ended(21), holding(20), true, "the last ack is not"],
+    [ended(20), holding(), true, "the successor does not say"],
+    [loser(), holding(20), true, "this site cannot tell what it acked"],
+    [ended(20, "other"), holding(20), true, "it says that of another tenure"],
+    [ended(20), withTenure(holding(20), "north", "d3"), false, "somebody followed since"],
+    [ended(20), withTenure(holding(), "north", "d3", { heldLsn: 99 }), true, "the first counts"],
+  ] as const) {
+    assert.equal(isSplit(own, other), isSurplus, what);
+    assert.deepEqual(aloneBefore(own, other), isSurplus ? ["west"] : [], what);
+  }
+  const own = ended(20);
+  assert.equal(own.members["west"]?.alone, true, "nothing is forgotten");
+  assert.deepEqual(aloneBefore(own, common), ["west"], "nobody has followed");
+  const heir = { ...blankMember(), phase: "dirty", alone: true, mayLackEarlier: true } as const;
+  const earlier = loser({ members: { west: heir }, tenureEnd: { id: "a1", lsn: 20 } });
+  assert.equal(isSplit(earlier, holding(20)), true, "of acks of before nobody has said so");
+  assert.deepEqual(aloneBefore(earlier, holding(20)), ["west"]);
+  const two = { west: { ...blankMember(), alone: true }, north: { ...blankMember(), alone: true } };
+  const others = loser({ members: two, tenureEnd: { id: "a1", lsn: 20 } });
+  assert.deepEqual(aloneBefore(others, holding(20)), ["north"], "the other one has not followed");
 });
 
 test("I16: a site knows its own writes only as the last primary of its branch that nobody fed since", () => {

@@ -331,6 +331,7 @@ function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   record.role = "secondary";
   record.incarnation = told.incarnation;
   record.members = {};
+  delete record.tenureEnd;
   // A primary has on record by now that a bunker had brought something (`wasReplayed`); a bunker is about to bring more.
   if (told.isReplay !== true) delete record.replayed;
   record.lsnReserved = Math.max(record.lsnReserved, told.lsnReserved);

@@ -40,6 +40,7 @@ function createRig(
       bytesUsed: 0,
       firstSet: 1,
       lastLsn,
+      lastWriteLsn: lastLsn,
       isReplayed: lastLsn === 0,
     },
     0,

@@ -17,6 +17,13 @@ export type GroupRecord = {
   incarnation: number;
   /** Numbers below this may have been used, for LSNs or for sets; the next incarnation begins here. */
   lsnReserved: number;
+  /**
+   * At a primary with a journal: up to this LSN its tenure may have acked writes that the journal does not have, since there
+   * was none then, or a power cut took them from it; as that start of it knew. Undefined where there is no journal.
+   */
+  unjournaled?: { readonly lsn: number; readonly incarnation: number };
+  /** At a site that was the primary of that generation: it acked no write above this LSN. Undefined where that is unknown. */
+  tenureEnd?: { readonly id: string; readonly lsn: number };
   /** Identity of the journal of this tenure, and of the staging log; undefined while there is none. */
   journalId?: number;
   stagingId?: number;

@@ -8,6 +8,11 @@ export type Generation = {
   readonly site: string;
   /** When it began, by the wall clock of its site, for people only; records of old builds do not say. */
   readonly atMs?: number;
+  /**
+   * Everything that the generation before it acked up to this LSN of that one is in this one, on its site's disk when it began;
+   * undefined where that is unknown (SPEC-branch.md).
+   */
+  readonly heldLsn?: number;
 };
 
 /** All tenures that a site's data has been through, oldest first; empty for a disk that never held any. */
@@ -52,8 +57,12 @@ export function successorOf(older: History, newer: History): Generation | undefi
   return newer[older.length];
 }
 
-export function withTenure(history: History, site: string, id: string, atMs?: number): History {
-  const began = atMs === undefined ? {} : { atMs };
+export function withTenure(
+  history: History,
+  site: string,
+  id: string,
+  began: Pick<Generation, "atMs" | "heldLsn"> = {},
+): History {
   return [...history, { counter: generationCounter(history) + 1, id, site, ...began }];
 }
 

@@ -34,6 +34,7 @@ const emptyJournal: JournalFound = {
   bytesUsed: 0,
   firstSet: 1,
   lastLsn: 0,
+  lastWriteLsn: 0,
 };
 
 function createRig(

@@ -35,6 +35,8 @@ export type Journal = {
   releasedLsn: number;
   /** The start has brought everything up to here into the images, and synced them; 0 where a device may lack some. */
   readonly replayedLsn: number;
+  /** The highest LSN of a write that this start has found in it. */
+  readonly foundWriteLsn: number;
   /** The first set whose number this incarnation gives. */
   readonly ownSet: number;
   releasedSet: number;
@@ -81,6 +83,8 @@ export type JournalFound = {
   readonly bytesUsed: number;
   readonly firstSet: number;
   readonly lastLsn: number;
+  /** The highest LSN of a write; where only SEALs are left, what the first of them says of those before it. */
+  readonly lastWriteLsn: number;
 };
 
 export function createJournal(
@@ -100,6 +104,7 @@ export function createJournal(
     firstSet: found.firstSet,
     releasedLsn: 0,
     replayedLsn: found.isReplayed === false ? 0 : found.lastLsn,
+    foundWriteLsn: found.lastWriteLsn,
     ownSet: found.nextSet,
     releasedSet: 0,
     keptLsn: 0,

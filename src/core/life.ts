@@ -18,6 +18,7 @@ import { copyOf } from "./region-map.ts";
 import { refuseReplies, releaseReplies, reply } from "./replies.ts";
 import { reserve } from "./reserves.ts";
 import { takeStanding } from "./switch.ts";
+import { noteJournal, noteTenureEnd } from "./tenure-end.ts";
 
 // The life of a primary: its start, which is also its recovery; standing still; draining; and learning that somebody
 // else has become primary.
@@ -30,6 +31,7 @@ export function startPrimary(primary: Primary, out: PrimaryEffect[]): void {
   record.incarnation += 1;
   record.cleanStop = false;
   record.toldOfFracture = undefined;
+  noteJournal(primary);
   // Whoever has been primary has held a whole image.
   const generation = generationCounter(record.history);
   record.syncedAt ??= { lsn: primary.nextLsn - 1, generation };
@@ -247,6 +249,7 @@ function endOnRecord(primary: Primary, next: "demote" | "stop", out: PrimaryEffe
     record.role = "demoted";
     record.image = "consistent";
     delete record.handover;
+    noteTenureEnd(primary);
     askRecord(primary, { kind: "demoted", why: "demoted by an operator" }, out);
   } else {
     askRecord(primary, { kind: "stopped" }, out);
@@ -273,6 +276,7 @@ export function outranked(
   endNow(primary, why, out);
   delete primary.record.handover;
   primary.record.role = "demoted";
+  noteTenureEnd(primary);
   // What a device lacks the journal alone has, which ends with the role: all of it is open, and compared.
   primary.record.image = areDevicesCovered(primary) ? "consistent" : "synchronizing";
   // Somebody else has gone on: this image is of the past, and must not be promoted as if it were current.

@@ -37,7 +37,7 @@ function createBench(onLoss: "override" | "fail" | "off"): Bench {
     wallMs: 0,
     journal: createJournal(
       { policy, overflow: "trip", bytesMax: 1 << 30, segmentBytes: 1 << 26 },
-      { ...found, lastLsn: 20 },
+      { ...found, lastLsn: 20, lastWriteLsn: 20 },
       0,
     ),
     isJournalWhole: true,

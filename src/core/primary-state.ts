@@ -43,6 +43,8 @@ export type Primary = {
   nextLsn: number;
   /** LSNs below this are durably reserved. */
   lsnReserved: number;
+  /** The highest LSN of a write that a host has been told of since this start. */
+  ackedLsn: number;
   /** Every write up to this LSN is synced here and at all who take part. */
   syncedLsn: number;
   ticket: number;

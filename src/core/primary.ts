@@ -128,6 +128,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     contactDeadlineMs: Number.POSITIVE_INFINITY,
     nextLsn: Math.max(1, record.lsnReserved),
     lsnReserved: 0,
+    ackedLsn: 0,
     syncedLsn: 0,
     ticket: 0,
     writing: new Set(),

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { GroupRecord } from "./group-record.ts";
 import { withTenure } from "./history.ts";
-import { planPromotion } from "./promotion.ts";
+import { heldThrough, planPromotion } from "./promotion.ts";
 import type { PromotionFacts } from "./promotion.ts";
 
 function facts(
@@ -211,4 +211,22 @@ test("decision 7c: with two bunkers, one whose log ends behind what was replayed
   assert.equal(with2({ ...whole, isWhole: false }, 45).verdict, "force");
   assert.match(with2(undefined, 46).hint, /--from cellar/);
   assert.match(with2(undefined, 12).hint, /--from vault/);
+});
+
+test("I29, decision 9: what a promoted copy of sets held of the generation before is what its whole image has applied, or unknown", () => {
+  const applied = { set: 4, lsn: 30, stampMs: 0 };
+  const of = (changes: Partial<GroupRecord>): number | undefined =>
+    heldThrough(facts({ image: "consistent", applied, ...changes }).record);
+  assert.equal(of({}), 30);
+  assert.equal(of({ image: "synchronized" }), 30);
+  const point = { lsn: 9, set: 2, generation: 1, stampMs: 0, keptSinceMs: 1 };
+  const doubts: Partial<GroupRecord>[] = [
+    { image: "synchronizing" },
+    { image: "out-of-sync" },
+    { failedVolumes: ["data"] },
+    { reverted: point },
+    { preservedPoint: { ...point, id: 3, phase: "kept" } },
+  ];
+  for (const changes of doubts) assert.equal(of(changes), undefined, JSON.stringify(changes));
+  assert.equal(heldThrough(facts({ image: "consistent" }).record), undefined, "a mirror");
 });

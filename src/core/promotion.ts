@@ -345,6 +345,18 @@ function replayedPlan(
   ]);
 }
 
+/**
+ * Up to where a copy of sets that is being promoted has everything that the generation which it holds has acked; undefined
+ * where it may lack some of it, or does not know. What is complete has been applied by then, synced.
+ */
+export function heldThrough(record: GroupRecord): number | undefined {
+  const { applied, failedVolumes, image, preservedPoint, reverted } = record;
+  const isWhole = image === "consistent" || image === "synchronized";
+  const isOlder = preservedPoint !== undefined || reverted !== undefined;
+  // A failed sync may have taken what it read from the disk before.
+  return isWhole && !isOlder && failedVolumes.length === 0 ? applied?.lsn : undefined;
+}
+
 function nextCounter(record: GroupRecord): number {
   return (record.history[record.history.length - 1]?.counter ?? 0) + 1;
 }

@@ -33,7 +33,14 @@ function reconfigure(bench: Bench, policies: readonly MemberPolicy[], journal?: 
 }
 
 function newJournal(): Journal {
-  const found = { nextSet: 1, lastSealedSet: 0, bytesUsed: 0, firstSet: 1, lastLsn: 0 };
+  const found = {
+    nextSet: 1,
+    lastSealedSet: 0,
+    bytesUsed: 0,
+    firstSet: 1,
+    lastLsn: 0,
+    lastWriteLsn: 0,
+  };
   return createJournal(
     {
       policy: sampleSeals({ bytesMax: 4096 }),

@@ -22,6 +22,7 @@ import type { Member, Primary } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { reserve } from "./reserves.ts";
 import { takeStanding } from "./switch.ts";
+import { noteJournalNeeded, noteNewJournal } from "./tenure-end.ts";
 import { forgetRounds } from "./terms.ts";
 
 // A running primary takes another configuration (ARCHITECTURE.md, Reload): members come, go, and are fed on other terms. Nobody
@@ -31,6 +32,7 @@ import { forgetRounds } from "./terms.ts";
 /** Takes the new configuration, as one step. It is on record, with all that follows from it, before anything rests on it. */
 export function reconfigure(primary: Primary, change: Reconfiguration, out: PrimaryEffect[]): void {
   primary.durability = change.durability;
+  noteJournalNeeded(primary, change.policies);
   if (change.journal !== undefined) beginJournal(primary, change.journal, out);
   if (primary.journal !== undefined && change.sets !== undefined)
     Object.assign(primary.journal, change.sets);
@@ -65,6 +67,7 @@ export function changeModesDue(primary: Primary, out: PrimaryEffect[]): void {
 function beginJournal(primary: Primary, journal: Journal, out: PrimaryEffect[]): void {
   primary.journal = journal;
   journal.lastLsn = primary.nextLsn - 1;
+  noteNewJournal(primary);
   reserve(primary, out);
 }
 

@@ -40,7 +40,7 @@ function createBench(overflow: Journal["overflow"] = "trip"): Bench {
   const found = { nextSet: 100, openSet: undefined, lastSealedSet: 99, bytesUsed: 0, firstSet: 60 };
   const journal = createJournal(
     { policy, overflow, bytesMax: 1 << 30, segmentBytes: 1 << 26 },
-    { ...found, lastLsn: 200 },
+    { ...found, lastLsn: 200, lastWriteLsn: 200 },
     0,
   );
   const primary = createPrimary({

@@ -11,12 +11,24 @@ export function reply(
 ): void {
   primary.inFlight -= 1;
   if (primary.suspended) primary.heldReplies.push({ request, outcome });
-  else out.push({ kind: "reply", request, outcome });
+  else tell(primary, request, outcome, out);
+}
+
+function tell(
+  primary: Primary,
+  request: HostRequest,
+  outcome: HostOutcome,
+  out: PrimaryEffect[],
+): void {
+  const isAck = outcome === "ok" && (request.kind === "write" || request.kind === "zero");
+  if (isAck) primary.ackedLsn = Math.max(primary.ackedLsn, request.lsn);
+  out.push({ kind: "reply", request, outcome });
 }
 
 /** It is certain again that we are the primary: what gathered meanwhile goes out. */
 export function releaseReplies(primary: Primary, out: PrimaryEffect[]): void {
-  for (const held of primary.heldReplies.splice(0)) out.push({ kind: "reply", ...held });
+  for (const { request, outcome } of primary.heldReplies.splice(0))
+    tell(primary, request, outcome, out);
 }
 
 /** We are not the primary any more: what gathered must not look as if it had been kept. */

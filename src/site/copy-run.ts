@@ -1,11 +1,12 @@
 import { unreachable } from "#base/assert.ts";
 import { joined } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
-import { aloneTowards } from "#core/branch.ts";
+import { aloneBefore } from "#core/branch.ts";
 import { stepCopy } from "#core/copy.ts";
 import { createCopy } from "#core/copy-state.ts";
 import type { Copy, CopyEffect, CopyEvent, CopyVolume, CopyWork } from "#core/copy-state.ts";
 import { compareHistories, generationCounter } from "#core/history.ts";
+import type { History } from "#core/history.ts";
 import { copyOf, orInto } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
@@ -195,7 +196,7 @@ function accept(run: Run, peer: Peer, open: SessionOpen): void {
   run.wire?.peer.connection.close("the primary has opened a newer session");
   if (run.sets !== undefined) endSets(run.sets, "the primary has opened a newer session");
   const { record } = run.copy;
-  sendDocument(peer, frameType.opened, openedDocument(run));
+  sendDocument(peer, frameType.opened, openedDocument(run, open.history));
   const generation = generationCounter(open.history);
   const wire = createSessionWire(peer, generation, open.epoch, run.context.ports.crypto);
   run.wire = wire;
@@ -243,7 +244,7 @@ function uncertainOf(run: Run, volume: CopyVolume, primary: string): RegionMap {
   return uncertain;
 }
 
-function openedDocument(run: Run): SessionOpened {
+function openedDocument(run: Run, theirs: History): SessionOpened {
   const { record } = run.copy;
   return {
     replicaId: record.replicaId,
@@ -253,7 +254,7 @@ function openedDocument(run: Run): SessionOpened {
     isBlank: record.syncedAt === undefined,
     mustRewrite: record.failedVolumes.length > 0,
     // Given up, it stands in nobody's way (the door lets in only those in whose favour).
-    aloneTowards: record.discarding === undefined ? aloneTowards(record) : [],
+    aloneTowards: record.discarding === undefined ? aloneBefore(record, theirs) : [],
     ...(record.discarding === undefined ? {} : { discards: record.discarding.favours }),
     receivedLsn: run.copy.receivedLsn,
     appliedLsn: run.copy.appliedLsn,

@@ -220,7 +220,7 @@ function freshRecord(options: GroupOptions): StoreOptions["fresh"] {
     group: config.name,
     site,
     role: isPrimary ? "primary" : isBunker ? "bunker" : "secondary",
-    history: isPrimary ? withTenure([], site, id, ports.clock.wallMs()) : [],
+    history: isPrimary ? withTenure([], site, id, { atMs: ports.clock.wallMs() }) : [],
     incarnation: 0,
     lsnReserved: 1,
     bootId: ports.bootId,

@@ -144,6 +144,7 @@ type Scan = {
   digest: number;
   lastSealedSet: number;
   lastLsn: number;
+  lastWriteLsn: number;
   end: LogPosition;
   broken: string;
 };
@@ -158,6 +159,7 @@ function createScan(segmentBytes: number): Scan {
     digest: 0,
     lastSealedSet: 0,
     lastLsn: 0,
+    lastWriteLsn: 0,
     end: noPosition,
     broken: "",
   };
@@ -171,6 +173,7 @@ function visit(scan: Scan, record: number, table: Uint8Array, payloadBytes: numb
   }
   noteStretch(scan, record, entries.value, table.length + payloadBytes);
   for (const entry of entries.value) {
+    if (entry.kind !== "seal" || scan.lastWriteLsn === 0) scan.lastWriteLsn = entry.lsn;
     if (entry.kind === "seal") {
       scan.count = 0;
       scan.digest = 0;
@@ -221,7 +224,7 @@ function noteStretch(
 }
 
 function foundOf(scan: Scan, log: Log, reserved: number): JournalFound {
-  const { set, count, digest, lastSealedSet, lastLsn } = scan;
+  const { set, count, digest, lastSealedSet, lastLsn, lastWriteLsn } = scan;
   const isOpen = count > 0 && set > lastSealedSet;
   return {
     nextSet: Math.max(1, reserved, lastSealedSet + 1, set + 1),
@@ -230,6 +233,7 @@ function foundOf(scan: Scan, log: Log, reserved: number): JournalFound {
     bytesUsed: bytesTaken(log),
     firstSet: scan.stretches[0]?.firstSet ?? lastSealedSet + 1,
     lastLsn,
+    lastWriteLsn,
   };
 }
 

@@ -2,6 +2,7 @@ import { hex } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { blankMember } from "#core/group-record.ts";
 import { withTenure } from "#core/history.ts";
+import { heldThrough } from "#core/promotion.ts";
 import { createRegionMap, mark, orInto } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { createDirtyMaps, saveRecord } from "#store/group-store.ts";
@@ -118,7 +119,11 @@ function recordPromotion(
   const { record } = context.store;
   const id = hex(context.ports.crypto.randomBytes(8));
   group.recordBefore = { ...record };
-  record.history = withTenure(record.history, context.site, id, context.ports.clock.wallMs());
+  const heldLsn = heldThrough(record);
+  record.history = withTenure(record.history, context.site, id, {
+    atMs: context.ports.clock.wallMs(),
+    ...(heldLsn === undefined ? {} : { heldLsn }),
+  });
   record.role = "primary";
   record.image = "synchronized";
   record.toldOfFracture = undefined;
@@ -127,6 +132,7 @@ function recordPromotion(
   delete record.journalId;
   delete record.stagingId;
   delete record.applied;
+  delete record.unjournaled;
   delete record.reverted;
   delete record.handover;
   delete record.discarding;

@@ -16,8 +16,8 @@ export type ChainWriter = {
   /** Resolves when it has stopped, or when its connection was lost. */
   readonly ended: () => Promise<void>;
   /**
-   * Goes on after the connection was lost, with the write that was not replied: its retry brings the same bytes. From `held`
-   * on, where another site has taken over that holds no more.
+   * Goes on after the connection was lost, or it was stopped, with the write that was not replied: its retry brings the same
+   * bytes. From `held` on, where another site has taken over that holds no more.
    */
   reconnect(socket: string, held?: number): Promise<void>;
   /** The highest write that the volumes hold; throws unless they hold exactly what was written up to it. */
@@ -76,6 +76,7 @@ export async function startChainWriter(options: ChainOptions): Promise<ChainWrit
     ended: () => ended,
     async reconnect(socket, held) {
       await ended;
+      state.isStopping = false;
       state.acked = held ?? state.acked;
       await begin(socket);
     },

@@ -53,6 +53,7 @@ export function samplePrimary(): { readonly primary: Primary; readonly west: Mem
         bytesUsed: 0,
         firstSet: 1,
         lastLsn: 20,
+        lastWriteLsn: 20,
       },
       0,
     ),

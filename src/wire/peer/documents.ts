@@ -12,6 +12,8 @@ export type WireGeneration = {
   readonly site: string;
   /** When it began, by the wall clock of its site. */
   readonly atMs?: number;
+  /** Everything that the generation before it acked up to this LSN is in it. */
+  readonly heldLsn?: number;
 };
 
 /** OPEN of a session: a primary asks a copy to take its writes. */
@@ -446,7 +448,8 @@ export function isHistory(value: unknown): value is WireGeneration[] {
       isCount(entry["counter"]) &&
       isName(entry["id"]) &&
       isName(entry["site"]) &&
-      (entry["atMs"] === undefined || isCount(entry["atMs"])),
+      (entry["atMs"] === undefined || isCount(entry["atMs"])) &&
+      (entry["heldLsn"] === undefined || isCount(entry["heldLsn"])),
   );
 }
 
