@@ -1,4 +1,4 @@
-import { aloneTowards } from "#core/branch.ts";
+import { aloneBefore } from "#core/branch.ts";
 import type { GroupStatus } from "#site/api.ts";
 import { hasSets, muchKept } from "./checkers/sets.ts";
 import { isWellState } from "./line.ts";
@@ -140,8 +140,8 @@ function haveDiverged(world: World, line: Line, primary: string, copy: string): 
     ({ id }, place) => mine.record.history[place]?.id !== id,
   );
   // What it was about to ack alone when it went down is on record before the ack, and counts as acked; so does what was
-  // open when it took over, of which no map tells whether a host was told (SPEC-branch.md).
-  const wasAlone = aloneTowards(its.record).length > 0;
+  // open when it took over, of which no map tells whether a host was told (SPEC-branch.md). What its successor had does not.
+  const wasAlone = aloneBefore(its.record, mine.record.history).length > 0;
   return line.diverged.has(copy) || hasOtherTenure || wasAlone;
 }
 

@@ -44,4 +44,20 @@ export const branchMutants: readonly Mutant[] = [
     ids: ["I29"],
     note: "a branch that was brought back does not say that it acked alone, and is overwritten again without a word",
   },
+  {
+    name: "surplus-not-compared",
+    file: "src/core/branch.ts",
+    find: "  return heldLsn === undefined || tenureEnd.lsn > heldLsn;",
+    replace: "  return heldLsn === undefined;",
+    ids: ["I29"],
+    note: "whoever says up to where it held the tenure before counts as if that were all that was acked in it",
+  },
+  {
+    name: "held-and-not-believed",
+    file: "src/site/copy-run.ts",
+    find: "record.discarding === undefined ? aloneBefore(record, theirs) : [],",
+    replace: "record.discarding === undefined ? aloneBefore(record, record.history) : [],",
+    ids: ["I31"],
+    note: "a former primary whose successor has all that it acked is in split brain with it all the same",
+  },
 ];
