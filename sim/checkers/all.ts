@@ -5,6 +5,7 @@ import { branchChecker } from "./branch.ts";
 import { bunkerChecker } from "./bunker.ts";
 import { cycleChecker } from "./cycles.ts";
 import { detectorChecker } from "./detector.ts";
+import { eventChecker } from "./events.ts";
 import { gatewayChecker } from "./gateways.ts";
 import { handoverChecker } from "./handovers.ts";
 import { honestyChecker } from "./honesty.ts";
@@ -41,4 +42,5 @@ export const allCheckers: readonly CheckerFactory[] = [
   bunkerChecker,
   cycleChecker,
   gatewayChecker,
+  eventChecker,
 ];

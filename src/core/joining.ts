@@ -1,6 +1,6 @@
 import { askFlush, roundLegDone } from "./flush.ts";
 import { appendGathered, seal } from "./journal.ts";
-import { keepsLog, noteState, shownState, takesSets } from "./member-state.ts";
+import { keepsLog, noteState, takesSets } from "./member-state.ts";
 import { allVolumesIndex } from "./primary-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
@@ -82,14 +82,13 @@ export function synchronized(
   out: PrimaryEffect[],
 ): void {
   if (member.stage !== "joining" || member.epoch !== epoch) return;
-  const before = shownState(member);
   member.stage = "synchronized";
   member.overflows = 0;
   const syncedLsn = takesSets(member) ? member.sets.completeLsn : primary.syncedLsn;
   member.record.syncedLsn = Math.max(member.record.syncedLsn, syncedLsn);
   member.resync.done = [];
   out.push({ kind: "eraseDirtyMaps", member: member.index });
-  noteState(member, before, "has everything", out);
+  noteState(member, "has everything", out);
   for (const round of member.flushWaits.splice(0)) roundLegDone(primary, round, out);
   primary.recheckResolved = true;
   primary.recheckHeld = true;

@@ -9,15 +9,7 @@ import { releasableLsn } from "./journal-room.ts";
 import { legDone } from "./legs.ts";
 import { isBehind } from "./log-position.ts";
 import type { LogPosition } from "./log-position.ts";
-import {
-  isFed,
-  keepsLog,
-  mustHave,
-  noteState,
-  queue,
-  shownState,
-  waitsFor,
-} from "./member-state.ts";
+import { isFed, keepsLog, mustHave, noteState, queue, waitsFor } from "./member-state.ts";
 import { overflowed } from "./overflow.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Outstanding, Primary } from "./primary-state.ts";
@@ -73,7 +65,6 @@ export function logLocated(
 ): void {
   const { journal } = primary;
   if (member.stage !== "opening" || member.epoch !== located.epoch || journal === undefined) return;
-  const before = shownState(member);
   member.stage = "resync";
   member.why = "";
   // What it had synced it may have lost with its disk: nothing rests on it before it has told, and synced, what it has by now.
@@ -91,7 +82,7 @@ export function logLocated(
     },
   });
   const why = located.isFound ? "the journal has what it lacks" : "its log begins anew";
-  noteState(member, before, why, out);
+  noteState(member, why, out);
   primary.recheckHeld = true;
 }
 

@@ -59,15 +59,15 @@ const table: Record<MemberStage, Record<StageEvent, string>> = {
     "answer to an unknown flush": "opening: ",
     memberOpenMapEnd: "opening: record",
     synchronizedRecorded: "opening: ",
-    pause: "none: sendFractured west, closeSession west, record, record, event copy west paused",
+    pause: "none: sendFractured west, closeSession west, event copy west paused, record, record",
     resyncFull: "none: record, closeSession west",
-    splitBrain: "none: closeSession west, record, event copy west split-brain",
+    splitBrain: "none: event copy west split-brain, closeSession west, record",
     outranked: "none: dropExports, closeSession west, record",
   },
   resync: {
     "host write": "resync: record, sendWrite west 101, image 101",
     "host flush": "resync: sendFlush west, syncImage 0",
-    sessionLost: "none: record",
+    sessionLost: "none: record, event copy west fractured",
     "loss of an older session": "resync: ",
     memberDown: "resync: ",
     "late ack": "resync: ",
@@ -75,9 +75,9 @@ const table: Record<MemberStage, Record<StageEvent, string>> = {
     memberOpenMapEnd: "resync: ",
     synchronizedRecorded: "resync: ",
     pause:
-      "none: sendFractured west, closeSession west, record, record, record, event copy west paused",
-    resyncFull: "none: record, closeSession west, record",
-    splitBrain: "none: record, closeSession west, record, event copy west split-brain",
+      "none: sendFractured west, closeSession west, record, event copy west paused, record, record",
+    resyncFull: "none: record, closeSession west, record, event copy west fractured",
+    splitBrain: "none: record, event copy west split-brain, closeSession west, record",
     outranked: "none: dropExports, closeSession west, record",
   },
   joining: {
@@ -91,9 +91,9 @@ const table: Record<MemberStage, Record<StageEvent, string>> = {
     memberOpenMapEnd: "joining: ",
     synchronizedRecorded: "joining: record",
     pause:
-      "none: sendFractured west, closeSession west, record, record, record, event copy west paused",
+      "none: sendFractured west, closeSession west, record, event copy west paused, record, record",
     resyncFull: "none: record, closeSession west, record, event copy west fractured",
-    splitBrain: "none: record, closeSession west, record, event copy west split-brain",
+    splitBrain: "none: record, event copy west split-brain, closeSession west, record",
     outranked: "none: dropExports, closeSession west, record",
   },
   synchronized: {
@@ -107,11 +107,11 @@ const table: Record<MemberStage, Record<StageEvent, string>> = {
     memberOpenMapEnd: "synchronized: ",
     synchronizedRecorded: "synchronized: ",
     pause:
-      "none: sendFractured west, closeSession west, createDirtyMaps west, record, record, record, event copy west paused",
+      "none: sendFractured west, closeSession west, createDirtyMaps west, record, event copy west paused, record, record",
     resyncFull:
       "none: createDirtyMaps west, record, closeSession west, record, event copy west fractured",
     splitBrain:
-      "none: createDirtyMaps west, record, closeSession west, record, event copy west split-brain",
+      "none: createDirtyMaps west, record, event copy west split-brain, closeSession west, record",
     outranked: "none: dropExports, closeSession west, record",
   },
 };

@@ -69,17 +69,26 @@ export function shownState(member: Member): string {
   if (member.stage === "synchronized")
     return policy.mode.journal && record.alone ? "replaying" : policy.mode.stateWell;
   if (record.phase === "blank") return "init-sync";
-  if (member.stage === "none")
+  // Nothing is fed before a session has begun, and it may be refused yet.
+  if (member.stage === "none" || member.stage === "opening")
     return takesSets(member) && record.phase === "dirty" ? "tripped" : policy.mode.stateLost;
-  return keepsLog(member) && member.stage !== "opening" ? "replaying" : "resync";
+  return keepsLog(member) ? "replaying" : "resync";
 }
 
-/** Tells of a change of the state that is shown. */
-export function noteState(member: Member, before: string, why: string, out: PrimaryEffect[]): void {
-  const now = shownState(member);
-  if (now === before) return;
-  out.push({
-    kind: "event",
-    event: { kind: "copy", copy: member.site, from: before, to: now, why },
-  });
+/** Why a member is in the state that is shown, where nobody has a better word for it. */
+export function stateWhy({ record, why }: Member): string {
+  return record.stoppedWhy === "" ? why : record.stoppedWhy;
+}
+
+/** Tells of a change of the state that is shown, since it was told of last. */
+export function noteState(member: Member, why: string, out: PrimaryEffect[]): void {
+  if (shownState(member) !== member.toldState) tellState(member, why, out);
+}
+
+/** Tells of the state that is shown, and why: the same one for another reason included. */
+export function tellState(member: Member, why: string, out: PrimaryEffect[]): void {
+  const from = member.toldState;
+  const to = shownState(member);
+  member.toldState = to;
+  out.push({ kind: "event", event: { kind: "copy", copy: member.site, from, to, why } });
 }

@@ -16,8 +16,8 @@ import {
   mayFeed,
   mustHave,
   noteState,
+  tellState,
   queue,
-  shownState,
   takesSets,
   waitsFor,
 } from "./member-state.ts";
@@ -114,14 +114,13 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
 export function memberGivenUp(member: Member, out: PrimaryEffect[]): void {
   const { record } = member;
   if (!record.splitBrain) return;
-  const before = shownState(member);
   // On disk it stands until the member's session has begun; until then a restart hears of the operator's word again.
   record.splitBrain = false;
   record.stoppedWhy = "";
   // What it had of ours was before it wrote by itself, and is told by no LSN of before (I33).
   record.syncedLsn = 0;
   member.resumed = true;
-  noteState(member, before, "its operator has given up what it wrote by itself", out);
+  noteState(member, "its operator has given up what it wrote by itself", out);
 }
 
 /** Does not feed the member, and says why, until an operator acts. */
@@ -135,21 +134,14 @@ export function stopMember(
     member.record.stoppedWhy !== refusal.why || member.record.splitBrain !== refusal.splitBrain;
   member.record.stoppedWhy = refusal.why;
   member.record.splitBrain = refusal.splitBrain;
+  const told = member.toldState;
   // Whatever still waited for the member is settled as at any loss.
   if (member.stage !== "none") loseMember(primary, member, refusal.why, out);
   member.contact = "down";
   out.push({ kind: "closeSession", member: member.index, why: refusal.why });
   if (!changed) return;
   askRecord(primary, { kind: "none" }, out);
-  out.push({
-    kind: "event",
-    event: {
-      kind: "copy",
-      copy: member.site,
-      to: refusal.splitBrain ? "split-brain" : "stopped",
-      why: refusal.why,
-    },
-  });
+  if (member.toldState === told) tellState(member, refusal.why, out);
 }
 
 /**
@@ -202,7 +194,6 @@ export function begin(primary: Primary, member: Member, epoch: number, out: Prim
   if (member.stage !== "opening" || member.epoch !== epoch) return;
   if (takesSets(member)) return beginSets(primary, member, out);
   if (keepsLog(member)) return void out.push({ kind: "locateLog", member: member.index });
-  const before = shownState(member);
   member.stage = "resync";
   member.why = "";
   holdTerms(primary, member);
@@ -216,7 +207,7 @@ export function begin(primary: Primary, member: Member, epoch: number, out: Prim
   });
   resendStalled(primary, member, out);
   startResync(primary, member, out);
-  noteState(member, before, resync ? "regions to bring over" : "nothing was missed", out);
+  noteState(member, resync ? "regions to bring over" : "nothing was missed", out);
   primary.recheckHeld = true;
 }
 
@@ -343,8 +334,6 @@ export function loseMember(
   primary.recheckResolved = true;
   if (stage === "none") return;
   endFedBy(primary, member, why, out);
-  const before = shownState(member);
-  const tookPart = waitsFor(member);
   member.stage = "none";
   member.why = why;
   member.lostAtMs = primary.nowMs;
@@ -364,7 +353,7 @@ export function loseMember(
   member.flushes.clear();
   // The last syncs of a drain do without a strict member too: what it lacks goes on record, as for any other.
   if (mustHave(member) && primary.drain?.phase !== "sync") {
-    return loseStrict(primary, member, { requests, rounds, before, why }, out);
+    return loseStrict(primary, member, { requests, rounds, why }, out);
   }
   if (stage !== "opening" && primary.suspended) {
     // Whether anything will be acked without the member is open: it may have been promoted while we stood still.
@@ -380,7 +369,7 @@ export function loseMember(
     // Nothing was open: everything the rounds cover is synced there already.
     else for (const round of rounds) roundLegDone(primary, round, out);
   }
-  if (tookPart || takesSets(member)) noteState(member, before, why, out);
+  noteState(member, why, out);
 }
 
 // No ack without the member, in any state (I4): its writes wait, or fail, and what it may lack is sorted out on its
@@ -391,7 +380,6 @@ function loseStrict(
   lost: {
     readonly requests: readonly HostRequest[];
     readonly rounds: Member["flushWaits"];
-    readonly before: string;
     readonly why: string;
   },
   out: PrimaryEffect[],
@@ -413,7 +401,7 @@ function loseStrict(
       roundLegDone(primary, round, out);
     }
   }
-  noteState(member, lost.before, lost.why, out);
+  noteState(member, lost.why, out);
 }
 
 function abandonResync(primary: Primary, member: Member): void {

@@ -1,7 +1,7 @@
 import { fracture } from "./dirty-maps.ts";
 import { roundLegDone } from "./flush.ts";
 import { mapOf } from "./member-maps.ts";
-import { keepsLog, noteState, shownState } from "./member-state.ts";
+import { keepsLog, noteState } from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
@@ -17,7 +17,6 @@ export const linkTooSlow =
 /** Stops feeding a member: an operator's fracture. The member is told, so that it never takes itself for current. */
 export function pauseMember(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   if (member.record.paused) return;
-  const before = shownState(member);
   member.record.paused = true;
   member.resumed = false;
   if (member.stage !== "none") {
@@ -28,10 +27,7 @@ export function pauseMember(primary: Primary, member: Member, out: PrimaryEffect
   }
   goOnWithout(primary, member, out);
   askRecord(primary, { kind: "none" }, out);
-  out.push({
-    kind: "event",
-    event: { kind: "copy", copy: member.site, from: before, to: "paused", why: "by an operator" },
-  });
+  noteState(member, "by an operator", out);
   primary.recheckHeld = true;
 }
 
@@ -55,11 +51,10 @@ export function resumeMember(primary: Primary, member: Member, out: PrimaryEffec
   member.slowProbes = 0;
   const isGivenUp = record.stoppedWhy === linkTooSlow;
   if (!record.paused && !isGivenUp) return;
-  const before = shownState(member);
   record.paused = false;
   if (isGivenUp) record.stoppedWhy = "";
   askRecord(primary, { kind: "none" }, out);
-  noteState(member, before, "resumed by an operator", out);
+  noteState(member, "resumed by an operator", out);
 }
 
 /** Doubts everything: all regions are compared, and a disk that we do not know may be filled. */

@@ -265,6 +265,8 @@ export type Member = {
   sentBytes: number;
   comparedBytes: number;
   why: string;
+  /** The state that was last told of, by an event or at the start. */
+  toldState: string;
   lostAtMs: number;
   /** With `resume: manual`: the operator has allowed the resync. */
   resumed: boolean;
@@ -418,6 +420,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     slowProbes: 0,
     overflows: 0,
     mustRewrite: false,
+    toldState: "",
     sentBytes: 0,
     comparedBytes: 0,
     why: "",

@@ -44,7 +44,7 @@ import { awaitRoom, overflowing, releaseJournal, tailLsn } from "./journal-room.
 import { tickPace } from "./pace.ts";
 import type { Journal } from "./journal.ts";
 import { logBegun, logCaughtUp, logLocated, logOverflowed, logged } from "./log-members.ts";
-import { keepsLog, mustHave } from "./member-state.ts";
+import { keepsLog, mustHave, noteState, shownState, stateWhy } from "./member-state.ts";
 import {
   acked,
   begin,
@@ -101,6 +101,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     const memberRecord = (record.members[policy.site] ??= blankMember());
     const member = createMember(index, policy, memberRecord);
     member.dirty = options.dirtyMaps.get(policy.site);
+    member.toldState = shownState(member);
     return member;
   });
   return {
@@ -218,6 +219,9 @@ export function step(primary: Primary, event: PrimaryEvent, out: PrimaryEffect[]
   if (primary.handover !== undefined) checkHandover(primary, primary.handover, out);
   if (primary.recheckHeld) readmitHeld(primary, out);
   if (primary.drain !== undefined) checkDrained(primary, out);
+  // Whatever has changed a state without saying so: events alone must tell what `status` shows. Who gives its role up says that.
+  if (primary.stage === "draining" || primary.stage === "ended") return;
+  for (const member of primary.members) noteState(member, stateWhy(member), out);
 }
 
 function isHeardAtTheEnd({ kind }: PrimaryEvent): boolean {

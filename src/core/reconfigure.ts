@@ -94,7 +94,9 @@ function needsJournal(member: Member): boolean {
 
 function addMember(primary: Primary, policy: MemberPolicy): void {
   const record = (primary.record.members[policy.site] ??= blankMember());
-  primary.members.push(createMember(primary.membersMade, policy, record));
+  const member = createMember(primary.membersMade, policy, record);
+  member.toldState = shownState(member);
+  primary.members.push(member);
   primary.membersMade += 1;
 }
 
@@ -186,7 +188,6 @@ function changeMode(
 export function turn(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const { modeChange } = member;
   if (modeChange === undefined || !primary.members.includes(member)) return;
-  const before = shownState(member);
   member.modeChange = undefined;
   member.isTurning = false;
   const { policy } = modeChange;
@@ -196,7 +197,7 @@ export function turn(primary: Primary, member: Member, out: PrimaryEffect[]): vo
   if (isStricter) member.modeChange = modeChange;
   member.resumed = true;
   askRecord(primary, { kind: "none" }, out);
-  noteState(member, before, member.why, out);
+  noteState(member, member.why, out);
   endJournal(primary, out);
   primary.recheckHeld = true;
 }

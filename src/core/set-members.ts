@@ -4,7 +4,7 @@ import { appendGathered, seal } from "./journal.ts";
 import type { Journal } from "./journal.ts";
 import { releaseJournal } from "./journal-room.ts";
 import { markAll } from "./member-maps.ts";
-import { isFed, isInJournal, noteState, shownState, takesSets } from "./member-state.ts";
+import { isFed, isInJournal, noteState, takesSets } from "./member-state.ts";
 import { releaseRetained } from "./open-map.ts";
 import type { MemberHello, PrimaryEffect, SetProgress } from "./primary-events.ts";
 import type { Member, Primary, Volume } from "./primary-state.ts";
@@ -71,7 +71,6 @@ function passNumbers(
 export function beginSets(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const { journal } = primary;
   if (journal === undefined) return;
-  const before = shownState(member);
   const { sets } = member;
   const resync = member.dirty !== undefined;
   // A copy that was started again writes once more what it has not synced; until it tells how far it is, that is its image.
@@ -92,7 +91,7 @@ export function beginSets(primary: Primary, member: Member, out: PrimaryEffect[]
   sets.catchUpLsn = primary.nextLsn - 1;
   sets.firstSet = firstSet;
   out.push({ kind: "sendBegin", member: member.index, lsn: sets.completeLsn, resync, firstSet });
-  noteState(member, before, resync ? "regions to bring over" : "the journal has all it lacks", out);
+  noteState(member, resync ? "regions to bring over" : "the journal has all it lacks", out);
   primary.recheckHeld = true;
   primary.recheckResolved = true;
 }
@@ -140,11 +139,10 @@ export function progress(
   member.ackedLsn = told.completeLsn;
   if (isInJournal(member)) record.syncedLsn = Math.max(record.syncedLsn, told.completeLsn);
   if (record.alone && member.stage === "synchronized" && told.completeLsn >= sets.catchUpLsn) {
-    const before = shownState(member);
     // Everything that was acked without it is there (decision 9).
     record.alone = false;
     askRecord(primary, { kind: "none" }, out);
-    noteState(member, before, "has caught up", out);
+    noteState(member, "has caught up", out);
   }
   releaseRetained(primary, out);
   releaseJournal(primary, out);
@@ -156,13 +154,12 @@ export function progress(
  * the copy has not confirmed is dirty towards it, durably, before an entry goes (traps 1 and 14).
  */
 export function trip(primary: Primary, member: Member, why: string, out: PrimaryEffect[]): void {
-  const before = shownState(member);
   leaveJournal(primary, member, out);
   fracture(primary, member, true, out);
   askRecord(primary, { kind: "tripped" }, out);
   if (member.stage !== "none") out.push({ kind: "closeSession", member: member.index, why });
   member.why = why;
-  noteState(member, before, why, out);
+  noteState(member, why, out);
 }
 
 /**
@@ -174,10 +171,9 @@ export function repaired(primary: Primary, volume: Volume, out: PrimaryEffect[])
   const why = `${volume.name} was repaired at the primary`;
   for (const member of primary.members) {
     if (!isInJournal(member)) continue;
-    const before = shownState(member);
     leaveJournal(primary, member, out);
     fracture(primary, member, member.record.alone, out);
     if (member.stage !== "none") out.push({ kind: "closeSession", member: member.index, why });
-    noteState(member, before, why, out);
+    noteState(member, why, out);
   }
 }
