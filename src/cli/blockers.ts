@@ -235,6 +235,12 @@ function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
           : `antipode serve --site ${far} (on its machine), or mend the network between ${site} and ${far}`,
     };
   }
+  if (/(?:reconnecting|session is being opened)$/.test(copy.why))
+    return {
+      what,
+      waitsFor: waits("a session, which is tried by itself", copy.why),
+      help: `antipode wait ${group.name} --copy ${copy.site}`,
+    };
   return {
     what,
     waitsFor: waits("somebody to restart it", copy.why),

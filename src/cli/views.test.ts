@@ -132,6 +132,14 @@ test("trouble of a copy's own disk has advice that helps, at the primary and at 
   }
 });
 
+test("B12: whose session is tried again by itself waits for that, and for nobody's hand", () => {
+  for (const why of ["the copy is stopping; reconnecting", "the session is being opened"]) {
+    const [blocker] = findBlockers(group([copyStatus("west", "fractured", { why })]), "east");
+    assert.equal(blocker?.waitsFor, `a session, which is tried by itself (${why})`);
+    assert.match(blocker?.help ?? "", /^antipode wait bank --copy west/);
+  }
+});
+
 test("B12, I33: who waits to be filled by a site that does not answer, or is of another cluster, is told so, and not to wait", () => {
   const cut = { link: "peer-down", why: "cannot reach it" } as const;
   const [blocker] = findBlockers(group([copyStatus("west", "init-sync", cut)]), "east");

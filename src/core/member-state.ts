@@ -75,8 +75,15 @@ export function shownState(member: Member): string {
   return keepsLog(member) ? "replaying" : "resync";
 }
 
+/** Tells of what a step has changed without a word of its own: events alone must tell what `status` shows. */
+export function noteStates(primary: Primary, out: PrimaryEffect[]): void {
+  // Who gives its role up says that, once.
+  if (primary.stage === "draining" || primary.stage === "ended") return;
+  for (const member of primary.members) noteState(member, stateWhy(member), out);
+}
+
 /** Why a member is in the state that is shown, where nobody has a better word for it. */
-export function stateWhy({ record, why }: Member): string {
+function stateWhy({ record, why }: Member): string {
   return record.stoppedWhy === "" ? why : record.stoppedWhy;
 }
 

@@ -44,7 +44,7 @@ import { awaitRoom, overflowing, releaseJournal, tailLsn } from "./journal-room.
 import { tickPace } from "./pace.ts";
 import type { Journal } from "./journal.ts";
 import { logBegun, logCaughtUp, logLocated, logOverflowed, logged } from "./log-members.ts";
-import { keepsLog, mustHave, noteState, shownState, stateWhy } from "./member-state.ts";
+import { keepsLog, mustHave, noteStates, shownState } from "./member-state.ts";
 import {
   acked,
   begin,
@@ -219,9 +219,7 @@ export function step(primary: Primary, event: PrimaryEvent, out: PrimaryEffect[]
   if (primary.handover !== undefined) checkHandover(primary, primary.handover, out);
   if (primary.recheckHeld) readmitHeld(primary, out);
   if (primary.drain !== undefined) checkDrained(primary, out);
-  // Whatever has changed a state without saying so: events alone must tell what `status` shows. Who gives its role up says that.
-  if (primary.stage === "draining" || primary.stage === "ended") return;
-  for (const member of primary.members) noteState(member, stateWhy(member), out);
+  noteStates(primary, out);
 }
 
 function isHeardAtTheEnd({ kind }: PrimaryEvent): boolean {

@@ -236,7 +236,8 @@ function whyNot(member: Member, inquiry: InquiryStatus): string {
           ? inquiry.why
           : member.why;
     case "opening":
-      return "the session is being opened";
+      // What ended the last one may end this one, too.
+      return `${member.why === "" ? "" : `${member.why}; `}the session is being opened`;
     default:
       if (keepsLog(member)) return "catching up from the journal; nobody waits for it yet";
       return `${record.phase === "blank" ? "first sync" : "resync"} is running`;
