@@ -209,6 +209,8 @@ export const limits = {
   /** Cycles: their length; how much of what a session may be sending is sent as one set after a loss, and of each of them. */
   cycleMsMin: 5,
   cycleMsMax: 60_000,
+  /** Longest cycle that is to be acked at its end without a warning: a host feels every write of it. */
+  cycleAckedMsMax: 1_000,
   cycleEntriesMax: 32_768,
   /** Cycles that are gathered ahead of what is sent. */
   cyclesGatheredMax: 16,

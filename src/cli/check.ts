@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { formatProblem } from "#config/locate.ts";
 import { ackedBy, describePromise, describeWarnings } from "#config/promise.ts";
 import type { GroupConfig } from "#config/types.ts";
-import { inspectConfig } from "#control/load-config.ts";
+import { describeAbsent, inspectConfig } from "#control/load-config.ts";
 import type { GlobalOptions } from "./context.ts";
 import { exitCodes, say, sayError, sayJson, warn } from "./output.ts";
 
@@ -19,7 +19,7 @@ export async function check(options: GlobalOptions): Promise<number> {
   }
   const { config } = outcome;
   const groups = [...config.groups.values()];
-  const warnings = describeWarnings(config);
+  const warnings = [...describeWarnings(config), ...describeAbsent(config)];
   if (options.json === true) {
     sayJson({ ok: true, file, cluster: config.cluster, groups: groups.map(promiseJson), warnings });
     return exitCodes.done;

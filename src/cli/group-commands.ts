@@ -65,7 +65,7 @@ export async function repair(group: string, options: RepairOptions): Promise<num
   }
   const command: SiteCommand = { kind: "repair", group, volume: options.volume };
   const outcome = await commandGroup(found.api, command, options.timeout);
-  return tell(outcome, `repaired ${group}/${options.volume} at ${found.status.site}`, options);
+  return tell(outcome, `${group}/${options.volume} is in use at ${found.status.site}`, options);
 }
 
 /** Tells how a command ended, with its plan, and gives the exit code. */

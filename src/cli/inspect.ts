@@ -21,6 +21,8 @@ export type InspectGroup = (folder: Folder) => object & {
   readonly isDamaged?: boolean;
 };
 
+const inspectHint = "name a site's data folder, or a group's folder in it";
+
 /** Parts of a report that are shown only when asked for. */
 const details = ["journal", "bitmap", "sets"] as const;
 
@@ -116,12 +118,14 @@ function groupFolders(path: string): readonly string[] {
   } catch (error: unknown) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new AppError("usage", `${path} cannot be inspected: ${reason}`, {
-      hint: "name a site's data folder, or a group's folder in it",
+      hint: inspectHint,
       cause: error,
     });
   }
   const folders = entries
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => join(path, name));
-  return folders.length > 0 ? folders.toSorted() : [path];
+  if (folders.length > 0) return folders.toSorted();
+  if (entries.some(({ name }) => /\.(?:record|map|log|owner)$/.test(name))) return [path];
+  throw new AppError("usage", `there is nothing of a group in ${path}`, { hint: inspectHint });
 }

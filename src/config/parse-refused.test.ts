@@ -353,6 +353,20 @@ const cases: readonly Case[] = [
     problem: "18 groups.bank.copies.west.every: a cycle of 1ms cannot be kept | 5ms to 1min fit",
   },
   {
+    name: "sets that end before anything is in them",
+    from: "mode: sync",
+    to: "mode: async, seal: { every: 0ms }",
+    problem:
+      "18 groups.bank.copies.west.seal.every: a set of nothing would never be sent | give it 1ms or more",
+  },
+  {
+    name: "sets that hold nothing",
+    from: "mode: sync",
+    to: "mode: async, seal: { bytes: 0 }",
+    problem:
+      "18 groups.bank.copies.west.seal.bytes: a set of nothing would never be sent | give it 1 or more",
+  },
+  {
     name: "bunker without a copy that it serves",
     from: "mode: sync",
     to: "mode: bunker",

@@ -64,3 +64,16 @@ test("what is allowed and dangerous is said", () => {
     /preserve\.bytesMax is 0, so during a resync west has no consistent image/,
   );
 });
+
+test("A19: hosts that would wait for the end of a long cycle are warned of", () => {
+  const warned = (options: string): string =>
+    describeWarnings(
+      configWith(`copies: { west: { mode: cycle, ${options} } }`, "insecure: true"),
+    ).join("\n");
+  assert.match(
+    warned("every: 20s"),
+    /^group bank: every host write waits up to 20s .* ackAt: journal/m,
+  );
+  assert.doesNotMatch(warned("every: 20s, ackAt: journal"), /waits up to/);
+  assert.doesNotMatch(warned("every: 1s"), /waits up to/);
+});

@@ -106,6 +106,7 @@ export function describeWarnings(config: Config): readonly string[] {
     );
   }
   for (const group of config.groups.values()) {
+    warnings.push(...describeLongCycles(group));
     const without = [...group.copies.values()].filter(
       ({ preserveBytesMax }) => preserveBytesMax === 0,
     );
@@ -116,4 +117,14 @@ export function describeWarnings(config: Config): readonly string[] {
     );
   }
   return warnings;
+}
+
+// Hosts give a disk that does not answer up after about half a minute, and file systems feel far shorter waits.
+function describeLongCycles({ name, copies }: GroupConfig): readonly string[] {
+  return [...copies.values()]
+    .filter(({ ackAt, seal }) => ackAt === "switch" && seal.everyMs > limits.cycleAckedMsMax)
+    .map(({ site, seal }) => {
+      const wait = `every host write waits up to ${formatDuration(seal.everyMs)} for the end of its cycle`;
+      return `group ${name}: ${wait} (copy ${site}); ackAt: journal acks at once`;
+    });
 }

@@ -238,6 +238,15 @@ function checkCopy(place: Place, copy: RawCopy): PlacedProblem[] {
     const reason = `a cycle of ${formatDuration(copy.every)} cannot be kept`;
     problems.push(problem([...place, "every"], reason, `${range} fit`));
   }
+  for (const [key, value, least] of [
+    ["every", copy.seal?.every, "1ms"],
+    ["bytes", copy.seal?.bytes, "1"],
+  ] as const) {
+    if (value !== 0) continue;
+    const reason = "a set of nothing would never be sent";
+    const hint = `give it ${least} or more: each write is then a set of its own`;
+    problems.push(problem([...place, "seal", key], reason, hint));
+  }
   if (copy.rate !== undefined && copy.rate < limits.rateBytesPerSecondMin) {
     const reason = `${copy.rate} bytes per second would never bring a copy up`;
     const hint = `give it ${formatSize(limits.rateBytesPerSecondMin)} or more, or leave it out`;

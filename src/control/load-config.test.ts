@@ -3,7 +3,7 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder.ts";
-import { loadConfig, withSecret } from "./load-config.ts";
+import { describeAbsent, loadConfig, withSecret } from "./load-config.ts";
 
 const text = `cluster: c
 secret: ./key
@@ -60,4 +60,21 @@ test("a secret is 32 bytes or 64 hex digits, and a warning says when others can 
   }
   fs.rmSync(key);
   assert.throws(() => withSecret(config), { code: "config", message: /cannot be read/ });
+});
+
+test("what the file names and this machine lacks is said: the secret, and the hooks' programs", () => {
+  const wanting = join(folder, "wanting.yaml");
+  const hook = join(folder, "hook");
+  const group =
+    "{ primary: east, volumes: { data: { size: 1MiB } }, hooks: { onPromote: ./hook } }";
+  const other = text.replace("./key", "./none");
+  fs.writeFileSync(wanting, `${other}groups:\n  bank: ${group}\n`);
+  const absent = (): string => describeAbsent(loadConfig(wanting)).join("\n");
+  assert.match(
+    absent(),
+    /^the secret .*none cannot be read: ENOENT.*; a site here would not start$/m,
+  );
+  assert.match(absent(), /^hooks\.onPromote of group bank: .*hook cannot be run here: ENOENT/m);
+  fs.writeFileSync(hook, "#!/bin/sh\n", { mode: 0o700 });
+  assert.doesNotMatch(absent(), /onPromote/);
 });

@@ -92,6 +92,37 @@ export function withSecret(config: Config): SecretOutcome {
   return { config: { ...config, secret }, warnings: open ? [warning] : [] };
 }
 
+/**
+ * Files that the cluster file names and this machine cannot use. `antipode check` may run on another machine than a site, so
+ * that they are no problems of the file itself.
+ */
+export function describeAbsent(config: Config): readonly string[] {
+  const warnings: string[] = [];
+  try {
+    warnings.push(...withSecret(config).warnings);
+  } catch (error: unknown) {
+    if (!(error instanceof AppError)) throw error;
+    warnings.push(`${error.message}; a site here would not start`);
+  }
+  for (const { name, hooks } of config.groups.values()) {
+    for (const [when, path] of Object.entries(hooks)) {
+      const why = whyNoProgram(path);
+      if (why !== undefined)
+        warnings.push(`hooks.${when} of group ${name}: ${path} cannot be run here: ${why}`);
+    }
+  }
+  return warnings;
+}
+
+function whyNoProgram(path: string): string | undefined {
+  try {
+    fs.accessSync(path, fs.constants.X_OK);
+    return undefined;
+  } catch (error: unknown) {
+    return message(error);
+  }
+}
+
 function decodeSecret(bytes: Buffer): Uint8Array | undefined {
   if (bytes.length === secretBytes) return new Uint8Array(bytes);
   const text = bytes.toString("latin1").trim();

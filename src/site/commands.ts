@@ -114,7 +114,8 @@ function runRepair(group: Group, name: string, done: Done): void {
   if (run === undefined) return done(notPrimary(group));
   const volume = run.primary.volumes.find((candidate) => candidate.name === name);
   if (volume === undefined) return done(refused("usage", `${group.name} has no volume ${name}`));
-  if (volume.state === "ok") return done({ ok: true, plan: [`${name} has not failed`] });
+  if (volume.state === "ok")
+    return done({ ok: true, plan: [`${name} has not failed, and nothing was done`] });
   // What the device could not sync by itself counts like a round that failed.
   context.images[volume.index]?.sync((failure) => {
     if (failure !== undefined) run.submit({ kind: "syncLost", volume: volume.index });

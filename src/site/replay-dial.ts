@@ -64,8 +64,13 @@ export function notOpened(
 ): CommandOutcome {
   const { kind, message } = answer;
   switch (kind) {
-    case "unreachable":
-      return refused("failed", message);
+    case "unreachable": {
+      const hint =
+        groupOfPathBunker(from) === undefined
+          ? `antipode serve --site ${from} (on its machine), or mend the network to it`
+          : "mount what the path lies on, or name the one that holds the log, as this site's machine sees it";
+      return refused("failed", message, hint);
+    }
     case "busy": {
       const isSite = groupOfPathBunker(from) === undefined;
       const asks = isSite
