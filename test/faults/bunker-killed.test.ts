@@ -10,7 +10,7 @@ import {
 import { startChainWriter } from "../support/chain-writer.ts";
 import { count } from "../support/claims.ts";
 import type { Outcome } from "../support/cluster.ts";
-import { readerOf } from "../support/sets-bank.ts";
+import { prefixShownBy, readerOf } from "../support/sets-bank.ts";
 
 // Replays that are cut short by a death: the same command again ends them.
 
@@ -45,7 +45,7 @@ async function isCutAndEnds(t: TestContext, who: "west" | "vault"): Promise<void
     cuts += 1;
     // What is here is a state of the host's, and no worse than before.
     await site.start();
-    assert.ok((await writer.prefixOf(readerOf(west))) >= (begun?.applied ?? 0));
+    assert.ok((await prefixShownBy(west, writer)) >= (begun?.applied ?? 0));
     const refused = await cluster.cli("promote", "bank", "--site", "west");
     assert.equal(refused.code, 3, refused.stdout);
   }
@@ -82,9 +82,9 @@ test("I28, row 15, row 21: a copy that was killed in the midst of a replay takes
   toWest.bytesPerSecond = undefined;
   toVault.isClosed = true;
   await east.start();
-  const { why } = (await east.until("it has given up its role", ({ role }) => role === "demoted"))
-    .copies[0] ?? { why: "" };
-  assert.match(why, /west was brought up from the log of vault/);
+  await east.until("it has given up its role, and says why", ({ role, copies: [own] }) => {
+    return role === "demoted" && /west was brought up from the log of vault/.test(own?.why ?? "");
+  });
   const args = ["replay", "bank", "--from", "vault", "--site", "west"] as const;
   // Its return may be meant: then the plan says that it has given up its role.
   const planned = await cluster.cli(...args, "--cancel", "--dry-run");

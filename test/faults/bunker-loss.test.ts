@@ -37,8 +37,9 @@ for (const how of ["slow", "away"] as const) {
     const more = await pushMiB(east, boundMiB);
     const { copies } = await east.until(
       "hosts wait",
-      ({ journal, requestsInFlight }) =>
-        journal.stalledWrites > 0 && requestsInFlight === boundMiB - more.answered(),
+      ({ journal: { stalledWrites }, requestsInFlight }) =>
+        // All are there, and none of them is still on its way to the log and the image.
+        stalledWrites === requestsInFlight && stalledWrites === boundMiB - more.answered(),
     );
     const vaults = copies.find(({ site }) => site === "vault");
     // A write that begins below the bound ends above it.
@@ -59,11 +60,11 @@ for (const how of ["slow", "away"] as const) {
 
 for (const onLoss of ["override", "fail"] as const) {
   test(`B15, row 16: a bunker that answers too late is lost as slow; with onLoss ${onLoss} hosts ${onLoss === "fail" ? "get an error" : "go on"}`, async (t) => {
-    const options = `probe: 100ms, timeout: 30s, ackTimeout: 1s, onLoss: ${onLoss}`;
+    const options = `probe: 100ms, timeout: 30s, ackTimeout: 4s, onLoss: ${onLoss}`;
     const { cluster, east, toVault } = await startBunkerBank(t, options);
     const writer = await startChainWriter({ socket: east.nbd, exports, blocks: 200 });
     await writer.more(100);
-    toVault.delayMs = 3000;
+    toVault.delayMs = 6000;
     if (onLoss === "fail") await assert.rejects(writer.ended(), /answered with error/);
     else await writer.more(100);
     const lost = await cluster.copyIs("east", "vault", "buffering");
@@ -90,13 +91,19 @@ for (const onLoss of ["override", "fail", "off"] as const) {
       const writer = await startChainWriter({ socket: east.nbd, exports, blocks: 200 });
       await writer.more(100);
       const free = fill(vault.data);
+      const isSaid = /ENOSPC.* goes on once there is room/;
       if (onLoss === "fail") await assert.rejects(writer.ended(), /answered with error/);
       else await writer.more(100);
-      const lost = await cluster.copyIs("east", "vault", "buffering");
+      // The connection may end before the word on it that says why.
+      const { copies } = await east.until("it is said why", (group) => {
+        const copy = copyOf(group, "vault");
+        return copy?.state === "buffering" && isSaid.test(copy.why);
+      });
+      const lost = copies.find(({ site }) => site === "vault");
       if (onLoss !== "fail") await writer.stop();
-      assert.match(lost.why, /ENOSPC/);
-      assert.match((await vault.copy("vault")).why, /ENOSPC/);
-      if (onLoss === "fail") assert.ok(lost.received >= writer.acked(), "nothing acked without it");
+      assert.match((await vault.copy("vault")).why, isSaid);
+      if (onLoss === "fail")
+        assert.ok((lost?.received ?? 0) >= writer.acked(), "nothing acked without it");
       for (const site of ["east", "vault"]) {
         const { stdout } = await cluster.cli("why", "bank", "--site", site);
         assert.match(stdout, /helps: .*free some space .*df at vault.*by itself/);

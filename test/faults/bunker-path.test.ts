@@ -9,7 +9,7 @@ import {
   startWriter,
 } from "../support/path-bank.ts";
 import { readerOf } from "../support/sets-bank.ts";
-import { takeOver } from "../support/take-over.ts";
+import { takeOver, untilNobodyFeeds } from "../support/take-over.ts";
 
 // A second log on a path: no process keeps it, and whoever reaches the path has it.
 
@@ -49,6 +49,7 @@ test("B13, U32, I28: a primary that still reaches the path stops acking once the
   assert.match(answered.stderr, /east feeds this copy|east answers/);
   partSites(bank);
   await writer.more(100);
+  await untilNobodyFeeds(west);
   const replayed = await cluster.cli(...args);
   assert.equal(replayed.code, 0, replayed.stderr);
   await east.until("it has given up its role", ({ role }) => role === "demoted");
@@ -73,6 +74,7 @@ test("B13, B12, U32: a primary that returns finds the log taken, and goes on onc
   await writer.more(50);
   await east.kill();
   await writer.ended();
+  await untilNobodyFeeds(west);
   const args = ["replay", "bank", "--from", path, "--site", "west"] as const;
   assert.equal((await cluster.cli(...args)).code, 0);
   const held = await writer.prefixOf(readerOf(west));
@@ -87,6 +89,7 @@ test("B13, B12, U32: a primary that returns finds the log taken, and goes on onc
   await writer.more(20);
   await east.kill();
   await writer.ended();
+  await untilNobodyFeeds(west);
   // Taken again: this time nobody calls it off, and the old primary finds it so at its start.
   assert.equal((await cluster.cli(...args)).code, 0);
   partSites({ toWest, toEast });

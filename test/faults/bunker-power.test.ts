@@ -5,6 +5,7 @@ import {
   type BunkerBank,
   entriesOf,
   exports,
+  killEast,
   startBunkerBank,
 } from "../support/bunker-bank.ts";
 import { type ChainWriter, startChainWriter } from "../support/chain-writer.ts";
@@ -86,7 +87,7 @@ test("I5, I26, row 2: what a primary without power does not take back is void at
   toWest.cut();
   await writer.reconnect(east.nbd, held);
   await writer.more(100);
-  await east.kill();
+  await killEast(bank);
   await writer.ended();
   const replayed = await cluster.cli("replay", "bank", "--from", "vault", "--site", "west");
   assert.equal(replayed.code, 0, replayed.stderr);

@@ -4,7 +4,7 @@ import { assertWestHasAll, exports, killEast, startBunkerBank } from "../support
 import { startChainWriter } from "../support/chain-writer.ts";
 import { count } from "../support/claims.ts";
 import { copyOf } from "../support/cluster.ts";
-import { readerOf } from "../support/sets-bank.ts";
+import { prefixShownBy, readerOf } from "../support/sets-bank.ts";
 import { promoteWest } from "../support/take-over.ts";
 
 // The whole story of a disaster (SPEC 4.4, demos 3 and 5): the primary dies in an open set, the copy is brought up from the
@@ -25,7 +25,7 @@ test("B8, B12, I5, row 14: after a takeover by replay the old primary returns, g
   await killEast(bank);
   await writer.ended();
   const acked = writer.acked();
-  const before = await writer.prefixOf(readerOf(west));
+  const before = await prefixShownBy(west, writer);
   assert.ok(before < acked, "the copy was behind");
   const replayed = await cluster.cli("replay", "bank", "--from", "vault", "--site", "west");
   assert.equal(replayed.code, 0, replayed.stderr);

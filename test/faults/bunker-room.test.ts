@@ -3,7 +3,7 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
-import { startBunkerBank } from "../support/bunker-bank.ts";
+import { killEast, startBunkerBank } from "../support/bunker-bank.ts";
 import type { BunkerBank } from "../support/bunker-bank.ts";
 import { count } from "../support/claims.ts";
 import { copyOf } from "../support/cluster.ts";
@@ -66,7 +66,7 @@ test(
     await hasNoRoomFor(bank, /the log cannot be opened: .*ENOSPC.* goes on once there is room/);
     // Nobody takes a log that cannot be read for one that has nothing.
     const replay = ["replay", "bank", "--from", "vault", "--site", "west", "--dry-run"];
-    await east.kill();
+    await killEast(bank);
     const refused = await cluster.cli(...replay);
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /vault is busy: the log cannot be opened: .* once there is room/);

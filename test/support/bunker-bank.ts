@@ -8,6 +8,7 @@ import { type ClusterOptions, copyOf, createCluster } from "./cluster.ts";
 import type { TestCluster, TestSite } from "./cluster.ts";
 import { assertEqualImages } from "./images.ts";
 import { type Proxy, startProxy } from "./proxy.ts";
+import { untilNobodyFeeds } from "./take-over.ts";
 
 export const exports = ["bank/data", "bank/log"];
 
@@ -109,11 +110,9 @@ export async function loseEast(bank: BunkerBank, writes: number): Promise<ChainW
   return writer;
 }
 
-/** What was on its way is lost with it. While its connection counts as alive, a replay is refused. */
+/** What was on its way is lost with it. */
 export async function killEast({ east, west, toWest }: BunkerBank): Promise<void> {
   await east.kill();
   toWest.cut();
-  await west.until("nobody feeds it, and the bunker answers", ({ bunkers = [] }) =>
-    bunkers.some(({ answers }) => answers === true),
-  );
+  await untilNobodyFeeds(west);
 }

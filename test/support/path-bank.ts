@@ -5,6 +5,7 @@ import type { TestContext } from "node:test";
 import { type ChainWriter, startChainWriter } from "./chain-writer.ts";
 import type { TestSite } from "./cluster.ts";
 import { type LinkedCluster, startLinkedCluster } from "./linked-cluster.ts";
+import { untilNobodyFeeds } from "./take-over.ts";
 import { makeTempFolder, removeTempFolder } from "./temp-folder.ts";
 
 const exports = ["bank/data", "bank/log"];
@@ -59,9 +60,7 @@ export async function loseEast(
   toWest.cut();
   await writer.ended();
   fs.rmSync(east.data, { recursive: true });
-  await west.until("nobody feeds it, and the log answers", ({ bunkers = [] }) =>
-    bunkers.some(({ answers }) => answers === true),
-  );
+  await untilNobodyFeeds(west);
 }
 
 /** A host at both volumes, whose first writes have been answered. */

@@ -6,6 +6,16 @@ import { readerOf } from "./sets-bank.ts";
 /** A bank whose primary is lost, and the copy that a log brought up. */
 export type Survivors = { readonly cluster: TestCluster; readonly west: TestSite };
 
+/**
+ * Waits until the copy has noticed that its feeder is gone: while that one's connection counts as alive, a replay is refused.
+ * The log that it is to be brought up from answers it by then.
+ */
+export async function untilNobodyFeeds(site: TestSite): Promise<void> {
+  await site.until("nobody feeds it, and the log answers", ({ bunkers = [] }) =>
+    bunkers.some(({ answers }) => answers === true),
+  );
+}
+
 /** West becomes the primary without force, and has every acked write. Gives up to which one it has. */
 export async function promoteWest(
   { cluster, west }: Survivors,
