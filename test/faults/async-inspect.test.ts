@@ -32,6 +32,7 @@ test("inspect reads the folder of a running site, says that it runs, and neither
     assert.equal(code, 0, stderr);
     return JSON.parse(stdout) as Report;
   };
+  await west.until("a set is whole there", ({ copies: [copy] }) => (copy?.complete ?? 0) > 0);
   let highest = 0;
   for (let round = 0; round < 3; round += 1) {
     await writer.more(50);

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
 import { KiB, MiB } from "#base/limits.ts";
 import { type ChainWriter, startChainWriter } from "../support/chain-writer.ts";
 import { count } from "../support/claims.ts";
@@ -11,6 +10,7 @@ import { inMode, journalModes } from "../support/in-mode.ts";
 import { startLinkedCluster } from "../support/linked-cluster.ts";
 import { connectHost } from "../support/nbd-host.ts";
 import { assertCaughtUp, exports, readerOf } from "../support/sets-bank.ts";
+import { until } from "../support/until.ts";
 
 // Networks and disks that go wrong under asynchronous copies: flapping, narrow, lying links; blocks that rot at rest.
 
@@ -19,9 +19,6 @@ const options = {
   modes: { west: "async" },
 } as const;
 
-/** Far more looks at the events of a site than any of these tests needs. */
-const looksMax = 2_000;
-
 const startWriter = (site: TestSite): Promise<ChainWriter> =>
   startChainWriter({ socket: site.nbd, exports, blocks: 300, flushEvery: 25 });
 
@@ -29,12 +26,9 @@ const descriptors = (site: TestSite): number => fs.readdirSync(`/proc/${site.pid
 
 /** Waits until the site tells of a change to this state, behind the events that it had told of before. */
 async function untilEvent(site: TestSite, before: number, state: string): Promise<void> {
-  for (let look = 0; look < looksMax; look += 1) {
-    const events = (await site.events()).slice(before);
-    if (events.some(({ to }) => to === state)) return;
-    await delay(10);
-  }
-  assert.fail(`${site.name} told of no change to ${state}`);
+  await until(`${site.name} tells of a change to ${state}`, async () =>
+    (await site.events()).slice(before).some(({ to }) => to === state),
+  );
 }
 
 for (const mode of journalModes) {
@@ -66,10 +60,11 @@ for (const mode of journalModes) {
     assert.deepEqual(east.inspect().bitmap, [], "I31: nothing is dirty, nothing is open");
     await west.until("nothing is open there", ({ openGranules }) => openGranules === 0);
     assert.deepEqual(west.inspect().bitmap, []);
-    // The hosts are gone by now; a connection that is just being exchanged is no leak.
-    assert.ok(
-      descriptors(east) <= (before[0] ?? 0) + 2 && descriptors(west) <= (before[1] ?? 0) + 2,
-    );
+    // The hosts are gone by now; a connection that is just being exchanged is no leak, and one that ends takes its time.
+    await until("no descriptor is left over", () => {
+      const [atEast = 0, atWest = 0] = before;
+      return descriptors(east) <= atEast + 2 && descriptors(west) <= atWest + 2;
+    });
     count("row 26", { faultsInjected: cuts, effectsSeen: used.length });
   });
 }
@@ -85,8 +80,11 @@ for (const mode of journalModes) {
     await writer.more(250);
     // What was replied is far more than the link has carried by now.
     const acked = writer.acked();
-    const { state, lagWrites, complete } = await east.copy("west");
-    assert.ok(lagWrites >= acked - complete && lagWrites > 50, `${lagWrites} behind`);
+    const { copies } = await east.until("the copy is behind", ({ copies: [copy] }) => {
+      return (copy?.lagWrites ?? 0) > 50;
+    });
+    const { state, lagWrites, complete } = copies[0] ?? assert.fail();
+    assert.ok(lagWrites >= acked - complete, `${lagWrites} behind`);
     assert.match(state, /streaming|replaying/);
     toWest.delayMs = 0;
     toWest.bytesPerSecond = undefined;

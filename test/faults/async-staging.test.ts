@@ -15,6 +15,7 @@ import {
   upTo,
   writeBlocks,
 } from "../support/log-damage.ts";
+import { until } from "../support/until.ts";
 
 // A copy's staging log that is damaged at rest, on real processes: refused with the place named, nothing of it applied,
 // and made good from the primary.
@@ -97,12 +98,18 @@ for (const [what, lose] of Object.entries(losses)) {
       blocks: 500,
       flushEvery: 20,
     });
-    await writer.more(300);
-    await west.kill();
-    const { record } = west.inspect();
-    assert.ok(typeof record !== "string");
-    const { complete } = await east.copy("west");
-    assert.ok((record.applied?.lsn ?? 0) < complete, "it was told more than the record has");
+    // Now and then what is on record is all that it has told: then the log holds nothing that could be missed.
+    await until("it is killed with more told than on record", async () => {
+      await cluster.copyIs("east", "west", "streaming");
+      await writer.more(300);
+      await west.kill();
+      const { record } = west.inspect();
+      assert.ok(typeof record !== "string");
+      const { complete } = await east.copy("west");
+      const isBehind = (record.applied?.lsn ?? 0) < complete;
+      if (!isBehind) await west.start();
+      return isBehind;
+    });
     for (const path of segmentsOf(west, "staging")) lose(path);
     await west.start();
     await cluster.copyIs("east", "west", "streaming");

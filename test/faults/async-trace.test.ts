@@ -21,7 +21,9 @@ test("S1, S2, S3, S7, S23: replies come first, sets are streamed while open, and
   const cluster = await startCluster(t, {
     groups: { bank: { data: "16MiB", log: "8MiB" } },
     modes: { west: "async" },
-    copies: { west: "probe: 100ms, seal: { every: 300ms, bytes: 1MiB, onFlush: false }" },
+    copies: {
+      west: "probe: 100ms, timeout: 20s, seal: { every: 300ms, bytes: 1MiB, onFlush: false }",
+    },
     isTraced: true,
   });
   const [east, west] = [cluster.site("east"), cluster.site("west")];

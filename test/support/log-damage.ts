@@ -26,6 +26,8 @@ export async function startPair(
   const cluster = await startCluster(t, {
     groups: { bank: { data: size } },
     modes: { west: mode },
+    // No standstill of the machine ends a session: what a loss leads to is counted.
+    copies: { west: "probe: 100ms, timeout: 20s" },
   });
   return { cluster, east: cluster.site("east"), west: cluster.site("west") };
 }

@@ -14,11 +14,12 @@ export const blockBytes = 4096;
 /** The two volumes as a chain writer writes them. */
 export const exports = ["bank/data", "bank/log"];
 
-// Sets end where the host flushes, and nowhere else while a test looks at them.
+// Sets end where the host flushes, and nowhere else while a test looks at them; and a session ends where a test ends it, not
+// with a standstill of the machine: what is sent again is counted.
 const options = {
   groups: { bank: { data: "16MiB", log: "8MiB" } },
   modes: { west: "async" },
-  copies: { west: "probe: 100ms, seal: { every: 20s, bytes: 64MiB }" },
+  copies: { west: "probe: 100ms, timeout: 20s, seal: { every: 20s, bytes: 64MiB }" },
   isTraced: true,
 } as const;
 
