@@ -18,7 +18,7 @@ test("A10, A11, A18, I16, row 40: a full journal trips both volumes of the copy:
   const cluster = await startCluster(t, {
     groups,
     modes: { west: "cycle" },
-    copies: { west: "probe: 100ms, every: 100ms, ackAt: journal, resume: manual" },
+    copies: { west: "probe: 100ms, timeout: 20s, every: 100ms, ackAt: journal, resume: manual" },
     groupLines: ["journal: { size: 256MiB, overflow: trip }"],
     isTraced: true,
   });

@@ -30,8 +30,11 @@ test(
   needsFuse,
   async (t) => {
     const disk = await startLabDisk(t, 16 * MiB);
-    const bank = await startBunkerBank(t, "probe: 100ms, timeout: 1s", {
+    // The node answers throughout, whatever the machine does: what is raised of it is counted.
+    const patience = "probe: 100ms, timeout: 20s";
+    const bank = await startBunkerBank(t, patience, {
       at: { bank: { data: { east: disk.path } } },
+      copies: { west: patience, vault: patience },
     });
     const { cluster, east, west, vault, toWest } = bank;
     const writer = await startChainWriter({
@@ -59,7 +62,7 @@ test(
     const { lsn } = await east.group();
     await west.until("it has everything", ({ copies }) => (copies[0]?.applied ?? 0) >= lsn);
     assert.ok((await writer.prefixOf(readerOf(west))) >= acked);
-    assert.equal((await east.copy("west")).state, "streaming");
+    await cluster.copyIs("east", "west", "streaming");
     // What the image refused and the copy has is opened again, and only that may differ.
     assert.equal((await cluster.cli("repair", "bank", "--volume", "data")).code, 0);
     for (const site of [east, west, vault]) await raisedAt(site, raised.recovered, 1);
@@ -75,7 +78,7 @@ test(
 );
 
 test("B7, row 23: a primary's node that is killed, or falls silent, is raised once, with what the inquiry came to, and so is its return", async (t) => {
-  const patience = "probe: 100ms, timeout: 600ms";
+  const patience = "probe: 100ms, timeout: 5s";
   const bank = await startBunkerBank(t, patience, {
     copies: { west: patience, vault: patience },
   });
@@ -83,7 +86,7 @@ test("B7, row 23: a primary's node that is killed, or falls silent, is raised on
   for (const [index, [signal, words]] of (
     [
       ["SIGKILL", /refused/i],
-      ["SIGSTOP", /no answer for 600 ms/],
+      ["SIGSTOP", /no answer for 5000 ms/],
     ] as const
   ).entries()) {
     if (signal === "SIGKILL") await east.kill();
@@ -92,7 +95,7 @@ test("B7, row 23: a primary's node that is killed, or falls silent, is raised on
       const { why } = await raisedAt(site, raised.nodeFailed, index + 1);
       assert.match(why, /^east, the primary, does not answer/);
       // West asks by way of a proxy, which listens for ever.
-      assert.match(why, site === vault ? words : /no answer for 600 ms/);
+      assert.match(why, site === vault ? words : /no answer for 5000 ms/);
       const { primaryFailure } = await site.group();
       assert.ok(primaryFailure?.site === "east" && why.endsWith(primaryFailure.node ?? "?"), why);
     }
