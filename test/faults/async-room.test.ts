@@ -6,6 +6,7 @@ import { count } from "../support/claims.ts";
 import { createCluster } from "../support/cluster.ts";
 import { assertEqualImages } from "../support/images.ts";
 import { segmentsOf, upTo, writeBlocks } from "../support/log-damage.ts";
+import { onEnd } from "../support/on-end.ts";
 import { fill, mountSmallAt, needsRoot } from "../support/small-disk.ts";
 import { makeTempFolder, removeTempFolder } from "../support/temp-folder.ts";
 
@@ -14,7 +15,7 @@ import { makeTempFolder, removeTempFolder } from "../support/temp-folder.ts";
 /** Both sites run; the copy's data folder is a small file system, and its image lies elsewhere. */
 async function startSmall(t: TestContext) {
   const images = makeTempFolder();
-  t.after(() => removeTempFolder(images));
+  onEnd(t, () => removeTempFolder(images));
   const place = join(images, "data.img");
   const cluster = await createCluster(t, {
     modes: { west: "async" },

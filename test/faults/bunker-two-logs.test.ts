@@ -5,6 +5,7 @@ import { loseEast, startBunkerBank } from "../support/bunker-bank.ts";
 import { count } from "../support/claims.ts";
 import type { TestSite } from "../support/cluster.ts";
 import { writeBlocks } from "../support/log-damage.ts";
+import { onEnd } from "../support/on-end.ts";
 import { readerOf } from "../support/sets-bank.ts";
 import { makeTempFolder, removeTempFolder } from "../support/temp-folder.ts";
 
@@ -14,7 +15,8 @@ const onPath = "mirror:bank";
 
 async function startBothBank(t: TestContext) {
   const path = makeTempFolder();
-  t.after(() => removeTempFolder(path));
+  // Once nobody writes there any more.
+  onEnd(t, () => removeTempFolder(path));
   const bank = await startBunkerBank(t, "probe: 100ms, timeout: 1s", {
     groupLines: [`journal: { mirror: ${path} }`],
   });

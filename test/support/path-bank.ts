@@ -5,6 +5,7 @@ import type { TestContext } from "node:test";
 import { type ChainWriter, startChainWriter } from "./chain-writer.ts";
 import type { TestSite } from "./cluster.ts";
 import { type LinkedCluster, startLinkedCluster } from "./linked-cluster.ts";
+import { onEnd } from "./on-end.ts";
 import { untilNobodyFeeds } from "./take-over.ts";
 import { makeTempFolder, removeTempFolder } from "./temp-folder.ts";
 
@@ -35,7 +36,8 @@ export async function startPathBank(t: TestContext, path = ownFolder(t)): Promis
 
 function ownFolder(t: TestContext): string {
   const path = makeTempFolder();
-  t.after(() => removeTempFolder(path));
+  // Once nobody writes there any more.
+  onEnd(t, () => removeTempFolder(path));
   return path;
 }
 

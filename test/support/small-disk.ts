@@ -16,7 +16,8 @@ export const needsRoot = {
 export async function mountSmall(t: TestContext, size: string): Promise<string> {
   const folder = makeTempFolder();
   await mountAt(folder, size);
-  t.after(async () => {
+  // Once nobody writes there any more.
+  onEnd(t, async () => {
     await runCommand("umount", ["-l", folder]);
     removeTempFolder(folder);
   });
