@@ -77,7 +77,8 @@ test(
   "A14, A16: the WAN is cut alone: told as such, and the device gets everything meanwhile",
   { skip },
   async (t) => {
-    const bank = await startGatewayBank(t, { mode: "cycle" });
+    const copies = { west: "probe: 100ms, timeout: 5s" };
+    const bank = await startGatewayBank(t, { mode: "cycle", copies });
     const { east, toWest, path } = bank;
     const writer = await startAckedWriter({ socket: east.nbd, blocks: 300, flushEvery: 7 });
     await writer.more(300);
@@ -186,7 +187,8 @@ test(
   "row 10, I16, I18: a takeover while the device lacks something: the device gets it as a copy's image, wherever it was open",
   { skip },
   async (t) => {
-    const bank = await startGatewayBank(t, { mode: "async" });
+    const copies = { west: "probe: 100ms, timeout: 3s" };
+    const bank = await startGatewayBank(t, { mode: "async", copies });
     const { cluster, east, west, device, path } = bank;
     const writer = await startAckedWriter({ socket: east.nbd, blocks: 300, flushEvery: 5 });
     await writer.more(500);
@@ -196,7 +198,8 @@ test(
     await writer.stop();
     const { set } = await east.group();
     const idle = await east.until("recovery points of an idle group pass", (group) => {
-      return group.set > set + 3 && group.copies[0]?.applyLagWrites === 0;
+      const [copy] = group.copies;
+      return group.set > set + 3 && copy?.lagWrites === 0 && copy.applyLagWrites === 0;
     });
     assert.ok(idle.openGranules > 0, "I18: what the device lacks is open, however long ago");
     await east.kill();

@@ -9,6 +9,7 @@ import { createCluster, startCluster } from "../support/cluster.ts";
 import { assertEqualImages } from "../support/images.ts";
 import { startLinkedCluster } from "../support/linked-cluster.ts";
 import { makeTempFolder, removeTempFolder } from "../support/temp-folder.ts";
+import { until } from "../support/until.ts";
 
 // What a network does: resets, silence, bytes that are missing or wrong, and strangers.
 
@@ -36,7 +37,8 @@ test("I28: connections that are reset come back by themselves, and hosts notice 
   const { resyncComparedBytes } = await east.copy("west");
   assert.ok(resyncComparedBytes > 0 && resyncComparedBytes <= 6 * openBytesMax);
   await east.until("nothing is open", ({ openGranules }) => openGranules === 0);
-  assert.ok(descriptors() <= before + 2, "connections leak");
+  // An inquiry, or this test's own question, has a connection for a moment; one that leaks has it for ever.
+  await until("no connection has leaked", () => descriptors() <= before + 2);
   await writer.check(imageReader(cluster.site("west").image()));
   await assertEqualImages(east.image(), cluster.site("west").image());
   count("row 22", { faultsInjected: cuts, effectsSeen: cuts });
@@ -64,6 +66,8 @@ test("F4, I32: a link that goes silent is noticed by its silence, hosts go on, a
   await cluster.copyIs("east", "west", "synchronized");
   await writer.stop();
   assert.deepEqual(writer.errors, []);
+  // A silence of a second, which a busy machine may bring about as well, loses it and lets it catch up again.
+  await cluster.copyIs("east", "west", "synchronized");
   await writer.check(imageReader(cluster.site("west").image()));
   await assertEqualImages(east.image(), cluster.site("west").image());
   count("row 23", { faultsInjected: 1, effectsSeen: 1 });

@@ -207,7 +207,7 @@ function isResyncing(group: { readonly copies: readonly { readonly state: string
 }
 
 test("I28, row 36: a primary that stood still while its copy was promoted acks nothing afterwards", async (t) => {
-  const cluster = await startCluster(t, { copies: { west: "probe: 100ms, timeout: 1s" } });
+  const cluster = await startCluster(t, { copies: { west: "probe: 100ms, timeout: 5s" } });
   const east = cluster.site("east");
   const west = cluster.site("west");
   const writer = await startAckedWriter({ socket: east.nbd, blocks: 200 });

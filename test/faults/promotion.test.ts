@@ -87,7 +87,7 @@ test("F11: a copy in the middle of a resync is not promoted without --force (row
 
 test("I3, I30: after a partition in which both sides served, nothing is copied and both say split brain (rows 25 and 58)", async (t) => {
   const { cluster, toWest, toEast } = await startLinkedCluster(t, {
-    copies: { west: "probe: 100ms, timeout: 1s" },
+    copies: { west: "probe: 100ms, timeout: 5s" },
   });
   const east = cluster.site("east");
   const west = cluster.site("west");

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { MiB } from "#base/limits.ts";
 import type { SplitStatus } from "#site/api.ts";
 import { count } from "../support/claims.ts";
@@ -14,6 +15,7 @@ import {
 import type { TestContext } from "node:test";
 import { assertEqualImages, hashFile } from "../support/images.ts";
 import { connectHost } from "../support/nbd-host.ts";
+import { until } from "../support/until.ts";
 
 // Split brain on real processes, and the way out of it: both sides serve, the operator gives one up, and may take that back.
 
@@ -87,9 +89,15 @@ test("row 25, I29: in a split brain status, why and a dry run say how much each 
   const startMs = Date.now();
   const cluster = await split(t);
   const [east, west] = [cluster.site("east"), cluster.site("west")];
-  const [here, there] = [await splitOf(west), await splitOf(east)];
-  assert.deepEqual(here.wroteThere, there.wroteHere, "each knows what the other says");
-  assert.deepEqual(there.wroteThere, here.wroteHere);
+  let [here, there] = [await splitOf(west), await splitOf(east)];
+  // They tell each other with their probes, and east's count ends with its own demotion.
+  await until("each knows what the other says", async () => {
+    [here, there] = [await splitOf(west), await splitOf(east)];
+    return (
+      isDeepStrictEqual(here.wroteThere, there.wroteHere) &&
+      isDeepStrictEqual(there.wroteThere, here.wroteHere)
+    );
+  });
   for (const [wrote, leastMiB] of [
     [there.wroteHere, 24],
     [here.wroteHere, 32],

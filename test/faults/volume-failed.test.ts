@@ -75,7 +75,7 @@ test(
     const { journal, lsn } = await east.group();
     assert.ok(acked * MiB <= journal.bytesUsed && journal.bytesUsed <= journal.bytesMax);
     await west.until("it has everything", ({ copies }) => (copies[0]?.applied ?? 0) >= lsn);
-    assert.ok(((await vault.copy("vault")).received ?? 0) >= lsn);
+    await vault.until("it has everything", ({ copies }) => (copies[0]?.received ?? 0) >= lsn);
     const waited = (await east.group()).journal.stalledWrites;
     assert.equal((await cluster.cli("repair", "bank", "--volume", "data")).code, 0);
     await writes;

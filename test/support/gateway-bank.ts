@@ -55,7 +55,8 @@ export async function startGatewayBank(
     groups: { bank: { data: `${volumeBytes}`, log: "8MiB" } },
     at: { bank: { data: { east: uri } } },
     modes: { west: mode },
-    copies: { west: "probe: 100ms, timeout: 3s" },
+    // Longer than a busy machine lets a process wait: tests count the losses of links.
+    copies: { west: "probe: 100ms, timeout: 20s" },
     ...more,
   });
   const [east, west] = [linked.cluster.site("east"), linked.cluster.site("west")];
