@@ -314,6 +314,8 @@ export const limits = {
   handoverWritesMax: 1_024,
 
   // Growing a volume
+  /** So much is looked at of what a file holds behind the volume's bytes, where a growth that was cut short leaves nothing. */
+  imageLookBytesMax: 1 * MiB,
   /** A block device's new part is filled with zeros in pieces of this size. */
   growZeroBytesMax: 16 * MiB,
   /** A copy that is busy is asked again so often, and for so long; then the command is to be given again. */

@@ -101,7 +101,7 @@ test("an image with another size is refused, named and left alone", (t) => {
 test("what a growth left that was cut short is opened at its size, where that may be, and reads as zeros once it grows", async (t) => {
   const path = join(tempFor(t), "data.img");
   opened(path).close();
-  fs.appendFileSync(path, Buffer.alloc(MiB, 7));
+  fs.truncateSync(path, BYTES + MiB);
   assert.ok("code" in openImage(path, { bytes: BYTES }));
   const image = openImage(path, { bytes: BYTES, isOnRecord: true });
   if ("code" in image) assert.fail(image.message);
@@ -121,6 +121,18 @@ test("what a growth left that was cut short is opened at its size, where that ma
   assert.ok(bytes.subarray(BYTES).every((byte) => byte === 0));
   image.close();
   opened(path, wanted).close();
+});
+
+test("an image with data behind what is on record is of something else, and is refused as it is", (t) => {
+  const path = join(tempFor(t), "data.img");
+  opened(path).close();
+  fs.appendFileSync(path, Buffer.alloc(MiB, 7));
+  const refused = openImage(path, { bytes: BYTES, isOnRecord: true });
+  assert.ok("code" in refused);
+  assert.equal(refused.code, "EINVAL");
+  assert.match(refused.message, /has data behind the 67108864 bytes that are on record/);
+  assert.equal(fs.statSync(path).size, BYTES + MiB);
+  opened(path, BYTES + MiB).close();
 });
 
 test("a device grows no further than it is, and what it held there is zeroed", async (t) => {

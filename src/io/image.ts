@@ -1,12 +1,13 @@
 import fs from "node:fs";
 import { dirname } from "node:path";
 import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import { failureOf } from "./failure.ts";
 import { createFileDevice } from "./file-device.ts";
 import { lockFile } from "./file-lock.ts";
 import { syncNamesNow } from "./folder.ts";
-import { nativeCalls, type Sys } from "./sys.ts";
+import { nativeCalls, SEEK_DATA, type Sys } from "./sys.ts";
 import { createUnsyncedBudget, type UnsyncedBudget } from "./unsynced-bound.ts";
 
 /** What an image is to hold; whether it has held it before; and what all images together may leave unsynced. */
@@ -26,7 +27,7 @@ const SYSFS_SECTOR_BYTES = 512;
  * What the page cache holds of it is let go: whoever wrote it there laid it out, and writes of ours into units as large as a
  * copy program leaves behind cost four times as much (file-device.ts). The first reads come from the disk for that.
  *
- * Fails with EINVAL when it is there with another size (`isOnRecord`: with a smaller one) or is neither of the two, with
+ * Fails with EINVAL when it is there with another size (`isOnRecord`: with a smaller one, or data behind it) or is neither, with
  * ENOENT when it should be there and is not, with EBUSY when it is in use (also by this process), else with what the operating
  * system says.
  */
@@ -85,8 +86,13 @@ function openDescriptor(
       : isOnRecord
         ? stat.size
         : fileBytes(fd, path, bytes);
-    if (size === bytes || (isOnRecord && size > bytes)) {
-      const sys = nativeCalls();
+    const sys = nativeCalls();
+    const isLonger = isOnRecord && size > bytes;
+    if (isLonger && !isBlockSpecial && hasDataBehind(fd, bytes, sys)) {
+      lock.release();
+      return strange(path, bytes);
+    }
+    if (size === bytes || isLonger) {
       sys?.adviseUnneeded(fd);
       const bulkFd = sys === undefined ? undefined : openForBulk(sys, path);
       return createFileDevice({
@@ -131,6 +137,25 @@ function fileBytes(fd: number, path: string, bytes: number): number {
   fs.fsyncSync(fd);
   syncNamesNow(dirname(path));
   return bytes;
+}
+
+/**
+ * Whether a file holds anything behind so many bytes. A growth that was cut short leaves nothing there: hosts write to the new
+ * part once it is on record. Where a file system says that it stores something, that is looked at: it may be zeros.
+ */
+function hasDataBehind(fd: number, bytes: number, sys: Sys | undefined): boolean {
+  const found = sys?.lseek(fd, bytes, SEEK_DATA) ?? bytes;
+  if (found < 0) return false;
+  const looked = Buffer.alloc(limits.imageLookBytesMax);
+  const count = fs.readSync(fd, looked, 0, looked.length, found);
+  return looked.subarray(0, count).some((byte) => byte !== 0);
+}
+
+// It may be another volume's, or this one's with a record from before it grew: to serve a part of it would be to cut it off.
+function strange(path: string, bytes: number): IoFailure {
+  const words = `has data behind the ${bytes} bytes that are on record for this volume`;
+  const help = "put the right image back, or the right group.record beside it";
+  return { code: "EINVAL", message: `the image ${path} ${words}: ${help}` };
 }
 
 function blockDeviceBytes(rdev: number): number {
