@@ -35,4 +35,12 @@ export const failureMutants: readonly Mutant[] = [
     ids: ["I1", "I2", "I16", "I20", "I33", "N1", "N2", "N3", "N8"],
     note: "a copy whose staging could not be synced counts as complete what that sync was for, and is promoted with it",
   },
+  {
+    name: "told-once-and-never-again",
+    file: "src/site/inquiry.ts",
+    find: "  if (link.isToldDown && link.awakeSinceMs <= silentBeforeMs)",
+    replace: "  if (link.isToldDown && link.awakeSinceMs < 0)",
+    ids: ["I35"],
+    note: "a primary that was heard by in its own questions alone falls silent, and nobody is told",
+  },
 ];

@@ -221,17 +221,16 @@ export const mutants: readonly Mutant[] = [
   {
     name: "silence-unnoticed",
     file: "src/site/inquiry.ts",
-    find: "  if (nowMs - link.silentSinceMs >= link.target.timeoutMs) {",
-    replace: "  if (nowMs - link.silentSinceMs >= 50 * link.target.timeoutMs) {",
+    find: "  if (nowMs - link.silentSinceMs >= timeoutMs) {",
+    replace: "  if (nowMs - link.silentSinceMs >= 50 * timeoutMs) {",
     ids: ["I35"],
     note: "a silent copy counts as synchronized long after its timeout",
   },
   {
     name: "cries-wolf",
     file: "src/site/inquiry.ts",
-    find: "  link.lastTickMs = nowMs;\n  if (nowMs - link.silentSinceMs >= link.target.timeoutMs) {",
-    replace:
-      "  link.lastTickMs = nowMs;\n  if (nowMs - link.silentSinceMs >= link.target.probeMs / 2) {",
+    find: "  link.lastTickMs = nowMs;\n  if (nowMs - link.silentSinceMs >= timeoutMs) {",
+    replace: "  link.lastTickMs = nowMs;\n  if (nowMs - link.silentSinceMs >= probeMs / 2) {",
     ids: ["I35"],
     note: "a copy is lost though it answers its probes in time",
   },

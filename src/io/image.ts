@@ -27,9 +27,9 @@ const SYSFS_SECTOR_BYTES = 512;
  * What the page cache holds of it is let go: whoever wrote it there laid it out, and writes of ours into units as large as a
  * copy program leaves behind cost four times as much (file-device.ts). The first reads come from the disk for that.
  *
- * Fails with EINVAL when it is there with another size (`isOnRecord`: with a smaller one, or data behind it) or is neither, with
- * ENOENT when it should be there and is not, with EBUSY when it is in use (also by this process), else with what the operating
- * system says.
+ * Fails with EINVAL when it is there with another size (`isOnRecord`: with a smaller one, or with data behind it) or is neither
+ * of the two, with ENOENT when it should be there and is not, with EBUSY when it is in use (also by this process), else with
+ * what the operating system says.
  */
 export function openImage(path: string, wanted: ImageWanted): BlockDevice | IoFailure {
   let fd: number;

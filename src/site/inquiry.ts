@@ -43,6 +43,8 @@ export type InquiryOptions = {
   /** Our own probe was answered. */
   readonly onAnswer: (site: string, roundTripMs: number) => void;
   readonly onDown: (site: string, why: string) => void;
+  /** It is still down, as of each tick; nobody who was heard after this instant is silent for longer than a timeout. */
+  readonly onStillDown: (site: string, why: string, silentBeforeMs: number) => void;
 };
 
 export type InquirySite = {
@@ -64,6 +66,8 @@ type Link = {
   lastAnswerMs: number | undefined;
   /** Since when silence counts: the start, the last answer, or the end of a standstill of our own. */
   silentSinceMs: number;
+  /** Since when this process has not stood still. */
+  awakeSinceMs: number;
   lastTickMs: number;
   sentAtMs: number;
   sentId: number;
@@ -141,6 +145,7 @@ export function createInquiries(options: InquiryOptions): Inquiries {
 function begin(options: InquiryOptions, link: Link): void {
   const { clock } = options.identity;
   link.silentSinceMs = clock.nowMs();
+  link.awakeSinceMs = clock.nowMs();
   link.lastTickMs = clock.nowMs();
   link.timer = clock.every(link.target.probeMs, () => tick(options, link));
   probe(options, link);
@@ -178,6 +183,7 @@ function createLink(target: InquirySite, nowMs: number): Link {
     isToldDown: false,
     lastAnswerMs: undefined,
     silentSinceMs: nowMs,
+    awakeSinceMs: nowMs,
     lastTickMs: nowMs,
     sentAtMs: nowMs,
     sentId: 0,
@@ -190,14 +196,21 @@ function createLink(target: InquirySite, nowMs: number): Link {
 
 function tick(options: InquiryOptions, link: Link): void {
   const nowMs = options.identity.clock.nowMs();
+  const { site, probeMs, timeoutMs } = link.target;
   // Whoever stood still himself asks again before he declares anybody lost.
-  if (nowMs - link.lastTickMs > 2 * link.target.probeMs) link.silentSinceMs = nowMs;
+  if (nowMs - link.lastTickMs > 2 * probeMs) {
+    link.silentSinceMs = nowMs;
+    link.awakeSinceMs = nowMs;
+  }
   link.lastTickMs = nowMs;
-  if (nowMs - link.silentSinceMs >= link.target.timeoutMs) {
-    down(options, link, `no answer for ${link.target.timeoutMs} ms`);
+  if (nowMs - link.silentSinceMs >= timeoutMs) {
+    down(options, link, `no answer for ${timeoutMs} ms`);
     link.peer?.connection.close("probes are not answered");
     link.silentSinceMs = nowMs;
   }
+  const silentBeforeMs = nowMs - timeoutMs;
+  if (link.isToldDown && link.awakeSinceMs <= silentBeforeMs)
+    options.onStillDown(site, link.why, silentBeforeMs);
   probe(options, link);
 }
 

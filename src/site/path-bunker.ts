@@ -199,6 +199,7 @@ function openAs(
         onViews: () => undefined,
         onAnswer: () => undefined,
         onDown: () => undefined,
+        onStillDown: () => undefined,
       }),
       addressOf: () => "",
       onDrop: () => undefined,
@@ -417,6 +418,7 @@ function answerInquiry(bunker: PathBunker, peer: Peer): void {
     onViews: () => undefined,
     onAnswer: () => undefined,
     onDown: () => undefined,
+    onStillDown: () => undefined,
   });
   answers.answer(peer);
 }

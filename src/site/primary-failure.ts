@@ -22,6 +22,24 @@ export function nodeFailed(group: Group, site: string, why: string): void {
     return group.run.siteDown(site, why);
   }
   group.bunker?.siteDown(site, why);
+  raiseNode(group, site, why);
+}
+
+/**
+ * A site still answers no inquiry. Where it had not been heard when that was found, and has asked us meanwhile, nobody has been
+ * told: its end is when it does not ask any more either.
+ */
+export function nodeStillDown(
+  group: Group,
+  site: string,
+  why: string,
+  silentBeforeMs: number,
+): void {
+  if (group.run !== undefined || group.heard === undefined) return;
+  if (group.heard.atMs <= silentBeforeMs) raiseNode(group, site, why);
+}
+
+function raiseNode(group: Group, site: string, why: string): void {
   if (group.heard?.site !== site || primaryOf(group) !== site) return;
   const failure = failureOf(group, site);
   if (failure.nodeWhy !== undefined) return;

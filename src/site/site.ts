@@ -23,7 +23,7 @@ import { withPathBunkers } from "./path-bunker.ts";
 import { acceptPeer, refusePeer } from "./peer-connection.ts";
 import type { Peer, PeerIdentity } from "./peer-connection.ts";
 import type { SitePorts } from "./ports.ts";
-import { nodeAnswered, nodeFailed } from "./primary-failure.ts";
+import { nodeAnswered, nodeFailed, nodeStillDown } from "./primary-failure.ts";
 import { emit } from "./group-context.ts";
 import { runReload } from "./reload.ts";
 import { retryMs } from "./room.ts";
@@ -109,6 +109,9 @@ export function createSite(options: SiteOptions): Site {
     },
     onDown(site, why) {
       for (const group of groups.values()) nodeFailed(group, site, why);
+    },
+    onStillDown(site, why, silentBeforeMs) {
+      for (const group of groups.values()) nodeStillDown(group, site, why, silentBeforeMs);
     },
   });
   const parts: Parts = {

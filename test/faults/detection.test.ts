@@ -5,6 +5,7 @@ import { raised } from "#ports/events.ts";
 import { exports, startBunkerBank } from "../support/bunker-bank.ts";
 import { startChainWriter } from "../support/chain-writer.ts";
 import { count } from "../support/claims.ts";
+import { startCluster } from "../support/cluster.ts";
 import type { TestSite } from "../support/cluster.ts";
 import { assertEqualImages } from "../support/images.ts";
 import { startLabDisk } from "../support/lab-disk.ts";
@@ -105,4 +106,18 @@ test("B7, row 23: a primary's node that is killed, or falls silent, is raised on
   }
   assert.equal((await west.group()).primaryFailure, undefined);
   count("row 23", { faultsInjected: 2, effectsSeen: 4 });
+});
+
+test("B7, row 23: a primary that this site cannot reach, and was heard by in its own questions alone, is missed all the same", async (t) => {
+  const cluster = await startCluster(t, {
+    copies: { west: "probe: 100ms, timeout: 1s" },
+    // A firewall that lets connections through in one direction.
+    reach: async () => ({ west: { east: "127.0.0.1:1" } }),
+  });
+  const [east, west] = [cluster.site("east"), cluster.site("west")];
+  await cluster.copyIs("east", "west", "synchronized");
+  await east.kill();
+  const { why } = await raisedAt(west, raised.nodeFailed, 1);
+  assert.match(why, /^east, the primary, does not answer/);
+  count("row 23", { faultsInjected: 1, effectsSeen: 1 });
 });
