@@ -13,7 +13,7 @@ import {
 import type { Bench, BenchMember } from "../../test/support/primary-bench.ts";
 import { aloneTowards } from "./branch.ts";
 import type { Member, MemberStage } from "./primary-state.ts";
-import { createRegionMap, isMarked, mark, nextMarked, orInto } from "./region-map.ts";
+import { allMarked, createRegionMap, isMarked, mark, nextMarked, orInto } from "./region-map.ts";
 
 // What every stage of a member makes of every event: SPEC-mirror.md's first table, complete by type. A cell is the stage
 // that follows, and the effects in order.
@@ -216,6 +216,20 @@ for (const stage of stages) {
     }
   });
 }
+
+test("I29: whom this tenure fed and who was taken back to before may lack anything, and less is not claimed", () => {
+  for (const stage of ["none", "synchronized"] as const) {
+    const bench = benchAt(stage);
+    events.splitBrain(bench);
+    settle(bench);
+    const { dirty, record } = member(bench);
+    assert.ok(
+      dirty?.every((map) => allMarked(map, 0, map.units - 1)),
+      stage,
+    );
+    assert.deepEqual([record.phase, record.syncedLsn], ["dirty", 0], stage);
+  }
+});
 
 test("F3: while no member was ever lost there is no dirty map, through writes, flushes and a clean stop", () => {
   const bench = createServingBench({ onLoss: ["continue", "stall"] });

@@ -80,7 +80,12 @@ export function sessionOpened(
   // The member's own open map counts only after `memberOpenMapEnd`; where the tenures are the same it sends none.
 }
 
-type Refusal = { readonly why: string; readonly splitBrain: boolean };
+type Refusal = {
+  readonly why: string;
+  readonly splitBrain: boolean;
+  /** Its history is no more the one with which this tenure fed it, if it did, nor goes on from there. */
+  readonly isOffOurs?: boolean;
+};
 
 function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusal | undefined {
   const { record } = member;
@@ -91,6 +96,7 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
     return {
       why: `${member.site} has been primary in a generation that does not continue into ours`,
       splitBrain: true,
+      isOffOurs: relation === "diverged",
     };
   }
   const successor = isGivenUp ? undefined : successorOf(hello.history, primary.record.history);
@@ -98,6 +104,7 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
     return {
       why: `${member.site} acked writes without ${successor.site} before ${successor.site} was promoted`,
       splitBrain: true,
+      isOffOurs: true,
     };
   }
   const known = record.replicaId;
@@ -137,11 +144,24 @@ export function stopMember(
   const told = member.toldState;
   // Whatever still waited for the member is settled as at any loss.
   if (member.stage !== "none") loseMember(primary, member, refusal.why, out);
+  if (changed && refusal.isOffOurs === true) doubtTakenBack(primary, member, out);
   member.contact = "down";
   out.push({ kind: "closeSession", member: member.index, why: refusal.why });
   if (!changed) return;
   askRecord(primary, { kind: "none" }, out);
   if (member.toldState === told) tellState(member, refusal.why, out);
+}
+
+/**
+ * Whom this tenure has fed and who does not know it any more was taken back to what it was before (an operator's `discard
+ * --undo`): no map here tells what it lacks now, though what it had synced of ours was struck off.
+ */
+function doubtTakenBack(primary: Primary, member: Member, out: PrimaryEffect[]): void {
+  const { record } = member;
+  if (record.replicaId === undefined || keepsLog(member)) return;
+  markAll(primary, member, out);
+  record.syncedLsn = 0;
+  if (record.phase === "synchronized") record.phase = "dirty";
 }
 
 /**

@@ -368,7 +368,7 @@ function foundDiverged(primary: Primary, member: Member, why: string, out: Prima
   // It has not gone on from our generation, so it did not take our offer.
   if (primary.handover?.phase === "offered" && primary.handover.member === member.index)
     keepRole(primary, why, out);
-  stopMember(primary, member, { why, splitBrain: true }, out);
+  stopMember(primary, member, { why, splitBrain: true, isOffOurs: true }, out);
   return maybeServe(primary, out);
 }
 

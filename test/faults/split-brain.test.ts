@@ -170,6 +170,17 @@ test("I29, I31: what is given up is resynced by what may differ, kept as a branc
   assert.deepEqual(branchFiles(east), []);
   await cluster.copyIs("west", "east", "split-brain");
   assert.equal(hashFile(east.image()), past, "nobody copies anything");
+  // What east had taken of west's is gone from it again, and no map tells of that: anything may be lost with west.
+  await west.until(
+    "it claims no less",
+    ({ splits }) => splits?.[0]?.wroteHere.bytes === volumeMiB * MiB,
+  );
+  for (const asked of [["resume"], ["resync", "--full"]]) {
+    const [verb = "", ...more] = asked;
+    const told = await cluster.cli(verb, "bank", "--copy", "east", "--site", "west", ...more);
+    assert.equal(told.code, 3, told.stdout);
+    assert.match(told.stderr, /split-brain.*[^]*antipode discard bank --site east --dry-run/);
+  }
 
   // The other way round: east serves its branch again, and west is given up.
   const refused = await cluster.cli("discard", "bank", "--site", "west");
