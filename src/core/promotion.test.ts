@@ -53,6 +53,17 @@ test("row 58: a primary that answers is never succeeded, not even by force", () 
   assert.equal(planPromotion(facts({}, { primaryState: "serves" })).verdict, "refuse");
 });
 
+test("B9: who gave its role up to a replay takes it back by force, and is not said to lack what it acked itself", () => {
+  const toldOfFracture = { lsn: 9, why: "vault is activated for a replay to west" };
+  const was = { site: "east", role: "demoted", image: "consistent", toldOfFracture } as const;
+  const plan = planPromotion(facts(was, { primary: "east", silentSites: [], appliedLsn: 0 }));
+  assert.ok(plan.verdict === "force");
+  assert.match(plan.lines.join("\n"), /has all that it acked until then/);
+  assert.doesNotMatch(plan.lines.join("\n"), /lacks/);
+  assert.match(plan.refusal, /^east gave its role up, for another site to take it \(vault is/);
+  assert.match(plan.hint, /^antipode status bank at the other sites/);
+});
+
 test("F11: a copy that was synchronized needs no force, and says what it cannot know", () => {
   const plan = planPromotion(facts({}));
   assert.equal(plan.verdict, "go");

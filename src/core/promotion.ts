@@ -242,6 +242,17 @@ function consistentPlan(facts: PromotionFacts, lines: readonly string[]): Promot
     return go([...lines, silent === "" ? kept : doubt]);
   }
   const { lsn, why } = record.toldOfFracture;
+  // It was the primary itself: all that it may lack is what a successor has acked, if there was one.
+  if (primary === record.site)
+    return force(
+      [
+        ...lines,
+        `takes back the role that it gave up at LSN ${lsn}: it has all that it acked until then`,
+        "gives up what another site has acked since, if one was promoted",
+      ],
+      `${primary} gave its role up, for another site to take it (${why})`,
+      `antipode status ${record.group} at the other sites tells whether one has; --force takes the role back here, and gives up what that one acked`,
+    );
   const missing = Math.max(0, facts.primaryLsn - facts.appliedLsn);
   const known =
     missing === 0
