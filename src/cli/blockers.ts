@@ -15,6 +15,8 @@ export type Blocker = {
 
 /** Everything that keeps the group from its best state, the worst first; empty when nothing does. */
 export function findBlockers(group: GroupStatus, site: string): readonly Blocker[] {
+  // Nobody is fed by it, and nothing that is said of copies helps before it runs again.
+  if (group.hasFailed === true) return [failedHere(group, site)];
   return [
     ...roleBlockers(group, site),
     ...fullJournal(group, site),
@@ -58,9 +60,22 @@ function deviceBlocker({
   };
 }
 
+function failedHere({ name, why }: GroupStatus, site: string): Blocker {
+  const isFull = /ENOSPC|EDQUOT/.test(why);
+  const mend = isFull ? `free some space or quota (df at ${site})` : "mend what is named here";
+  return {
+    what: `hosts of ${name} get no answers at ${site}, and no copy is fed: the group has failed there`,
+    waitsFor: waits(`what failed to be mended, and site ${site} to be started again`, why),
+    help:
+      `${mend}, then stop site ${site} and start it again; if that takes too long, leave it stopped: ` +
+      `antipode promote ${name} --site COPY --dry-run says what a takeover would cost`,
+  };
+}
+
 function roleBlockers(group: GroupStatus, site: string): readonly Blocker[] {
   const { name } = group;
-  if (group.role === "demoted") {
+  // A split brain is to be settled first: the other side serves hosts, or is to be heard.
+  if (group.role === "demoted" && (group.splits ?? []).length === 0) {
     return [
       {
         what: `${name} is demoted at ${site}: no host is served here`,
@@ -170,6 +185,8 @@ function copyBlocker(group: GroupStatus, copy: CopyStatus, site: string): Blocke
     case "tripped":
     case "buffering":
     case "stopped":
+      // Who gave its role up and knows of no successor waits for nobody's session: the role is what is missing.
+      if (group.role === "demoted" && group.primary === site) return undefined;
       return lostCopy(group, copy, site);
   }
 }

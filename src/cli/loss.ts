@@ -8,6 +8,8 @@ import type { CopyStatus, GroupStatus } from "#site/api.ts";
  * which knows only itself, what promoting it would give.
  */
 export function describeLoss(group: GroupStatus, site: string): string {
+  if (group.role === "demoted" && group.primary === site && group.copies.length > 0)
+    return `No site that ${site} has heard of is the primary; ${site} has all that it acked itself.`;
   const whatIf = isPrimaryRole(group.role) ? `If ${site} died now` : `If ${group.primary} died now`;
   if (group.copies.length === 0) {
     return isPrimaryRole(group.role) || group.role === "demoted"

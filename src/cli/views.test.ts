@@ -8,9 +8,16 @@ import { describeLoss } from "./loss.ts";
 import { describeGroup } from "./status.ts";
 import { formatTable } from "./table.ts";
 import { holds } from "./wait.ts";
+import { missedObjectives } from "#control/objectives.ts";
+import type { Objectives } from "#control/objectives.ts";
 
 function group(copies: readonly CopyStatus[], more: Partial<GroupStatus> = {}): GroupStatus {
   return sampleGroup({ copies, ...more });
+}
+
+function complaintsOf(seen: GroupStatus, rpos: Objectives = new Map()): readonly string[] {
+  const status = { site: "east", version: "0", groups: [seen] };
+  return missedObjectives(status, rpos).map(({ why }) => why);
 }
 
 test("what would be lost is named by the copy that would lose least", () => {
@@ -43,6 +50,48 @@ test("who waits for the word of a successor names it, and what helps if it never
   const [blocker] = findBlockers(group([], { serving: false, why }), "east");
   assert.match(blocker?.waitsFor ?? "", /^the word of west/);
   assert.match(blocker?.help ?? "", /antipode promote bank --site east --force$/);
+});
+
+test("row 40, B12: a primary that has failed waits for a hand and a restart, and nothing is said of copies that it does not feed", () => {
+  const copy = copyStatus("west", "buffering", { why: "reconnecting" });
+  for (const [why, help] of [
+    ["no space left on device (ENOSPC)", /^free some space .*df at east/],
+    ["input/output error (EIO)", /^mend what is named here/],
+  ] as const) {
+    const seen = group([copy], { serving: false, hasFailed: true, why });
+    const [blocker, ...more] = findBlockers(seen, "east");
+    assert.deepEqual(more, []);
+    assert.ok(blocker?.waitsFor.includes(why));
+    assert.match(blocker?.help ?? "", help);
+    assert.match(blocker?.help ?? "", /then stop site east and start it again/);
+  }
+});
+
+test("row 25: who was demoted in a split brain is not told to take the role from the side that serves", () => {
+  const split = { site: "west", wroteHere: { regions: 1, bytes: 65536 } };
+  const own = copyStatus("east", "split-brain", { link: "wan-down", why: "" });
+  const seen = group([own], { role: "demoted", primary: "west", serving: false, splits: [split] });
+  const helps = findBlockers(seen, "east").map(({ help }) => help);
+  assert.equal(helps.length, 1, helps.join("\n"));
+  assert.match(helps[0] ?? "", /^antipode discard bank /);
+  assert.deepEqual(complaintsOf(seen), ["copy east: split brain"]);
+});
+
+test("who gave its role up and knows of no successor is not told to wait for itself", () => {
+  const own = copyStatus("east", "fractured", { link: "wan-down" });
+  const seen = group([own], { role: "demoted", primary: "east", serving: false });
+  const helps = findBlockers(seen, "east").map(({ help }) => help);
+  assert.equal(helps.length, 1, helps.join("\n"));
+  assert.match(helps[0] ?? "", /^antipode promote bank --site east/);
+  assert.match(describeLoss(seen, "east"), /^No site that east has heard of is the primary/);
+});
+
+test("row 40: hosts that cannot write are complained of, however little a copy lags", () => {
+  const copy = copyStatus("west", "buffering", { lagSeconds: 1 });
+  const rpos = new Map([["bank", new Map([["west", 60_000]])]]);
+  assert.deepEqual(complaintsOf(group([copy]), rpos), []);
+  const why = "the journal is full of what west lacks; writes wait";
+  assert.deepEqual(complaintsOf(group([copy], { why }), rpos), [`hosts cannot write (${why})`]);
 });
 
 test("at a copy, what would be lost is what promoting it would give", () => {

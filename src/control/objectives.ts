@@ -35,11 +35,15 @@ function groupComplaints(group: GroupStatus, objectives: Objectives): readonly s
   const complaints = group.volumes
     .filter(({ state }) => state === "failed")
     .map(({ name }) => `volume ${name} failed`);
-  if (group.role === "demoted")
+  // In a split brain the other side may serve them.
+  if (group.role === "demoted" && (group.splits ?? []).length === 0)
     complaints.push(because("demoted: hosts are served nowhere", group.why));
   if (isPrimaryRole(group.role) && !group.serving) {
     complaints.push(because("hosts get no answers", group.why));
   }
+  // Those who write feel it, however little a copy lacks.
+  if (group.serving && group.why.startsWith("the journal is full"))
+    complaints.push(because("hosts cannot write", group.why));
   const rpos = objectives.get(group.name);
   for (const copy of group.copies) {
     // After a takeover the file's primary is the copy, and the relation keeps the objective that the file gives it.

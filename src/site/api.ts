@@ -22,6 +22,8 @@ export type GroupStatus = {
   readonly durability: "flush" | "write";
   /** Host requests are answered. False at a secondary and while the primary holds all I/O; `why` says what for. */
   readonly serving: boolean;
+  /** This site is the primary, and cannot go on before it is started again: `why` says what for. */
+  readonly hasFailed?: true;
   readonly why: string;
   readonly lsn: number;
   readonly set: number;

@@ -4,7 +4,7 @@ import { savedBytes } from "#core/preserve.ts";
 import { planPromotion } from "#core/promotion.ts";
 import { markedBytes } from "#core/region-map.ts";
 import { takesSets } from "#core/member-state.ts";
-import type { Volume } from "#core/primary-state.ts";
+import type { Member, Volume } from "#core/primary-state.ts";
 import type { PromotionFacts, PromotionPlan } from "#core/promotion.ts";
 import type { GroupView } from "#wire/peer/probe.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
@@ -12,7 +12,7 @@ import { runDiscard } from "./discard.ts";
 import { raised } from "#ports/events.ts";
 import { whyNotDrained } from "./gateways.ts";
 import { emit } from "./group-context.ts";
-import { notPrimary, refused } from "./refusals.ts";
+import { failedPrimary, notPrimary, refused } from "./refusals.ts";
 import { runReload } from "./reload.ts";
 import { cancelReplay } from "./replay-cancel.ts";
 import { readLogEnd } from "./replay-dial.ts";
@@ -21,7 +21,7 @@ import { runResize } from "./resize.ts";
 import type { ReplayCommand } from "./replay.ts";
 import type { ReloadSite } from "./reload.ts";
 import { troubleOf } from "./copy-anew.ts";
-import { isBunkerOf, primaryOf } from "./group.ts";
+import { hasFailedHere, isBunkerOf, primaryOf } from "./group.ts";
 import { promote } from "./promote.ts";
 import { policiesOf } from "./policies.ts";
 import { runSwitchover, takeBack } from "./switchover.ts";
@@ -43,6 +43,7 @@ export function runCommand(
     const known = [...groups.keys()].join(", ");
     return done(refused("usage", `this site has no group ${command.group}`, `it has: ${known}`));
   }
+  if (hasFailedHere(group)) return done(failedPrimary(group));
   switch (command.kind) {
     case "switchover":
       return runSwitchover(group, command, done);
@@ -96,6 +97,14 @@ function runMemberCommand(
     const message = `${group.name} has no copy at ${command.copy}`;
     return done(refused("usage", message, `its copies are: ${known}`));
   }
+  if (member.record.splitBrain && command.kind !== "pause")
+    return done(
+      refused(
+        "unsafe",
+        `${member.site} is split-brain: ${member.record.stoppedWhy}`,
+        settle(group, member),
+      ),
+    );
   const kind = command.kind === "resync" ? "resyncFull" : command.kind;
   if (command.kind === "resync" && !command.full) {
     return done(refused("usage", "a resync runs by itself", "--full compares everything"));
@@ -107,6 +116,10 @@ function runMemberCommand(
     resyncFull: `every region of ${command.copy} is compared, and what differs is copied`,
   }[kind];
   done({ ok: true, plan: [plan] });
+}
+
+function settle({ name, context }: Group, { site }: Member): string {
+  return `antipode discard ${name} --site ${site} --dry-run, or --site ${context.site}: the plan says what each gives up`;
 }
 
 function runRepair(group: Group, name: string, done: Done): void {

@@ -13,6 +13,16 @@ export function refused(
   return { ok: false, code, message, hint, plan };
 }
 
+/** The command is for the group's primary, and here that has failed: nothing that is asked of it would be done. */
+export function failedPrimary({ name, context, failedWhy }: Group): CommandOutcome {
+  const { site } = context;
+  return refused(
+    "failed",
+    `${name} has failed at ${site}, its primary: ${failedWhy}`,
+    `mend that, then stop site ${site} and start it again; antipode why ${name} --site ${site}`,
+  );
+}
+
 /** The command is for the group's primary. */
 export function notPrimary(group: Group): CommandOutcome {
   const { site } = group.context;

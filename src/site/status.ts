@@ -21,7 +21,7 @@ import type { ReplayRun } from "./replay.ts";
 import { bytesAfter } from "./journal-run.ts";
 import { configurationStatus } from "./configuration.ts";
 import { troubleOf } from "./copy-anew.ts";
-import { isBunkerOf, knownRecord, primaryOf } from "./group.ts";
+import { hasFailedHere, isBunkerOf, knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { InquiryStatus } from "./inquiry.ts";
 import { memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
@@ -45,6 +45,7 @@ export function groupStatus(group: Group): GroupStatus {
     primary: primaryOf(group),
     durability: group.config.durability,
     serving: primary?.stage === "serving",
+    ...(hasFailedHere(group) ? { hasFailed: true as const } : {}),
     why: group.failedWhy || primary?.why || (primary === undefined ? "" : whyNoRoom(primary)),
     lsn: primary === undefined ? heldLsn(group) : primary.nextLsn - 1,
     set:
@@ -231,7 +232,7 @@ function whyNot(member: Member, inquiry: InquiryStatus): string {
   switch (member.stage) {
     case "none":
       return inquiry.isUp
-        ? `${member.why}; reconnecting`
+        ? [member.why, "reconnecting"].filter((words) => words !== "").join("; ")
         : member.why === ""
           ? inquiry.why
           : member.why;
@@ -439,6 +440,10 @@ function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
     return `${split.site} and this site have both written what the other lacks`;
   if (record.discarding !== undefined)
     return "what was written here by itself is given up; waits for the other side's primary to bring its own";
+  if (primaryOf(group) === group.context.site) {
+    const to = record.toldOfFracture === undefined ? "" : ` (${record.toldOfFracture.why})`;
+    return `this site gave its role up${to}, and has heard of no other primary`;
+  }
   if (record.toldOfFracture !== undefined) {
     return `the primary went on without this copy: ${record.toldOfFracture.why}`;
   }

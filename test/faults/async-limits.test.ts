@@ -211,6 +211,18 @@ for (const full of ["east", "west"] as const) {
         const { serving, why } = await east.group();
         assert.equal(serving, false);
         assert.match(why, /journal-[0-9a-f-]+\.log at byte \d+: no space left on device/);
+        const helps = await cluster.cli("why", "bank", "--site", "east");
+        assert.match(helps.stdout, /free some space.*then stop site east and start it again/);
+        for (const command of [
+          ["pause", "--copy", "west"],
+          ["switchover", "--to", "west"],
+          ["demote"],
+        ]) {
+          const [verb = "", ...more] = command;
+          const { code, stderr } = await cluster.cli(verb, "bank", "--site", "east", ...more);
+          assert.equal(code, 1, stderr);
+          assert.match(stderr, /has failed at east[^]*hint: .*stop site east and start it again/);
+        }
       } else {
         assert.deepEqual([lost, acked.length], ["", 40], "hosts do not pay for the copy's disk");
         await east.until("it is said", ({ copies: [copy] }) =>
