@@ -73,7 +73,14 @@ function lagMs(primary: Primary, { sets, record }: Member): number {
   // Nothing of this tenure was ever complete there: its promotion began with 0.
   const isForeign = record.syncedLsn === 0;
   const isKnown = sets.stampMs > 0 && !isForeign && sets.stampMs <= primary.wallMs;
-  return isKnown ? primary.wallMs - sets.stampMs : primary.nowMs - primary.startedMs;
+  if (isKnown) return primary.wallMs - sets.stampMs;
+  return Math.max(primary.nowMs - primary.startedMs, aloneMs(primary, { record }));
+}
+
+/** For how long hosts have been answered without the member, over restarts; 0 where that is not on record. */
+export function aloneMs({ wallMs }: Primary, { record }: Pick<Member, "record">): number {
+  const { alone, aloneSinceMs = wallMs } = record;
+  return alone ? Math.max(0, wallMs - aloneSinceMs) : 0;
 }
 
 /** What a copy knows of itself. `heardLsn`: the newest that its primary has told of. */

@@ -24,7 +24,7 @@ import { troubleOf } from "./copy-anew.ts";
 import { hasFailedHere, isBunkerOf, knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { InquiryStatus } from "./inquiry.ts";
-import { memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
+import { aloneMs, memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
 import { splitsOf } from "./split.ts";
 import { verifyStatus } from "./verify.ts";
 import type { Split } from "./split.ts";
@@ -141,6 +141,12 @@ function deviceStatus({ gateways, journal }: Group, index: number): Partial<Volu
 
 // ------------------------------------------------------------------------------ the primary's view
 
+// Lost before this process started, it lacks what was acked alone since then: an objective is missed over restarts, too.
+function lostMs(primary: Primary, member: Member): number {
+  const sinceMs = member.lostAtMs === 0 ? primary.startedMs : member.lostAtMs;
+  return Math.max(primary.nowMs - sinceMs, aloneMs(primary, member));
+}
+
 function memberStatus(group: Group, primary: Primary, member: Member): CopyStatus {
   const inquiry = group.context.inquiries.of(member.site);
   const state = shownState(member) as CopyState;
@@ -154,7 +160,6 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
   const lacksNothing = isWell && member.policy.loss.takesPart;
   const lagWrites = lacksNothing ? 0 : Math.max(0, lsn - heldLsn);
   const lagBytes = keepsLog(member) ? logLagBytes(group, member) : dirtyBytes;
-  const lostMsAgo = member.lostAtMs === 0 ? 0 : primary.nowMs - member.lostAtMs;
   return {
     site: member.site,
     mode: member.policy.mode.name,
@@ -166,7 +171,7 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
     applied: member.record.syncedLsn,
     lagBytes: lacksNothing || lagWrites === 0 ? 0 : lagBytes,
     lagWrites,
-    lagSeconds: isWell || lagBytes === 0 || lagWrites === 0 ? 0 : lostMsAgo / 1000,
+    lagSeconds: isWell || lagBytes === 0 || lagWrites === 0 ? 0 : lostMs(primary, member) / 1000,
     applyLagBytes: 0,
     applyLagWrites: 0,
     dirtyBytes,

@@ -43,6 +43,24 @@ test("F3: without a loss there is no fracture log, over writes, flushes and clea
   assert.deepEqual(dirtyFiles(east), []);
 });
 
+test("I33: a mirror that is away over a restart of its primary lags since it was lost, and misses its objective (PEERS C26 and C27)", async (t) => {
+  const cluster = await startCluster(t, { copies: { west: "probe: 100ms, rpo: 1s" } });
+  const east = cluster.site("east");
+  await cluster.copyIs("east", "west", "synchronized");
+  await cluster.site("west").kill();
+  await cluster.copyIs("east", "west", "fractured");
+  const host = await connectHost(east.nbd, "bank/data");
+  assert.equal(await host.write(0, stampedBlock(1, 1)), 0);
+  assert.equal(await host.flush(), 0);
+  host.close();
+  await east.kill();
+  await east.start();
+  await east.until("its lag goes on", ({ copies: [copy] }) => (copy?.lagSeconds ?? 0) > 1);
+  const checked = await cluster.cli("status", "bank", "--check", "--site", "east");
+  assert.equal(checked.code, 1, checked.stdout);
+  assert.match(checked.stderr, /copy west lags [\d.]+ s, over its rpo of 1s/);
+});
+
 test("F4, F6: a fracture log marks exactly the regions written since the loss, holds no data, and goes when all is brought over", async (t) => {
   const cluster = await startCluster(t, { groups: { bank: { data: "64MiB" } } });
   const east = cluster.site("east");
