@@ -320,11 +320,6 @@ export function takesSets(config: GroupConfig): boolean {
   return [...config.copies.values()].some(({ mode }) => policyTable[mode].unit === "set");
 }
 
-/** This site is the group's primary and cannot go on with it before it is started again. */
-export function hasFailedHere(group: Group): boolean {
-  return group.failedWhy !== "" && knownRecord(group).role === "primary";
-}
-
 export function fail(group: Group, why: string): void {
   group.failedWhy = why;
   emit(group.context, { kind: "failed", why });

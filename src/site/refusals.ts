@@ -1,6 +1,6 @@
 import type { ErrorCode } from "#base/errors.ts";
 import type { CommandOutcome } from "./api.ts";
-import { primaryOf } from "./group.ts";
+import { knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 
 /** A command that was not carried out; `plan` is what it would have done. */
@@ -11,6 +11,11 @@ export function refused(
   plan: readonly string[] = [],
 ): CommandOutcome {
   return { ok: false, code, message, hint, plan };
+}
+
+/** This site is the group's primary and cannot go on with it before it is started again. */
+export function hasFailedHere(group: Group): boolean {
+  return group.failedWhy !== "" && knownRecord(group).role === "primary";
 }
 
 /** The command is for the group's primary, and here that has failed: nothing that is asked of it would be done. */
