@@ -47,8 +47,8 @@ export const branchMutants: readonly Mutant[] = [
   {
     name: "surplus-not-compared",
     file: "src/core/branch.ts",
-    find: "  return heldLsn === undefined || tenureEnd.lsn > heldLsn;",
-    replace: "  return heldLsn === undefined;",
+    find: "  return heldLsn !== undefined && tenureEnd.lsn <= heldLsn;",
+    replace: "  return heldLsn !== undefined;",
     ids: ["I29"],
     note: "whoever says up to where it held the tenure before counts as if that were all that was acked in it",
   },

@@ -156,8 +156,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "diverged-copied-over",
     file: "src/core/members.ts",
-    find: "  if (successor !== undefined && hello.aloneTowards.includes(successor.site)) {",
-    replace: '  if (successor !== undefined && hello.aloneTowards.includes("nobody")) {',
+    find: "    hello.aloneTowards.includes(site),\n  );\n  if (overtaker !== undefined) {",
+    replace:
+      "    hello.aloneTowards.includes(`nobody ${site}`),\n  );\n  if (overtaker !== undefined) {",
     ids: ["I29"],
     note: "a former primary that acked alone is overwritten without a word of the operator",
   },

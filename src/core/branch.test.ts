@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MiB } from "#base/limits.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
-import { aloneBefore, isFavoured, isSplit, knowsItsWrites } from "./branch.ts";
+import {
+  aloneBefore,
+  isFavoured,
+  isSplit,
+  knowsItsWrites,
+  overtakersIn,
+  sitesSince,
+} from "./branch.ts";
 import { planDiscard, planDrop, planUndo } from "./discard.ts";
 import type { DiscardFacts } from "./discard.ts";
 import { blankMember } from "./group-record.ts";
@@ -54,6 +61,10 @@ test("I29, decision 9: who acked alone has a surplus only where the successor di
   const holding = (heldLsn?: number) =>
     withTenure(common, "west", "b2", heldLsn === undefined ? {} : { heldLsn });
   const ended = (lsn: number, id = "a1") => loser({ tenureEnd: { id, lsn } });
+  const lateWhole = withTenure(holding(), "north", "d3", { heldLsn: 99, isWhole: true });
+  const pastPoint = withTenure(withTenure(holding(20), "north", "d3"), "west", "e4", {
+    isWhole: true,
+  });
   for (const [own, other, isSurplus, what] of [
     [ended(20), holding(20), false, "everything is there"],
     [ended(20), holding(21), false, "and more, which nobody was told of"],
@@ -61,8 +72,10 @@ test("I29, decision 9: who acked alone has a surplus only where the successor di
     [ended(20), holding(), true, "the successor does not say"],
     [loser(), holding(20), true, "this site cannot tell what it acked"],
     [ended(20, "other"), holding(20), true, "it says that of another tenure"],
-    [ended(20), withTenure(holding(20), "north", "d3"), false, "somebody followed since"],
-    [ended(20), withTenure(holding(), "north", "d3", { heldLsn: 99 }), true, "the first counts"],
+    [ended(20), withTenure(holding(20), "north", "d3", { isWhole: true }), false, "handed on"],
+    [ended(20), withTenure(holding(20), "north", "d3", { heldLsn: 99 }), true, "nobody says so"],
+    [ended(20), pastPoint, true, "whoever followed may have begun with an older image"],
+    [ended(20), lateWhole, true, "the first counts"],
   ] as const) {
     assert.equal(isSplit(own, other), isSurplus, what);
     assert.deepEqual(aloneBefore(own, other), isSurplus ? ["west"] : [], what);
@@ -77,6 +90,30 @@ test("I29, decision 9: who acked alone has a surplus only where the successor di
   const two = { west: { ...blankMember(), alone: true }, north: { ...blankMember(), alone: true } };
   const others = loser({ members: two, tenureEnd: { id: "a1", lsn: 20 } });
   assert.deepEqual(aloneBefore(others, holding(20)), ["north"], "the other one has not followed");
+  assert.deepEqual(aloneBefore(others, pastPoint), ["west", "north"]);
+});
+
+test("I29, decision 9: who acked without a site is in split brain once that began with an older image, whoever followed first", () => {
+  const lost = { ...blankMember(), phase: "dirty", alone: true } as const;
+  const own = loser({ members: { west: blankMember(), north: lost } });
+  assert.equal(isSplit(own, atWest), false, "west had everything");
+  const whole = withTenure(atWest, "north", "d3", { isWhole: true });
+  assert.equal(isSplit(own, whole), false, "and gave it to north");
+  const older = withTenure(atWest, "north", "d3");
+  assert.equal(isSplit(own, older), true, "north went back to what it had before");
+  assert.deepEqual(
+    overtakersIn(own.history, older).map(({ site }) => site),
+    ["west", "north"],
+  );
+  assert.equal(isSplit(own, withTenure(older, "west", "e4", { isWhole: true })), true, "for good");
+  assert.equal(
+    isSplit(own, withTenure(atWest, "vault", "d3")),
+    false,
+    "vault lacked nothing of it",
+  );
+  assert.deepEqual(overtakersIn(atEast, older), [], "another branch");
+  assert.deepEqual([...sitesSince(own.history, whole)], ["west", "north"]);
+  assert.deepEqual([...sitesSince(whole, whole), ...sitesSince(atEast, whole)], []);
 });
 
 test("I16: a site knows its own writes only as the last primary of its branch that nobody fed since", () => {

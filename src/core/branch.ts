@@ -1,6 +1,6 @@
 import type { GroupRecord, MemberRecord } from "./group-record.ts";
-import { compareHistories, currentGeneration, successorOf } from "./history.ts";
-import type { Generation, History } from "./history.ts";
+import { compareHistories, currentGeneration } from "./history.ts";
+import type { History } from "./history.ts";
 
 // Two branches of one history (U57): who has one, and whether the operator has settled it.
 
@@ -13,26 +13,40 @@ export function aloneTowards({ members }: Pick<GroupRecord, "members">): string[
 
 /** The same, as it is told to who follows this history: without a successor that has everything that was acked here. */
 export function aloneBefore(own: Own, other: History): string[] {
-  const successor = successorAmong(own, other);
-  return aloneTowards(own).filter((site) => site !== successor?.site || lacksAcked(own, successor));
+  const overtakers = overtakersIn(own.history, other);
+  const isHeld = wasHeld(own, overtakers);
+  return aloneTowards(own).filter((site) => !isHeld || site !== overtakers[0]?.site);
 }
 
 function isAlone(member: MemberRecord | undefined): boolean {
   return member !== undefined && (member.alone || member.mayLackEarlier === true);
 }
 
-/** Whether the tenure that follows ours may lack what was acked here: not where it held all up to our last ack (decision 9). */
-function lacksAcked({ history, members, tenureEnd }: Own, successor: Generation): boolean {
-  const member = members[successor.site];
-  if (member?.mayLackEarlier === true) return true;
-  if (member?.alone !== true) return false;
-  const { heldLsn } = successor;
-  if (tenureEnd === undefined || tenureEnd.id !== currentGeneration(history)?.id) return true;
-  return heldLsn === undefined || tenureEnd.lsn > heldLsn;
+/**
+ * The tenures after `older` in a history that goes on from it which began with no more than their sites had as copies of its
+ * last primary: the first one, and later ones whose image was not whole, such as that of a preserved point.
+ */
+export function overtakersIn(older: History, newer: History): History {
+  return followersIn(older, newer).filter(({ isWhole }, place) => place === 0 || isWhole !== true);
 }
 
-function successorAmong({ history }: Own, other: History): Generation | undefined {
-  return compareHistories(history, other) === "behind" ? successorOf(history, other) : undefined;
+/** Who has been primary since in a history that goes on from ours: what it lacked of ours, whoever feeds us may lack. */
+export function sitesSince(older: History, newer: History): Set<string> {
+  return new Set(followersIn(older, newer).map(({ site }) => site));
+}
+
+function followersIn(older: History, newer: History): History {
+  return compareHistories(older, newer) === "behind" ? newer.slice(older.length) : [];
+}
+
+/** Whether all that was acked here is known to be there: the first tenure that followed had it, and so has every later one. */
+function wasHeld({ history, members, tenureEnd }: Own, overtakers: History): boolean {
+  const [successor, ...older] = overtakers;
+  if (successor === undefined || older.length > 0) return false;
+  if (members[successor.site]?.mayLackEarlier === true) return false;
+  if (tenureEnd === undefined || tenureEnd.id !== currentGeneration(history)?.id) return false;
+  const { heldLsn } = successor;
+  return heldLsn !== undefined && tenureEnd.lsn <= heldLsn;
 }
 
 /**
@@ -40,16 +54,9 @@ function successorAmong({ history }: Own, other: History): Generation | undefine
  * writes alone before the other went on, and not all of them are known to be there.
  */
 export function isSplit(own: Own, other: History): boolean {
-  switch (compareHistories(own.history, other)) {
-    case "diverged":
-      return true;
-    case "behind": {
-      const successor = successorAmong(own, other);
-      return successor !== undefined && lacksAcked(own, successor);
-    }
-    default:
-      return false;
-  }
+  const alone = aloneBefore(own, other);
+  const isOvertaken = overtakersIn(own.history, other).some(({ site }) => alone.includes(site));
+  return isOvertaken || compareHistories(own.history, other) === "diverged";
 }
 
 /** A branch is given up in favour of any history that has one of these generations. */

@@ -13,6 +13,11 @@ export type Generation = {
    * undefined where that is unknown (SPEC-branch.md).
    */
   readonly heldLsn?: number;
+  /**
+   * The image that it began with was whole: what the one before had when it began is in this one, too. Undefined where the
+   * image was of a preserved point, of different ages or in doubt, and in records of old builds.
+   */
+  readonly isWhole?: true;
 };
 
 /** All tenures that a site's data has been through, oldest first; empty for a disk that never held any. */
@@ -61,7 +66,7 @@ export function withTenure(
   history: History,
   site: string,
   id: string,
-  began: Pick<Generation, "atMs" | "heldLsn"> = {},
+  began: Pick<Generation, "atMs" | "heldLsn" | "isWhole"> = {},
 ): History {
   return [...history, { counter: generationCounter(history) + 1, id, site, ...began }];
 }

@@ -4,8 +4,8 @@ import { at, drain, shift } from "#base/fifo.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import { fracture } from "./dirty-maps.ts";
 import { closeLegDone, roundLegDone } from "./flush.ts";
-import { isFavoured } from "./branch.ts";
-import { compareHistories, successorOf } from "./history.ts";
+import { isFavoured, overtakersIn } from "./branch.ts";
+import { compareHistories } from "./history.ts";
 import { legDone } from "./legs.ts";
 import { isBehind } from "./log-position.ts";
 import { dirtyOf, mapOf, markAll, unmarkRange } from "./member-maps.ts";
@@ -99,10 +99,12 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
       isOffOurs: relation === "diverged",
     };
   }
-  const successor = isGivenUp ? undefined : successorOf(hello.history, primary.record.history);
-  if (successor !== undefined && hello.aloneTowards.includes(successor.site)) {
+  const overtaker = overtakersIn(hello.history, primary.record.history).find(({ site }) =>
+    hello.aloneTowards.includes(site),
+  );
+  if (overtaker !== undefined) {
     return {
-      why: `${member.site} acked writes without ${successor.site} before ${successor.site} was promoted`,
+      why: `${member.site} acked writes without ${overtaker.site} before ${overtaker.site} was promoted`,
       splitBrain: true,
       isOffOurs: true,
     };

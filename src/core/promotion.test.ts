@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { GroupRecord } from "./group-record.ts";
 import { withTenure } from "./history.ts";
-import { heldThrough, planPromotion } from "./promotion.ts";
+import { heldThrough, isWholeImage, planPromotion } from "./promotion.ts";
 import type { PromotionFacts } from "./promotion.ts";
 
 function facts(
@@ -238,6 +238,11 @@ test("I29, decision 9: what a promoted copy of sets held of the generation befor
     { reverted: point },
     { preservedPoint: { ...point, id: 3, phase: "kept" } },
   ];
-  for (const changes of doubts) assert.equal(of(changes), undefined, JSON.stringify(changes));
-  assert.equal(heldThrough(facts({ image: "consistent" }).record), undefined, "a mirror");
+  for (const changes of doubts) {
+    assert.equal(of(changes), undefined, JSON.stringify(changes));
+    assert.equal(isWholeImage(facts({ image: "consistent", ...changes }).record), false);
+  }
+  const mirror = facts({ image: "consistent" }).record;
+  assert.equal(heldThrough(mirror), undefined, "a mirror");
+  assert.equal(isWholeImage(mirror), true);
 });

@@ -361,11 +361,16 @@ function replayedPlan(
  * where it may lack some of it, or does not know. What is complete has been applied by then, synced.
  */
 export function heldThrough(record: GroupRecord): number | undefined {
-  const { applied, failedVolumes, image, preservedPoint, reverted } = record;
+  return isWholeImage(record) ? record.applied?.lsn : undefined;
+}
+
+/** Whether a site that is being promoted has been brought up to its last generation, and is no older and in no doubt since. */
+export function isWholeImage(record: GroupRecord): boolean {
+  const { failedVolumes, image, preservedPoint, reverted } = record;
   const isWhole = image === "consistent" || image === "synchronized";
   const isOlder = preservedPoint !== undefined || reverted !== undefined;
   // A failed sync may have taken what it read from the disk before.
-  return isWhole && !isOlder && failedVolumes.length === 0 ? applied?.lsn : undefined;
+  return isWhole && !isOlder && failedVolumes.length === 0;
 }
 
 function nextCounter(record: GroupRecord): number {

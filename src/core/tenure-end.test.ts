@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { samplePolicy, samplePrimary } from "../../test/support/sample-primary.ts";
 import { sampleRequest } from "../../test/support/sample-request.ts";
-import { outranked, startPrimary, suspend } from "./life.ts";
+import { endDrain, outranked, startPrimary, suspend } from "./life.ts";
 import { policyTable } from "./policy.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Primary } from "./primary-state.ts";
@@ -24,6 +24,14 @@ function answer(primary: Primary, lsn: number, outcome: "ok" | "io"): void {
   reply(primary, request, outcome, []);
 }
 
+function drained(next: "demote" | "stop"): Primary {
+  const primary = started();
+  answer(primary, 101, "ok");
+  primary.drain = { next, phase: "record" };
+  endDrain(primary, []);
+  return primary;
+}
+
 function endOf(primary: Primary): number | undefined {
   outranked(primary, { by: "west holds generation 2", successor: "west" }, []);
   return primary.record.tenureEnd?.lsn;
@@ -38,6 +46,27 @@ test("I29, decision 9: a tenure ends at the last write that was acked, and not a
   answer(primary, 104, "io");
   assert.equal(endOf(primary), 103, "what nobody was told of does not count");
   assert.equal(primary.record.tenureEnd?.id, "a1");
+});
+
+test("I29, decision 9: an operator's demotion ends the tenure, a stop does not: its next start goes on acking in it", () => {
+  assert.deepEqual(drained("demote").record.tenureEnd, { id: "a1", lsn: 101 });
+  const stopped = drained("stop");
+  assert.equal(stopped.record.tenureEnd, undefined);
+  assert.equal(stopped.record.unjournaled?.lsn, 0);
+});
+
+test("I29, decision 9: a range that was zeroed counts like a write, a FLUSH and a read do not", () => {
+  for (const [kind, end] of [
+    ["zero", 105],
+    ["flush", 20],
+    ["read", 20],
+  ] as const) {
+    const primary = started();
+    primary.inFlight += 1;
+    const request = sampleRequest(kind, { length: 4096, payload: [], lsn: 105, legs: 0 });
+    reply(primary, request, "ok", []);
+    assert.equal(endOf(primary), end, kind);
+  }
 });
 
 test("I29, decision 9: an ack that is held back over a standstill counts once it has gone out", () => {

@@ -1,7 +1,7 @@
 import { unreachable } from "#base/assert.ts";
 import { joined } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
-import { aloneBefore } from "#core/branch.ts";
+import { aloneBefore, sitesSince } from "#core/branch.ts";
 import { stepCopy } from "#core/copy.ts";
 import { createCopy } from "#core/copy-state.ts";
 import type { Copy, CopyEffect, CopyEvent, CopyVolume, CopyWork } from "#core/copy-state.ts";
@@ -212,8 +212,9 @@ function accept(run: Run, peer: Peer, open: SessionOpen): void {
   };
   // The primary of another generation cannot know what is uncertain here (decision 4); nor can ours, what was undone (trap 13).
   if (compareHistories(open.history, record.history) !== "same" || record.reverted !== undefined) {
+    const lacking = sitesSince(record.history, open.history).add(peer.site);
     for (const volume of run.copy.volumes) {
-      sendMapPages(wire, frameType.openMap, volume.index, uncertainOf(run, volume, peer.site));
+      sendMapPages(wire, frameType.openMap, volume.index, uncertainOf(run, volume, lacking));
     }
   }
   sendBare(wire, frameType.openMapEnd, {});
@@ -234,13 +235,13 @@ function closeSession(run: Run, why: string): void {
 }
 
 // Where this image may differ from the new primary's: what is open here, and what this site, when it was the primary, had on
-// record as lacking there (1F: "its WIL + its fracture log for us").
-function uncertainOf(run: Run, volume: CopyVolume, primary: string): RegionMap {
-  const { openMap } = volume;
-  const lacks = run.context.store.dirtyMaps.get(primary)?.[volume.index];
-  if (lacks === undefined) return openMap;
-  const uncertain = copyOf(openMap);
-  orInto(uncertain, lacks.map);
+// record as lacking there (1F: "its WIL + its fracture log for us"), or at those from whom that primary's image has come.
+function uncertainOf(run: Run, volume: CopyVolume, lacking: ReadonlySet<string>): RegionMap {
+  const uncertain = copyOf(volume.openMap);
+  for (const [site, maps] of run.context.store.dirtyMaps) {
+    const map = maps[volume.index]?.map;
+    if (map !== undefined && lacking.has(site)) orInto(uncertain, map);
+  }
   return uncertain;
 }
 

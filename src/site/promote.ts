@@ -2,7 +2,7 @@ import { hex } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { blankMember } from "#core/group-record.ts";
 import { withTenure } from "#core/history.ts";
-import { heldThrough } from "#core/promotion.ts";
+import { heldThrough, isWholeImage } from "#core/promotion.ts";
 import { createRegionMap, mark, orInto } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { createDirtyMaps, saveRecord } from "#store/group-store.ts";
@@ -122,6 +122,7 @@ function recordPromotion(
   const heldLsn = heldThrough(record);
   record.history = withTenure(record.history, context.site, id, {
     atMs: context.ports.clock.wallMs(),
+    ...(isWholeImage(record) ? { isWhole: true } : {}),
     ...(heldLsn === undefined ? {} : { heldLsn }),
   });
   record.role = "primary";

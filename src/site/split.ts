@@ -1,6 +1,6 @@
-import { isFavoured, isSplit, knowsItsWrites } from "#core/branch.ts";
+import { isFavoured, isSplit, knowsItsWrites, overtakersIn } from "#core/branch.ts";
 import type { Divergence } from "#core/group-record.ts";
-import { compareHistories, forkOf, successorOf } from "#core/history.ts";
+import { compareHistories, forkOf } from "#core/history.ts";
 import { mark, markedBytes, orInto } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import type { GroupView } from "#wire/peer/probe.ts";
@@ -86,8 +86,8 @@ function beganAtMs(group: Group, { history }: GroupView): number | undefined {
   const record = knownRecord(group);
   const fork = forkOf(record.history, history);
   if (compareHistories(record.history, history) !== "behind") return record.history[fork]?.atMs;
-  const successor = successorOf(record.history, history);
-  return successor === undefined ? undefined : record.members[successor.site]?.aloneSinceMs;
+  const lacking = overtakersIn(record.history, history).map(({ site }) => record.members[site]);
+  return lacking.find((member) => member?.alone === true)?.aloneSinceMs;
 }
 
 /** Everything here that may differ from any other site: for who gives up what was written here. */

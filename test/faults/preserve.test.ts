@@ -131,6 +131,36 @@ test("I29, row 11: what was acked before the role was handed over is not overwri
   count("row 11", { faultsInjected: 1, effectsSeen: 1 });
 });
 
+test("I29, row 11: a primary that acked without a copy is in split brain with its point, though another site was promoted in between (decision 9)", async (t) => {
+  const cluster = await startCluster(t, {
+    sites: ["east", "west", "north"],
+    groups: { bank: { data: "4MiB", log: "4MiB" } },
+    copies: { west: "probe: 100ms, rate: 512KiB/s" },
+  });
+  const [east, west, north] = [cluster.site("east"), cluster.site("west"), cluster.site("north")];
+  const writer = await startWriter(east);
+  await writer.more(700);
+  await west.kill();
+  await writer.more(2_000);
+  await writer.stop();
+  await east.kill();
+  const held = hashesOf(east);
+  // North had everything: it takes nothing from anybody, and nothing is acked there.
+  const promoted = await cluster.cli("promote", "bank", "--site", "north", "--force");
+  assert.equal(promoted.code, 0, promoted.stderr);
+  await west.start();
+  await west.until("old content is kept", (group) => usedBytes(group) > MiB / 2);
+  await north.kill();
+  const forced = await cluster.cli("promote", "bank", "--site", "west", "--force");
+  assert.equal(forced.code, 0, forced.stderr);
+  await east.start();
+  await cluster.copyIs("west", "east", "split-brain");
+  assert.match((await west.copy("east")).why, /acked writes without west/);
+  await east.until("it tells of the split brain", ({ splits = [] }) => splits.length === 1);
+  assert.deepEqual(hashesOf(east), held, "it has every ack still");
+  count("row 11", { faultsInjected: 3, effectsSeen: 1 });
+});
+
 test("row 11, I30: a copy that takes sets goes back to the end of one (PEERS C45 and C46)", async (t) => {
   const cluster = await startCluster(t, {
     groups: { bank: { data: "16MiB", log: "4MiB" } },

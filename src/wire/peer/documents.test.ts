@@ -197,9 +197,11 @@ test("row 33: what a site gave up, what it wrote by itself, and when a tenure be
     { failedVolumes: "data" },
     { history: [{ counter: 1, id: "a1", site: "east", atMs: "now" }] },
     { history: [{ counter: 1, id: "a1", site: "east", heldLsn: -1 }] },
+    { history: [{ counter: 1, id: "a1", site: "east", heldLsn: 1e300 }] },
+    { history: [{ counter: 1, id: "a1", site: "east", isWhole: false }] },
   ])
     assert.ok(!probe(wrong).ok, JSON.stringify(wrong));
-  const history = [{ counter: 1, id: "a1", site: "east", atMs: 9, heldLsn: 7 }];
+  const history = [{ counter: 1, id: "a1", site: "east", atMs: 9, heldLsn: 7, isWhole: true }];
   const dated = probe({ history });
   assert.deepEqual(dated.ok && dated.value.views[0]?.history, history);
 });

@@ -14,6 +14,8 @@ export type WireGeneration = {
   readonly atMs?: number;
   /** Everything that the generation before it acked up to this LSN is in it. */
   readonly heldLsn?: number;
+  /** It began with a whole image. */
+  readonly isWhole?: true;
 };
 
 /** OPEN of a session: a primary asks a copy to take its writes. */
@@ -449,7 +451,8 @@ export function isHistory(value: unknown): value is WireGeneration[] {
       isName(entry["id"]) &&
       isName(entry["site"]) &&
       (entry["atMs"] === undefined || isCount(entry["atMs"])) &&
-      (entry["heldLsn"] === undefined || isCount(entry["heldLsn"])),
+      (entry["heldLsn"] === undefined || isCount(entry["heldLsn"])) &&
+      (entry["isWhole"] === undefined || entry["isWhole"] === true),
   );
 }
 
