@@ -54,6 +54,7 @@ export const branchMutants: readonly Mutant[] = [
   },
   {
     name: "held-and-not-believed",
+    isSeldom: true,
     file: "src/site/copy-run.ts",
     find: "record.discarding === undefined ? aloneBefore(record, theirs) : [],",
     replace: "record.discarding === undefined ? aloneBefore(record, record.history) : [],",
