@@ -134,6 +134,7 @@ export const cycleMutants: readonly Mutant[] = [
   },
   {
     name: "fed-from-before-the-purge",
+    isSeldom: true,
     file: "src/core/set-members.ts",
     find: "  sets.firstSet = completeSet + 1;\n  if (entries === 0) return;",
     replace: "  if (entries === 0) return;",

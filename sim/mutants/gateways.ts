@@ -47,6 +47,7 @@ export const gatewayMutants: readonly Mutant[] = [
   },
   {
     name: "device-ahead-of-the-journal",
+    isSeldom: true,
     file: "src/site/gateway-run.ts",
     find: "  sync(log, () => readSynced(run, session, { log, from, through }));",
     replace: "  readSynced(run, session, { log, from, through });",

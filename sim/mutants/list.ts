@@ -269,6 +269,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "unresolved-read-served",
+    isSeldom: true,
     file: "src/core/order.ts",
     find: "    return hold(primary, request);\n  }\n  // A read changes nothing,",
     replace: "  }\n  // A read changes nothing,",
