@@ -145,6 +145,9 @@ export const limits = {
   batchEntriesMax: 4_096,
   /** Room that is kept in a journal for what is on its way when it is found to be full. */
   journalMarginBytes: 96 * MiB,
+  /** An event tells of a full journal once writes have waited so long for room, and of its end once there was room so long. */
+  fullToldMs: 1_000,
+  fullOverMs: 10_000,
   setEntriesMax: 65_536,
   /** A journal holds a few of the longest writes with room to spare, and no more segments than a log may have. */
   journalBytesMin: 256 * MiB,

@@ -6,6 +6,7 @@ import { fracture, markAbsent, recordAlone, recordBuffering } from "./dirty-maps
 import { doubtVolume, failVolume, joinFlush, wantRound } from "./flush.ts";
 import { journalWrite, sealAtFlush } from "./journal.ts";
 import { journalRoom } from "./journal-room.ts";
+import { noteFull } from "./journal-spell.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
 import { isFed, isInJournal, keepsLog, mustHave, takesSets, waitsFor } from "./member-state.ts";
@@ -88,6 +89,7 @@ function admitWrite(
     return hold(primary, request);
   }
   const room = journalRoom(primary);
+  if (room !== "go") noteFull(primary, room, out);
   if (room === "wait") return hold(primary, request);
   if (room === "fail") return reply(primary, request, "full", out);
   if (openFor(primary, request, out)) issue(primary, volume, request, out);

@@ -52,6 +52,8 @@ export type Primary = {
   readonly writing: Set<HostRequest>;
   /** Requests that wait for a granule, a region lock, a member or the start. In the order of arrival. */
   held: HostRequest[];
+  /** The journal is full, or was a moment ago (core/journal-spell.ts). */
+  fullSpell: FullSpell | undefined;
   /** Cold granules that gather, and those whose bits are being made durable. */
   gathering: ColdBatch | undefined;
   opening: ColdBatch | undefined;
@@ -97,6 +99,15 @@ export type Primary = {
   endsAs: EndedEffect | undefined;
   /** It has said so. */
   isOver: boolean;
+};
+
+/** Of a full journal: since when, how long writes waited in it, how many were refused, and what has been told of it. */
+export type FullSpell = {
+  readonly sinceMs: number;
+  lastMs: number;
+  waitedMs: number;
+  refused: number;
+  told: "room" | "stalling" | "refusing";
 };
 
 export type Handover = {

@@ -39,9 +39,9 @@ import {
   storeFailed,
   suspend,
 } from "./life.ts";
-import { appendGathered, noteJournal, sealDue, sealIdle } from "./journal.ts";
-import { awaitRoom, overflowing, releaseJournal, tailLsn } from "./journal-room.ts";
-import { tickPace } from "./pace.ts";
+import { appendGathered, noteJournal, sealDue } from "./journal.ts";
+import { releaseJournal } from "./journal-room.ts";
+import { tickJournal } from "./journal-tick.ts";
 import type { Journal } from "./journal.ts";
 import { logBegun, logCaughtUp, logLocated, logOverflowed, logged } from "./log-members.ts";
 import { keepsLog, mustHave, noteStates, shownState } from "./member-state.ts";
@@ -71,7 +71,6 @@ import type { RegionMap } from "./region-map.ts";
 import { pump, regionRead, releaseResolved } from "./resync.ts";
 import { begun, progress, purged, repaired, trip } from "./set-members.ts";
 import { appended } from "./switch.ts";
-import { overflowed } from "./overflow.ts";
 import { beginVerify, pumpVerify } from "./verify.ts";
 import { checkSlow, mayConnect, noteProbe } from "./slow.ts";
 
@@ -134,6 +133,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     ticket: 0,
     writing: new Set(),
     held: [],
+    fullSpell: undefined,
     gathering: undefined,
     opening: undefined,
     openGranules: 0,
@@ -469,20 +469,6 @@ function tick(
   if (primary.stage === "serving" && !strictAbsent(primary)) closeIdle(primary, out);
   tickJournal(primary, elapsedMs, out);
   changeModesDue(primary, out);
-}
-
-function tickJournal(primary: Primary, elapsedMs: number, out: PrimaryEffect[]): void {
-  const { journal } = primary;
-  sealIdle(primary, out);
-  if (journal !== undefined) {
-    const lsn = primary.nextLsn - 1;
-    const now = { isSlowing: journal.overflow !== "trip", lsn, tailLsn: tailLsn(primary) };
-    if (tickPace(journal.pace, now, elapsedMs)) primary.recheckHeld = true;
-  }
-  releaseJournal(primary, out);
-  awaitRoom(primary, out);
-  const holder = overflowing(primary, out);
-  if (holder !== undefined) overflowed(primary, holder, "the journal is full", out);
 }
 
 // While a strict member is away, the open map is what remembers what it may lack: nothing is closed.

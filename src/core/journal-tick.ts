@@ -1,0 +1,23 @@
+import { sealIdle } from "./journal.ts";
+import { awaitRoom, overflowing, releaseJournal, tailLsn } from "./journal-room.ts";
+import { tickFull } from "./journal-spell.ts";
+import { overflowed } from "./overflow.ts";
+import { tickPace } from "./pace.ts";
+import type { PrimaryEffect } from "./primary-events.ts";
+import type { Primary } from "./primary-state.ts";
+
+/** What the clock does to the journal: idle sets end, hosts get their pace, and what nobody needs goes. */
+export function tickJournal(primary: Primary, elapsedMs: number, out: PrimaryEffect[]): void {
+  const { journal } = primary;
+  sealIdle(primary, out);
+  if (journal !== undefined) {
+    const lsn = primary.nextLsn - 1;
+    const now = { isSlowing: journal.overflow !== "trip", lsn, tailLsn: tailLsn(primary) };
+    if (tickPace(journal.pace, now, elapsedMs)) primary.recheckHeld = true;
+  }
+  releaseJournal(primary, out);
+  awaitRoom(primary, out);
+  const holder = overflowing(primary, out);
+  if (holder !== undefined) overflowed(primary, holder, "the journal is full", out);
+  tickFull(primary, elapsedMs, out);
+}
