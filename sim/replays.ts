@@ -223,7 +223,7 @@ function sceneOf(world: World, line: Line, site: string): Scene {
 
 function feederOf(world: World, line: Line, site: string): string | undefined {
   const status = world.rawStatus(world.machine(site), line.group.name);
-  return status?.copies[0]?.link === "up" ? status.primary : undefined;
+  return status?.copies[0]?.isFed === true ? status.primary : undefined;
 }
 
 /** A replay that was granted: nobody fed the copy, and no primary of its generation answered (SPEC 1B). */

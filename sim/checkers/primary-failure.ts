@@ -84,7 +84,7 @@ export function primaryFailureChecker(world: World): Checker {
     // Whoever has been primary meanwhile has asked nobody about an earlier one.
     if (status?.role === "primary") known.fed = undefined;
     if (status === undefined || status.role === "primary" || status.why !== "") return undefined;
-    const isFed = status.copies[0]?.link === "up";
+    const isFed = status.copies[0]?.isFed === true;
     if (known.fed?.site !== status.primary) known.fed = undefined;
     if (isFed) known.fed ??= { site: status.primary, atUs: nowUs };
     return known;

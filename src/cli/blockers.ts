@@ -3,6 +3,7 @@ import { formatSize } from "#config/units.ts";
 import { describeWrote } from "#core/discard.ts";
 import { isPrimaryRole } from "#site/api.ts";
 import type { CopyStatus, GroupStatus, VolumeStatus } from "#site/api.ts";
+import { isCutOff } from "./loss.ts";
 import { helpWithoutPrimary } from "./lost-primary.ts";
 
 /** Something that keeps a group from its best state: what, what it waits for, and the command that helps. */
@@ -60,7 +61,7 @@ function deviceBlocker({
   };
 }
 
-function failedHere({ name, why }: GroupStatus, site: string): Blocker {
+function failedHere({ name, why }: GroupStatus, site: string, takeover?: string): Blocker {
   const isFull = /ENOSPC|EDQUOT/.test(why);
   const mend = isFull ? `free some space or quota (df at ${site})` : "mend what is named here";
   return {
@@ -68,7 +69,8 @@ function failedHere({ name, why }: GroupStatus, site: string): Blocker {
     waitsFor: waits(`what failed to be mended, and site ${site} to be started again`, why),
     help:
       `${mend}, then stop site ${site} and start it again; if that takes too long, leave it stopped: ` +
-      `antipode promote ${name} --site COPY --dry-run says what a takeover would cost`,
+      (takeover ??
+        `antipode promote ${name} --site COPY --dry-run says what a takeover would cost`),
   };
 }
 
@@ -130,14 +132,16 @@ function failedAtPrimary(group: GroupStatus, at: string): readonly Blocker[] {
   const { name, copies, primaryFailure } = group;
   if (primaryFailure === undefined) return [];
   const { site, node, volumes } = primaryFailure;
-  const failed = volumes.map((volume) => failedVolume(name, volume, site));
-  // A copy that has noticed the loss of its session tells of it, too, and for how long.
-  if (node === undefined || copies.some((copy) => copyBlocker(group, copy, at) !== undefined))
-    return failed;
   const isBunker = copies.some(({ mode }) => mode === "bunker");
   const takeover = isBunker
     ? `antipode replay ${name} --from ${at} --site COPY --dry-run to see what it would bring to a copy`
     : `antipode promote ${name} --site ${at} --dry-run to see what a takeover would cost`;
+  if (primaryFailure.failed !== undefined)
+    return [failedHere({ ...group, why: primaryFailure.failed }, site, takeover)];
+  const failed = volumes.map((volume) => failedVolume(name, volume, site));
+  // A copy that has noticed the loss of its session tells of it, too, and for how long.
+  if (node === undefined || copies.some((copy) => copyBlocker(group, copy, at) !== undefined))
+    return failed;
   return [
     {
       what: `${site}, the primary of ${name}, does not answer`,
@@ -167,7 +171,7 @@ function copyBlocker(group: GroupStatus, copy: CopyStatus, site: string): Blocke
     case "resync":
     case "replaying":
       // Nothing but a replay fills it while the other site does not answer: that is what is to be mended.
-      if (copy.link !== "up" && copy.state !== "replaying") return lostCopy(group, copy, site);
+      if (isCutOff(copy) && copy.state !== "replaying") return lostCopy(group, copy, site);
       return {
         what: `${subject} is being filled (${copy.state}), ${formatSize(lackedBytes(copy))} to go`,
         waitsFor: waits("the copying to end", copy.why),
@@ -225,7 +229,7 @@ function lackedBytes({ dirtyBytes, lagBytes }: CopyStatus): number {
   return Math.max(dirtyBytes, lagBytes);
 }
 
-function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
+function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker | undefined {
   const subject = `copy ${copy.site} of ${group.name}`;
   const lacks = `it may lack ${formatSize(lackedBytes(copy))}`;
   const what = `${subject} is ${copy.state}, ${lacks}`;
@@ -250,6 +254,15 @@ function lostCopy(group: GroupStatus, copy: CopyStatus, site: string): Blocker {
         copy.site === site
           ? helpWithoutPrimary(group, site)
           : `antipode serve --site ${far} (on its machine), or mend the network between ${site} and ${far}`,
+    };
+  }
+  if (isCutOff(copy)) {
+    // Who has failed, and says so, is named with what helps.
+    if (group.primaryFailure?.failed !== undefined) return undefined;
+    return {
+      what,
+      waitsFor: waits(`site ${far} to feed it`, copy.why),
+      help: `antipode why ${group.name} --site ${far} says what keeps it from that`,
     };
   }
   if (/(?:reconnecting|session is being opened)$/.test(copy.why))

@@ -33,7 +33,7 @@ export function describeLoss(group: GroupStatus, site: string): string {
   if (best.state === "synchronized" || hasAll(best)) {
     return `${whatIf}, nothing that was acked would be lost: ${best.site} has it all.`;
   }
-  if (!isPrimaryRole(group.role) && best.link !== "up")
+  if (!isPrimaryRole(group.role) && isCutOff(best))
     return `${whatIf}, ${best.site} would lack what was written since ${sinceContact(best)}.`;
   const log = group.copies.find((copy) => copy.mode === "bunker" && hasAll(copy));
   if (log !== undefined && isPrimaryRole(group.role))
@@ -58,7 +58,7 @@ function describeLog({ name, lsn }: GroupStatus, own: CopyStatus): string {
   if (own.state === "init-sync") return `the log here could bring nothing: it has not begun yet`;
   const replay = `antipode replay ${name} --from ${own.site} --site COPY`;
   const upTo = `the log here brings a copy up to LSN ${lsn} (${replay})`;
-  if (hasAll(own) && own.link === "up") return `${upTo}: all that was acked`;
+  if (hasAll(own) && !isCutOff(own)) return `${upTo}: all that was acked`;
   return `${upTo}; it lacks what was written since ${sinceContact(own)}`;
 }
 
@@ -67,6 +67,11 @@ function sinceContact({ lagSeconds }: CopyStatus): string {
   const when =
     lagSeconds === 0 ? "it was last fed" : `it was last heard, ${round(lagSeconds)} s ago`;
   return `${when}: how much that is, is not known here`;
+}
+
+/** Nobody feeds it: of itself a copy knows that, and a primary takes whoever does not answer for one that is not fed. */
+export function isCutOff({ isFed, link }: CopyStatus): boolean {
+  return isFed === undefined ? link !== "up" : !isFed;
 }
 
 /** Promotable as it is: its image is one that the primary's once was. */

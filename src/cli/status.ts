@@ -17,7 +17,7 @@ import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
 import type { Aim } from "./find-site.ts";
 import { askSite, findGroup, findSite } from "./find-site.ts";
-import { describeLoss } from "./loss.ts";
+import { describeLoss, isCutOff } from "./loss.ts";
 import { takeoverOf } from "./lost-primary.ts";
 import { exitCodes, highlight, say, sayError, sayJson, warn } from "./output.ts";
 import { formatTable } from "./table.ts";
@@ -183,7 +183,7 @@ export function describeGroup(group: GroupStatus, site: string): readonly string
   lines.push(`  ${describeLoss(group, site)}`);
   const mayTakeOver = group.role === "secondary" || group.role === "bunker";
   const takeover = mayTakeOver ? takeoverOf(group, site) : undefined;
-  if (takeover !== undefined && group.copies.some(({ link }) => link !== "up"))
+  if (takeover !== undefined && group.copies.some(isCutOff))
     lines.push(`  If ${group.primary} is lost for good: ${takeover}`);
   return lines;
 }
@@ -203,9 +203,12 @@ function describePreserved(copy: string, preserved: PreservedStatus): string {
   return `${copy} ${how} a preserved point: ${describePoint(preserved)}, of ${at}; its log takes ${formatSize(bytesUsed)} of ${formatSize(bytesMax)}`;
 }
 
-function failureLine({ site, node, volumes }: PrimaryFailureStatus): string {
-  const failed = volumes.map((name) => `volume ${name} has failed there`);
-  const words = [...(node === undefined ? [] : [`it does not answer (${node})`]), ...failed];
+function failureLine({ site, node, failed, volumes }: PrimaryFailureStatus): string {
+  const words = [
+    ...(node === undefined ? [] : [`it does not answer (${node})`]),
+    ...(failed === undefined ? [] : [`it has failed, and serves and feeds nobody (${failed})`]),
+    ...volumes.map((name) => `volume ${name} has failed there`),
+  ];
   return `  ${highlight("red", `primary ${site}`)}: ${words.join("; ")}`;
 }
 

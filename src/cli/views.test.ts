@@ -207,6 +207,35 @@ test("B12, I33: who waits to be filled by a site that does not answer, or is of 
     }
 });
 
+test("B12: at a copy whose primary answers and does not feed it, nobody is told to start that one", () => {
+  const unfed = { link: "up", isFed: false, why: "no session with east, which answers" } as const;
+  for (const state of ["fractured", "init-sync"] as const) {
+    const seen = group([copyStatus("west", state, unfed)], { role: "secondary", serving: false });
+    const [blocker, ...more] = findBlockers(seen, "west");
+    assert.equal(more.length, 0);
+    assert.match(blocker?.waitsFor ?? "", /^site east to feed it \(no session with east/);
+    assert.match(blocker?.help ?? "", /^antipode why bank --site east/);
+    if (state === "fractured") assert.match(describeLoss(seen, "west"), /is not known here/);
+  }
+});
+
+test("B12: at a copy of a primary that has failed and answers, that is named once, with what helps there", () => {
+  const failed = "the group's own records cannot be written: EIO";
+  const unfed = { link: "up", isFed: false, why: `east, the primary, has failed: ${failed}` };
+  const copy = copyStatus("west", "fractured", { ...unfed, link: "up" });
+  const primaryFailure = { site: "east", failed, volumes: [] };
+  const seen = group([copy], { role: "secondary", serving: false, primaryFailure });
+  const [blocker, ...more] = findBlockers(seen, "west");
+  assert.deepEqual(more, []);
+  assert.ok(blocker?.waitsFor.includes(failed));
+  assert.match(
+    blocker?.help ?? "",
+    /then stop site east and start it again; .* promote bank --site west --dry-run/,
+  );
+  const text = describeGroup(seen, "west").join("\n");
+  assert.match(text, /primary east: it has failed, and serves and feeds nobody \(the group's own/);
+});
+
 test("a journal that fills says in whole seconds when it is full", () => {
   const journal = { ...sampleGroup({}).journal, isPacing: true, overflowSeconds: 328.214 };
   assert.match(describeGroup(group([], { journal }), "east").join("\n"), /full in 329s as of late/);

@@ -62,6 +62,8 @@ export type PrimaryFailureStatus = {
   readonly site: string;
   /** What the inquiry of its node came to, where it does not answer. */
   readonly node?: string;
+  /** It answers, and says that it cannot go on before it is started again. */
+  readonly failed?: string;
   /** Its volumes that have failed. */
   readonly volumes: readonly string[];
 };
@@ -122,7 +124,10 @@ export type CopyStatus = {
   readonly preserved?: PreservedStatus;
   /** In a copy's own status: what it was before it gave up what it wrote by itself, until the operator drops that. */
   readonly branch?: BranchStatus;
+  /** The way to the other site: whether that answers, which is no word of a session. */
   readonly link: LinkState;
+  /** In a copy's or a bunker's own status: its primary has a session with it. */
+  readonly isFed?: boolean;
   /** At the primary: what the last probe of the site took, there and back; left out while none was ever answered. */
   readonly roundTripMs?: number;
   readonly why: string;

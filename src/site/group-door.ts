@@ -21,6 +21,7 @@ import { outrankedBy } from "./outranked.ts";
 import { refusePeer, sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 import type { PrimaryRun } from "./primary-run.ts";
+import { hasFailedHere } from "./refusals.ts";
 import { splitFrom } from "./split.ts";
 import { cancelAsked } from "./replay-cancel.ts";
 import { replayAsked } from "./replay-source.ts";
@@ -231,6 +232,7 @@ export function viewOf(group: Group, site: string): GroupView {
     stableLsn: own?.stableLsn ?? 0,
     fractured: own?.fractured ?? fracturedBefore(record),
     ...failedVolumes(group.run),
+    ...(hasFailedHere(group) ? { failed: group.failedWhy.slice(0, 200) } : {}),
     wallMs: group.context.ports.clock.wallMs(),
     ...(configuration === undefined ? {} : { configuration }),
     ...(wrote === undefined ? {} : { wrote }),

@@ -33,6 +33,11 @@ export type InquiryStatus = {
   readonly why: string;
 };
 
+/** What a link is that does not answer: a machine that answers for its process says that this is down. */
+export function linkDownFor(why: string): "peer-down" | "wan-down" {
+  return /refused|nobody listens/i.test(why) ? "peer-down" : "wan-down";
+}
+
 export type InquiryOptions = {
   readonly identity: PeerIdentity;
   readonly transport: Transport;

@@ -3,6 +3,7 @@ import type { GroupView } from "#wire/peer/probe.ts";
 import { emit } from "./group-context.ts";
 import { primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
+import { linkDownFor } from "./inquiry.ts";
 
 // Detection (SPEC B7) at who is not the primary: its node answers no inquiry any more, or it says that a volume has failed.
 // Each is told once, and its end once.
@@ -74,7 +75,7 @@ function tellLink(group: Group, site: string, why: string | undefined): void {
   const { context, linksDown } = group;
   const was = linksDown.get(site);
   if ((why === undefined) === (was === undefined)) return;
-  const down = why !== undefined && /refused|nobody listens/i.test(why) ? "peer-down" : "wan-down";
+  const down = linkDownFor(why ?? "");
   const address = context.addressOf(site);
   if (why === undefined) linksDown.delete(site);
   else linksDown.set(site, down);

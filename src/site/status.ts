@@ -23,7 +23,9 @@ import { configurationStatus } from "./configuration.ts";
 import { troubleOf } from "./copy-anew.ts";
 import { isBunkerOf, knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
+import { linkDownFor } from "./inquiry.ts";
 import type { InquiryStatus } from "./inquiry.ts";
+import { ownLink, primaryTrouble, whyNoSession } from "./own-link.ts";
 import { hasFailedHere } from "./refusals.ts";
 import { aloneMs, memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
 import { splitsOf } from "./split.ts";
@@ -93,13 +95,18 @@ function bunkersAtHand({ copy, config, context, replay }: Group): BunkerAtHand[]
     }));
 }
 
-function primaryFailure({
-  run,
-  primaryFailure: failure,
-}: Group): Pick<GroupStatus, "primaryFailure"> {
-  if (failure === undefined || run !== undefined) return {};
-  const { site, nodeWhy, volumes } = failure;
-  return { primaryFailure: { site, volumes, ...(nodeWhy === undefined ? {} : { node: nodeWhy }) } };
+function primaryFailure(group: Group): Pick<GroupStatus, "primaryFailure"> {
+  const failed = group.run === undefined ? primaryTrouble(group) : "";
+  if ((group.primaryFailure === undefined && failed === "") || group.run !== undefined) return {};
+  const { site = primaryOf(group), nodeWhy, volumes = [] } = group.primaryFailure ?? {};
+  return {
+    primaryFailure: {
+      site,
+      volumes,
+      ...(nodeWhy === undefined ? {} : { node: nodeWhy }),
+      ...(failed === "" ? {} : { failed }),
+    },
+  };
 }
 
 function splitStatus({ site, wrote, theirs }: Split): SplitStatus {
@@ -214,9 +221,7 @@ function imageOf(member: Member): CopyStatus["image"] {
 
 function linkOf(inquiry: InquiryStatus, member: Member): LinkState {
   if (inquiry.isUp) return "up";
-  return member.contact === "down" && /refused|nobody listens/i.test(inquiry.why)
-    ? "peer-down"
-    : "wan-down";
+  return member.contact === "down" ? linkDownFor(inquiry.why) : "wan-down";
 }
 
 function whyAway(primary: Primary, member: Member, inquiry: InquiryStatus): string {
@@ -282,7 +287,8 @@ function bunkerStatus(group: Group, run: BunkerRun): CopyStatus {
     sets: [],
     resyncSentBytes: 0,
     resyncComparedBytes: 0,
-    link: isFed ? "up" : "wan-down",
+    isFed,
+    link: ownLink(group, isFed),
     why: whyNotWhole(group, bunker, { isFed, isWhole }),
   };
 }
@@ -304,9 +310,7 @@ function whyNotWhole(
     return "the log here is given up; waits for the other side's primary to feed it anew";
   if (toldOfFracture !== undefined)
     return `the primary went on without this bunker: ${toldOfFracture.why}`;
-  const primary = primaryOf(group);
-  const { why } = group.context.inquiries.of(primary);
-  return `no session with ${primary}${why === "" ? "" : `: ${why}`}`;
+  return whyNoSession(group);
 }
 
 // ------------------------------------------------------------------------------- a copy's own view
@@ -353,8 +357,9 @@ function ownStatus(group: Group): CopyStatus {
     resyncComparedBytes: 0,
     ...preservedStatus(group),
     ...branchStatus(group),
-    link: isFed ? "up" : "wan-down",
-    why: ownWhy(group, isFed, nowMs),
+    isFed,
+    link: ownLink(group, isFed),
+    why: ownWhy(group, isFed),
   };
 }
 
@@ -421,7 +426,7 @@ function replayWords({ copy }: Group, { from, startLsn, endLsn }: ReplayRun): st
   return `a replay from ${from}: LSN ${lsn} of ${startLsn + 1} to ${endLsn}`;
 }
 
-function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
+function ownWhy(group: Group, isFed: boolean): string {
   const record = knownRecord(group);
   if (group.failedWhy !== "") return group.failedWhy;
   const { imageFailure } = group.copy?.staging?.staging ?? {};
@@ -453,11 +458,5 @@ function ownWhy(group: Group, isFed: boolean, nowMs: number): string {
   if (record.toldOfFracture !== undefined) {
     return `the primary went on without this copy: ${record.toldOfFracture.why}`;
   }
-  const since =
-    group.heard === undefined
-      ? "since this process started"
-      : `for ${((nowMs - group.heard.atMs) / 1000).toFixed(1)} s`;
-  const primary = primaryOf(group);
-  const { why } = group.context.inquiries.of(primary);
-  return `no session with ${primary}; nothing heard ${since}${why === "" ? "" : `: ${why}`}`;
+  return whyNoSession(group);
 }

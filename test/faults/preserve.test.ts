@@ -207,7 +207,7 @@ async function losePrimaryInResync(t: TestContext) {
   await west.start();
   await west.until("much is kept", (group) => usedBytes(group) > 4 * MiB);
   await east.kill();
-  await west.until("nobody feeds it", ({ copies }) => copies[0]?.link !== "up");
+  await west.until("nobody answers", ({ copies }) => copies[0]?.link !== "up");
   assert.ok(!past.equals(disk.content), "the resync has written");
   return { cluster, east, west, disk, past };
 }

@@ -126,7 +126,7 @@ export async function prefixShownBy(site: TestSite, writer: ChainWriter): Promis
 async function appliedBy(site: TestSite): Promise<number> {
   const { copies } = await site.until(
     "what is complete is applied",
-    ({ copies: [own] }) => own?.applyLagWrites === 0 && own.link !== "up",
+    ({ copies: [own] }) => own?.applyLagWrites === 0 && own.isFed === false,
   );
   return copies[0]?.complete ?? 0;
 }

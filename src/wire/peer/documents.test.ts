@@ -183,7 +183,8 @@ test("row 33: what a site gave up, what it wrote by itself, and when a tenure be
   const [view] = sampleDocuments.probe.views;
   const probe = (more: object) => parseProbe({ id: 1, views: [{ ...view, ...more }] });
   const wrote = { regions: 3, bytes: 196_608, sinceMs: 7 };
-  const told = probe({ wrote, discards: ["b2"], failedVolumes: ["data"] });
+  const told = probe({ wrote, discards: ["b2"], failedVolumes: ["data"], failed: "EIO" });
+  assert.equal(told.ok && told.value.views[0]?.failed, "EIO");
   assert.deepEqual(told.ok && told.value.views[0]?.failedVolumes, ["data"]);
   assert.deepEqual(told.ok && [told.value.views[0]?.wrote, told.value.views[0]?.discards], [
     wrote,
@@ -195,6 +196,7 @@ test("row 33: what a site gave up, what it wrote by itself, and when a tenure be
     { wrote: { ...wrote, sinceMs: "now" } },
     { discards: {} },
     { failedVolumes: "data" },
+    { failed: { why: "EIO" } },
     { history: [{ counter: 1, id: "a1", site: "east", atMs: "now" }] },
     { history: [{ counter: 1, id: "a1", site: "east", heldLsn: -1 }] },
     { history: [{ counter: 1, id: "a1", site: "east", heldLsn: 1e300 }] },

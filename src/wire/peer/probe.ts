@@ -21,6 +21,8 @@ export type GroupView = {
   readonly fractured: Readonly<Record<string, string>>;
   /** Its volumes that take no more writes (primary only). */
   readonly failedVolumes?: readonly string[];
+  /** Why it cannot go on before it is started again, cut short (primary only). */
+  readonly failed?: string;
   /** The sender's wall clock, for people only (U58). */
   readonly wallMs: number;
   /** The configuration that it goes by, and what its own file says. */
@@ -79,14 +81,16 @@ function parseView(value: unknown): GroupView | undefined {
   const reasons = fractured as Record<string, string>;
   const position = { lsn, lsnReserved, set, stableLsn };
   const told = { group, role, history, image, ...position, fractured: reasons, wallMs };
-  const { configuration, wrote, discards, failedVolumes } = value;
+  const { configuration, wrote, discards, failedVolumes, failed } = value;
   if (configuration !== undefined && !isConfiguration(configuration)) return undefined;
   if (wrote !== undefined && !isWrote(wrote)) return undefined;
   if (discards !== undefined && !isTexts(discards)) return undefined;
   if (failedVolumes !== undefined && !isTexts(failedVolumes)) return undefined;
+  if (failed !== undefined && !isText(failed)) return undefined;
   return {
     ...told,
     ...(failedVolumes === undefined ? {} : { failedVolumes }),
+    ...(failed === undefined ? {} : { failed }),
     ...(configuration === undefined ? {} : { configuration }),
     ...(wrote === undefined ? {} : { wrote }),
     ...(discards === undefined ? {} : { discards }),

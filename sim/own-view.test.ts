@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import type { CopyMode } from "#config/types.ts";
+import type { CommandOutcome, CopyStatus, GroupStatus, SiteCommand } from "#site/api.ts";
+import type { Site, SiteOptions } from "#site/site.ts";
+import { allCheckers } from "./checkers/all.ts";
+import { setLimits } from "./knobs.ts";
+import { createPrng } from "./prng.ts";
+import { allWell } from "./run-state.ts";
+import { quietSwarm } from "./scripts.ts";
+import { drawSetLimits } from "./swarm-sets.ts";
+import { World } from "./world.ts";
+
+// What a copy says of itself and of its primary while nobody feeds it: a person may reach this site alone.
+
+let createSite: (options: SiteOptions) => Site;
+
+before(async () => {
+  ({ createSite } = await import("#site/site.ts"));
+});
+
+/** East and west run, all is well, and a host has written. */
+function begun(mode: CopyMode, label: string): World {
+  const quiet = quietSwarm("flush");
+  const [group] = quiet.config.groups.values();
+  const west = group?.copies.get("west");
+  assert.ok(group !== undefined && west !== undefined);
+  const copies = new Map([["west", { ...west, mode }]]);
+  const groups = new Map([["bank", { ...group, copies }]]);
+  const limits = { ...quiet.limits, ...drawSetLimits(createPrng(label)) };
+  setLimits(limits);
+  const world = new World({
+    label: `${label} ${mode}`,
+    swarm: { ...quiet, limits, config: { ...quiet.config, groups } },
+    createSite,
+    checkers: allCheckers,
+    story: { told: true, linesMax: 400 },
+    counters: new Map(),
+  });
+  for (const machine of world.machines.values()) machine.start();
+  until(world, "all is well", () => allWell(world));
+  write(world, 4);
+  write(world, 24);
+  until(world, "west has it", () => ownOf(world).applied >= seen(world, "east").lsn);
+  return world;
+}
+
+function until(world: World, what: string, condition: () => boolean): void {
+  world.runFor(60e6, condition);
+  const words = `${what}\n${world.story.tail().slice(-40).join("\n")}`;
+  assert.deepEqual(world.findings, [], words);
+  assert.ok(condition(), words);
+}
+
+function seen(world: World, site: string): GroupStatus {
+  const status = world.rawStatus(world.machine(site), "bank");
+  assert.ok(status, `${site} says nothing`);
+  return status;
+}
+
+function ownOf(world: World): CopyStatus {
+  const [own] = seen(world, "west").copies;
+  assert.ok(own);
+  return own;
+}
+
+function write(world: World, sector: number): void {
+  const acked = (): number => world.counters.get("replies:write ok") ?? 0;
+  const before_ = acked();
+  world.hosts[0]?.perform({ act: "write", volume: 0, sector, sectors: 8 });
+  until(world, `the write at ${sector} is answered`, () => acked() > before_);
+}
+
+function command(world: World, site: string, order: SiteCommand): CommandOutcome {
+  let answer: CommandOutcome | undefined;
+  world.command(site, order, (outcome) => {
+    answer = outcome;
+  });
+  until(world, "the command is answered", () => answer !== undefined);
+  return answer as CommandOutcome;
+}
+
+for (const mode of ["sync", "async"] as const) {
+  test(`B12, I33, A14: at a copy (${mode}) the link is that of the inquiry: a session that is gone is no link that is down, and a process that is gone no way`, () => {
+    const world = begun(mode, "link");
+    assert.deepEqual([ownOf(world).link, ownOf(world).isFed], ["up", true]);
+    command(world, "east", { kind: "pause", group: "bank", copy: "west" });
+    until(world, "it is fed no more", () => ownOf(world).isFed === false);
+    assert.equal(ownOf(world).link, "up");
+    assert.match(ownOf(world).why, /no session with east, which answers$|went on without this/);
+
+    world.troubleUs = world.scheduler.nowUs;
+    world.machine("east").crash({ kind: "kill" });
+    until(world, "nobody listens there", () => ownOf(world).link === "peer-down");
+    world.machine("east").start();
+    until(world, "east answers", () => ownOf(world).link === "up");
+    world.troubleUs = world.scheduler.nowUs;
+    for (const [from, to] of [
+      ["east", "west"],
+      ["west", "east"],
+    ] as const)
+      world.network.setDown(world.network.link(from, to), true);
+    until(world, "the way is gone", () => ownOf(world).link === "wan-down");
+  });
+
+  test(`B12, row 38: at a copy (${mode}) of a primary that has failed and lives, why says so`, () => {
+    const world = begun(mode, "failed");
+    world.hadDiskErrors = true;
+    const { behaviour } = world.machine("east").disk;
+    Object.assign(behaviour, { failWrites: Infinity, failSyncs: Infinity });
+    // What is on record may not be written any more: the group ends there, and its process lives.
+    command(world, "east", { kind: "pause", group: "bank", copy: "west" });
+    until(world, "east has failed", () => seen(world, "east").hasFailed === true);
+    until(world, "west is told", () => seen(world, "west").primaryFailure?.failed !== undefined);
+    until(world, "it is fed no more", () => ownOf(world).isFed === false);
+    const { failed = "" } = seen(world, "west").primaryFailure ?? {};
+    assert.match(failed, /cannot be written/);
+    assert.equal(ownOf(world).link, "up");
+  });
+}
