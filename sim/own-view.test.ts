@@ -80,6 +80,8 @@ function command(world: World, site: string, order: SiteCommand): CommandOutcome
   return answer as CommandOutcome;
 }
 
+const promotion = { kind: "promote", group: "bank", force: false, dryRun: true } as const;
+
 for (const mode of ["sync", "async"] as const) {
   test(`B12, I33, A14: at a copy (${mode}) the link is that of the inquiry: a session that is gone is no link that is down, and a process that is gone no way`, () => {
     const world = begun(mode, "link");
@@ -103,7 +105,7 @@ for (const mode of ["sync", "async"] as const) {
     until(world, "the way is gone", () => ownOf(world).link === "wan-down");
   });
 
-  test(`B12, row 38: at a copy (${mode}) of a primary that has failed and lives, why says so`, () => {
+  test(`B12, row 38: at a copy (${mode}) of a primary that has failed and lives, why says so, and a promotion is refused with what helps`, () => {
     const world = begun(mode, "failed");
     world.hadDiskErrors = true;
     const { behaviour } = world.machine("east").disk;
@@ -116,5 +118,10 @@ for (const mode of ["sync", "async"] as const) {
     const { failed = "" } = seen(world, "west").primaryFailure ?? {};
     assert.match(failed, /cannot be written/);
     assert.equal(ownOf(world).link, "up");
+    const refused = command(world, "west", promotion);
+    assert.ok(!refused.ok);
+    assert.match(refused.message, /^east is the primary, answers, and has failed: .*cannot be/);
+    assert.match(refused.hint ?? "", /^stop site east/);
+    assert.doesNotMatch(refused.hint ?? "", /demote/);
   });
 }

@@ -223,6 +223,7 @@ test("I30: a promotion gives a branch up by force only, and not at all while its
       record,
       primary: "west",
       primaryState: "demoted",
+      primaryFailed: "",
       successor: undefined,
       silentSites: [],
       primaryLsn: 0,

@@ -34,6 +34,7 @@ function facts(
     },
     primary: "east",
     primaryState: "silent",
+    primaryFailed: "",
     successor: undefined,
     silentSites: ["east"],
     primaryLsn: 9,
@@ -50,7 +51,14 @@ function facts(
 }
 
 test("row 58: a primary that answers is never succeeded, not even by force", () => {
-  assert.equal(planPromotion(facts({}, { primaryState: "serves" })).verdict, "refuse");
+  const plan = planPromotion(facts({}, { primaryState: "serves" }));
+  assert.equal(plan.verdict, "refuse");
+  assert.match(plan.hint, /^demote it first \(antipode demote/);
+  // One that has failed takes no command: it can only be stopped.
+  const failed = planPromotion(facts({}, { primaryState: "serves", primaryFailed: "EIO" }));
+  assert.equal(failed.verdict, "refuse");
+  assert.match(failed.refusal, /answers, and has failed: EIO$/);
+  assert.match(failed.hint, /^stop site east: /);
 });
 
 test("B9: who gave its role up to a replay takes it back by force, and is not said to lack what it acked itself", () => {

@@ -9,6 +9,8 @@ export type PromotionFacts = {
   readonly primary: string;
   /** What the asking has brought: it serves, does not say yet what it is, is not the primary any more, or is silent. */
   readonly primaryState: "serves" | "starting" | "demoted" | "silent";
+  /** Why the primary, which answers, cannot go on, as it says itself; "" where it does not say so. */
+  readonly primaryFailed: string;
   /** A site that has been primary in a generation that this one does not have, with its number. */
   readonly successor: { readonly site: string; readonly generation: number } | undefined;
   /** Sites of the group that did not answer. */
@@ -108,6 +110,12 @@ function branchPlan(facts: PromotionFacts, branch: Branch, plan: PromotionPlan):
 function planForImage(facts: PromotionFacts): PromotionPlan {
   const { record, primary } = facts;
   if (facts.primaryState === "serves") {
+    // It takes no command any more, and no host's write; whatever it has acked it may bring back.
+    if (facts.primaryFailed !== "")
+      return refuse(
+        `${primary} is the primary, answers, and has failed: ${facts.primaryFailed}`,
+        `stop site ${primary}: mended, it serves again as soon as it is started; left stopped, this copy can be promoted`,
+      );
     return refuse(
       `${primary} is the primary and answers`,
       `demote it first (antipode demote ${record.group} --site ${primary}), or stop it`,

@@ -12,6 +12,7 @@ import { runDiscard } from "./discard.ts";
 import { raised } from "#ports/events.ts";
 import { whyNotDrained } from "./gateways.ts";
 import { emit } from "./group-context.ts";
+import { primaryTrouble } from "./own-link.ts";
 import { failedPrimary, hasFailedHere, notPrimary, refused } from "./refusals.ts";
 import { runReload } from "./reload.ts";
 import { cancelReplay } from "./replay-cancel.ts";
@@ -256,6 +257,7 @@ function promotionPlan(group: Group, { answering, sinceMs, pathEndLsn }: Heard):
     record,
     primary,
     primaryState: serves ? "serves" : isStarting ? "starting" : isDemoted ? "demoted" : "silent",
+    primaryFailed: primaryTrouble(group),
     successor: successorKnown(group),
     silentSites: otherSites(group).filter((site) => !answering.has(site)),
     primaryLsn: heard?.view.lsn ?? 0,
