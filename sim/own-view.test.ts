@@ -124,4 +124,69 @@ for (const mode of ["sync", "async"] as const) {
     assert.match(refused.hint ?? "", /^stop site east/);
     assert.doesNotMatch(refused.hint ?? "", /demote/);
   });
+
+  test(`B12, I33: a site (${mode}) that was demoted in order tells up to where it has everything, over restarts, too`, () => {
+    const world = begun(mode, "demoted");
+    const order = { kind: "demote", group: "bank", dryRun: false } as const;
+    assert.ok(command(world, "east", order).ok);
+    restart(world, "east", []);
+    const { lsn, copies } = seen(world, "east");
+    assert.deepEqual([lsn, ...marksOf(copies[0])], [2, 2, 2, 2, 2]);
+  });
+}
+
+test("B12, I33: a copy of sets tells what it has after a restart that nobody follows, and so does its plan", () => {
+  const world = begun("async", "restarted");
+  // All of it is on record by then.
+  world.runFor(3e6);
+  restart(world, "west", ["east"]);
+  assert.deepEqual([seen(world, "west").lsn, ...marksOf(ownOf(world))], [2, 2, 2, 2, 2]);
+  assert.match(planOf(world), /has everything that is known of, up to LSN 2/);
+});
+
+test("B12, I33: a copy of sets tells what it has while a session with it is being opened, too", () => {
+  const world = begun("async", "opening");
+  world.runFor(3e6);
+  const lowest = { complete: Infinity };
+  restart(world, "west", []);
+  until(world, "it is fed", () => {
+    lowest.complete = Math.min(lowest.complete, ownOf(world).complete);
+    return ownOf(world).isFed === true;
+  });
+  assert.equal(lowest.complete, 2);
+});
+
+test("B12, I33: a mirror that was not fed since its restart names no LSN in its plan, since it knows none", () => {
+  const world = begun("sync", "restarted");
+  assert.match(planOf(world, ["east"]), /held everything until [\d.]+ s ago \(LSN 2\); nothing/);
+  restart(world, "west", ["east"]);
+  const plan = planOf(world);
+  assert.match(
+    plan,
+    /held everything until the last contact, before this process started; nothing/,
+  );
+  assert.doesNotMatch(plan, /LSN 0/);
+});
+
+/** The site is killed and started again, and these are killed with it. */
+function restart(world: World, site: string, others: readonly string[]): void {
+  world.troubleUs = world.scheduler.nowUs;
+  for (const name of [site, ...others]) world.machine(name).crash({ kind: "kill" });
+  world.machine(site).start();
+  until(world, `${site} has started`, () => world.machine(site).started);
+}
+
+/** What a promotion of west would do, after these were killed. */
+function planOf(world: World, killed: readonly string[] = []): string {
+  world.troubleUs = world.scheduler.nowUs;
+  for (const name of killed) world.machine(name).crash({ kind: "kill" });
+  // Whether east answers is known here by then.
+  until(world, "east is missed", () => ownOf(world).link !== "up");
+  const outcome = command(world, "west", promotion);
+  assert.ok(outcome.ok, outcome.ok ? "" : `${outcome.message}; ${outcome.hint}`);
+  return outcome.plan.join("\n");
+}
+
+function marksOf(copy: CopyStatus | undefined): readonly (number | undefined)[] {
+  return [copy?.received, copy?.staged, copy?.complete, copy?.applied];
 }

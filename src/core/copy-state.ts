@@ -27,6 +27,8 @@ export type Copy = {
   writing: number;
   /** Why the next frame waits. */
   blocked: Blocked | undefined;
+  /** A BEGIN has said since this start where the image is; before that, the LSNs are those that the record had at last. */
+  lsnIsKnown: boolean;
   receivedLsn: number;
   appliedLsn: number;
   syncedLsn: number;
@@ -243,6 +245,7 @@ export function createCopy(
     underWay: createFifo(),
     writing: 0,
     blocked: undefined,
+    lsnIsKnown: false,
     receivedLsn: record.syncedAt?.lsn ?? 0,
     appliedLsn: record.syncedAt?.lsn ?? 0,
     syncedLsn: record.syncedAt?.lsn ?? 0,

@@ -348,6 +348,7 @@ function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
     copy.session.begun = true;
     copy.session.takesSets = told.firstSet > 0;
   }
+  copy.lsnIsKnown = true;
   copy.receivedLsn = told.lsn;
   copy.appliedLsn = told.lsn;
   askRecord(copy, work, out);

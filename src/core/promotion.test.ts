@@ -90,6 +90,10 @@ test("row 10: a copy that was told of its fracture needs force, which names the 
   const plan = planPromotion(facts(told, { primaryLsn: 12, appliedLsn: 9 }));
   assert.equal(plan.verdict, "force");
   assert.match(plan.lines.join("\n"), /3 writes known, LSN 10 to 12/);
+  // Not fed since its process started, it cannot tell from where on.
+  const restarted = planPromotion(facts(told, { primaryLsn: 12, appliedLsn: undefined }));
+  assert.equal(restarted.verdict, "force");
+  assert.match(restarted.lines.join("\n"), /lacks some writes up to LSN 12 and whatever east/);
 });
 
 test("I30, row 11: an image in the middle of a resync needs force; one that never was whole is refused", () => {

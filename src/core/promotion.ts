@@ -18,7 +18,8 @@ export type PromotionFacts = {
   /** What the primary last said of itself, and how long ago that was. */
   readonly primaryLsn: number;
   readonly heardMsAgo: number | undefined;
-  readonly appliedLsn: number;
+  /** The last LSN in the image; undefined where a mirror was not fed since its process started, and so cannot tell. */
+  readonly appliedLsn: number | undefined;
   /** With sets: what a promotion keeps, the highest LSN known of, and the last before an orderly demotion, if there was one. */
   readonly sets:
     | {
@@ -230,7 +231,8 @@ function synchronizedLines(facts: PromotionFacts): string[] {
   const { primary, primaryState, mayAckAlone } = facts;
   if (primaryState === "demoted")
     return [`${primary} was demoted and handed everything over; nothing is lost`];
-  const held = `held everything until ${ago(facts.heardMsAgo)} (LSN ${Math.max(facts.appliedLsn, 0)})`;
+  const lsn = facts.appliedLsn === undefined ? "" : ` (LSN ${facts.appliedLsn})`;
+  const held = `held everything until ${ago(facts.heardMsAgo)}${lsn}`;
   if (!mayAckAlone)
     return [`${held}; the policy let nothing be acked without this copy: nothing is lost`];
   return [
@@ -261,11 +263,7 @@ function consistentPlan(facts: PromotionFacts, lines: readonly string[]): Promot
       `${primary} gave its role up, for another site to take it (${why})`,
       `antipode status ${record.group} at the other sites tells whether one has; --force takes the role back here, and gives up what that one acked`,
     );
-  const missing = Math.max(0, facts.primaryLsn - facts.appliedLsn);
-  const known =
-    missing === 0
-      ? "the writes after that"
-      : `${missing} writes known, LSN ${facts.appliedLsn + 1} to ${facts.primaryLsn},`;
+  const known = knownToLack(facts);
   return force(
     [
       ...lines,
@@ -274,6 +272,15 @@ function consistentPlan(facts: PromotionFacts, lines: readonly string[]): Promot
     `${primary} went on without this copy from LSN ${lsn} (${why})`,
     `bring ${primary} back; --force gives up ${known} and more that is unknown`,
   );
+}
+
+function knownToLack({ primaryLsn, appliedLsn }: PromotionFacts): string {
+  // It may have lacked some for long when it was told.
+  if (appliedLsn === undefined)
+    return primaryLsn === 0 ? "the writes after that" : `some writes up to LSN ${primaryLsn}`;
+  const missing = Math.max(0, primaryLsn - appliedLsn);
+  if (missing === 0) return "the writes after that";
+  return `${missing} writes known, LSN ${appliedLsn + 1} to ${primaryLsn},`;
 }
 
 /** A copy that takes sets is a state of the past: it is promoted as it is, unless it is known to lack writes. */

@@ -262,7 +262,7 @@ function promotionPlan(group: Group, { answering, sinceMs, pathEndLsn }: Heard):
     silentSites: otherSites(group).filter((site) => !answering.has(site)),
     primaryLsn: heard?.view.lsn ?? 0,
     heardMsAgo: heard === undefined ? undefined : context.ports.clock.nowMs() - heard.atMs,
-    appliedLsn: group.copy?.copy.appliedLsn ?? 0,
+    appliedLsn: group.copy?.copy.lsnIsKnown === true ? group.copy.copy.appliedLsn : undefined,
     sets: policy?.mode.unit === "set" ? setsKnown(group, answers ? view : undefined) : undefined,
     bunkers: bunkersKnown(group, answering, pathEndLsn),
     wallMs: context.ports.clock.wallMs(),

@@ -7,6 +7,7 @@ import { lagBytesOf } from "#core/log-members.ts";
 import { isInJournal, keepsLog, shownState, takesSets } from "#core/member-state.ts";
 import { lacksRelay, relayOf } from "#core/relay.ts";
 import { isDrained } from "#core/gateway.ts";
+import { watermarksOf } from "#core/staging-state.ts";
 import { generationCounter } from "#core/history.ts";
 import { overflowsInMs } from "#core/pace.ts";
 import { policyTable } from "#core/policy.ts";
@@ -18,6 +19,7 @@ import type { CopyState, LinkState, Role } from "#core/states.ts";
 import type { BunkerAtHand, CopyStatus, GroupStatus, SplitStatus, VolumeStatus } from "./api.ts";
 import type { BunkerRun } from "./bunker-run.ts";
 import type { ReplayRun } from "./replay.ts";
+import type { StagingRun } from "./staging-run.ts";
 import { bytesAfter } from "./journal-run.ts";
 import { configurationStatus } from "./configuration.ts";
 import { troubleOf } from "./copy-anew.ts";
@@ -114,8 +116,8 @@ function splitStatus({ site, wrote, theirs }: Split): SplitStatus {
 }
 
 // At a bunker, the last that its log has.
-function heldLsn({ bunker, copy }: Group): number {
-  return bunker?.bunker.end.lsn ?? copy?.copy.appliedLsn ?? 0;
+function heldLsn(group: Group): number {
+  return group.bunker?.bunker.end.lsn ?? ownLsns(group).applied;
 }
 
 function openGranulesOf(group: Group): number {
@@ -315,6 +317,34 @@ function whyNotWhole(
 
 // ------------------------------------------------------------------------------- a copy's own view
 
+/** Where sets are staged here: while a session takes them, or since the last one that did. */
+function stagingOf({ copy, context }: Group): StagingRun | undefined {
+  const staging = copy?.staging;
+  if (staging === undefined) return undefined;
+  const { session } = copy?.copy ?? {};
+  // Before it has begun, a session says nothing of what is here.
+  if (session?.begun === true) return session.takesSets ? staging : undefined;
+  const isHeld = context.store.record.applied !== undefined || staging.staging.complete.set > 0;
+  return isHeld ? staging : undefined;
+}
+
+/** Up to where this site has everything: what it knows, or what was on record of it when its process started. */
+function ownLsns(group: Group): { received: number; applied: number; synced: number } {
+  const record = knownRecord(group);
+  // Who was demoted in order has all that it acked itself.
+  if (record.role === "demoted" && record.cleanStop) {
+    const lsn = record.lsnReserved - 1;
+    return { received: lsn, applied: lsn, synced: lsn };
+  }
+  const staging = stagingOf(group);
+  if (staging !== undefined) {
+    const { received, applied, synced } = watermarksOf(staging.staging);
+    return { received, applied, synced };
+  }
+  const { receivedLsn = 0, appliedLsn = 0, syncedLsn = 0 } = group.copy?.copy ?? {};
+  return { received: receivedLsn, applied: appliedLsn, synced: syncedLsn };
+}
+
 function ownStatus(group: Group): CopyStatus {
   const { context, heard } = group;
   const record = knownRecord(group);
@@ -322,13 +352,12 @@ function ownStatus(group: Group): CopyStatus {
   // Until it is on record that a session has begun, the record is one of the session before.
   const isFed = copy?.session?.begun === true && copy.recordBefore === undefined;
   const nowMs = context.ports.clock.nowMs();
-  const appliedLsn = copy?.appliedLsn ?? 0;
-  const heardLsn = heard?.view.lsn ?? appliedLsn;
-  const lagWrites = Math.max(0, heardLsn - appliedLsn);
+  const lsns = ownLsns(group);
+  const heardLsn = heard?.view.lsn ?? lsns.applied;
+  const lagWrites = Math.max(0, heardLsn - lsns.applied);
   const isSynchronized = record.image === "synchronized";
-  const staging = group.copy?.staging;
-  const isAsync =
-    staging !== undefined && (copy?.session?.takesSets ?? record.applied !== undefined);
+  const staging = stagingOf(group);
+  const isAsync = staging !== undefined;
   const isSets = isAsync || (copy?.session === undefined && isSetsCopy(group));
   return {
     site: context.site,
@@ -336,10 +365,10 @@ function ownStatus(group: Group): CopyStatus {
     state: ownState(group, isFed),
     // Without contact nobody here knows whether the primary went on alone.
     image: isSynchronized && !isFed ? "consistent" : record.image,
-    received: copy?.receivedLsn ?? 0,
-    staged: appliedLsn,
-    complete: appliedLsn,
-    applied: copy?.syncedLsn ?? 0,
+    received: lsns.received,
+    staged: lsns.applied,
+    complete: lsns.applied,
+    applied: lsns.synced,
     lagBytes: 0,
     lagWrites: isFed && isSynchronized ? 0 : lagWrites,
     lagSeconds: isFed || heard === undefined ? 0 : (nowMs - heard.atMs) / 1000,
