@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
+import { limits } from "#base/limits.ts";
 import type { CopyMode } from "#config/types.ts";
 import type { CommandOutcome, CopyStatus, GroupStatus, SiteCommand } from "#site/api.ts";
 import type { Site, SiteOptions } from "#site/site.ts";
@@ -27,11 +28,11 @@ function begun(mode: CopyMode, label: string): World {
   assert.ok(group !== undefined && west !== undefined);
   const copies = new Map([["west", { ...west, mode }]]);
   const groups = new Map([["bank", { ...group, copies }]]);
-  const limits = { ...quiet.limits, ...drawSetLimits(createPrng(label)) };
-  setLimits(limits);
+  const drawn = { ...quiet.limits, ...drawSetLimits(createPrng(label)), lsnReserve: 1 << 20 };
+  setLimits(drawn);
   const world = new World({
     label: `${label} ${mode}`,
-    swarm: { ...quiet, limits, config: { ...quiet.config, groups } },
+    swarm: { ...quiet, limits: drawn, config: { ...quiet.config, groups } },
     createSite,
     checkers: allCheckers,
     story: { told: true, linesMax: 400 },
@@ -133,6 +134,30 @@ for (const mode of ["sync", "async"] as const) {
     const { lsn, copies } = seen(world, "east");
     assert.deepEqual([lsn, ...marksOf(copies[0])], [2, 2, 2, 2, 2]);
   });
+}
+
+for (const mode of ["sync", "async"] as const)
+  test(`I33, trap 5: after a restart of its primary, a paused copy (${mode}) lags by what bytes allow, and not by the numbers in reserve`, () => {
+    const world = begun(mode, "lag");
+    command(world, "east", { kind: "pause", group: "bank", copy: "west" });
+    write(world, 4);
+    // A mirror may lack what it has not synced, too.
+    const most = mode === "sync" ? 3 : 1;
+    const before_ = lagOf(world);
+    assert.deepEqual([before_.lagWrites, before_.isLagCounted], [most, undefined]);
+    restart(world, "east", []);
+    until(world, "it serves", () => seen(world, "east").serving);
+    const { lagWrites, isLagCounted, lagBytes } = lagOf(world);
+    assert.equal(isLagCounted, false);
+    assert.ok(lagBytes > 0 && lagWrites > 0, `${lagBytes} bytes and ${lagWrites} writes`);
+    assert.ok(lagWrites <= lagBytes / limits.hostBlockBytesMin, `${lagWrites} writes`);
+    assert.ok(lagWrites < seen(world, "east").lsn - 2, "the reserve is larger than that");
+  });
+
+function lagOf(world: World): CopyStatus {
+  const [west] = seen(world, "east").copies;
+  assert.ok(west);
+  return west;
 }
 
 test("B12, I33: a copy of sets tells what it has after a restart that nobody follows, and so does its plan", () => {

@@ -159,8 +159,8 @@ export const setMutants: readonly Mutant[] = [
   {
     name: "lag-of-sets-hidden",
     file: "src/site/sets-status.ts",
-    find: "  const lagWrites = Math.max(0, lsn - completeLsn);",
-    replace: "  const lagWrites = Math.min(0, lsn - completeLsn);",
+    find: "  const lag = lagWritesOf(primary, completeLsn, () =>",
+    replace: "  const lag = lagWritesOf(primary, primary.nextLsn - 1, () =>",
     ids: ["N8", "I31"],
     note: "status says that a copy of sets is never behind",
   },

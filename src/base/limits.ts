@@ -30,6 +30,8 @@ export const limits = {
   unixPathBytesMax: 107,
 
   // Hosts (NBD)
+  /** What no write of a host is shorter than, where writes are only known by their bytes. */
+  hostBlockBytesMin: 512,
   hostRequestBytesMax: 32 * MiB,
   /** Bytes of requests that one host connection may have under way before we stop reading from it. */
   hostInFlightBytesMax: 64 * MiB,

@@ -48,7 +48,9 @@ export function describeLoss(group: GroupStatus, site: string): string {
 export function describeLag(copy: CopyStatus): string {
   const bytes = formatSize(Math.max(copy.lagBytes, copy.dirtyBytes));
   const age = `the last ${round(copy.lagSeconds)} s`;
-  if (copy.lagWrites === 0) return `at most ${bytes}, written in ${age}`;
+  // Of how many writes that is nobody has kept count.
+  if (copy.lagWrites === 0 || copy.isLagCounted === false)
+    return `at most ${bytes}, written in ${age}`;
   const writes = `${copy.lagWrites} ${copy.lagWrites === 1 ? "write" : "writes"}`;
   return `at most ${bytes} (${writes}) of ${age}`;
 }

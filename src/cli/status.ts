@@ -243,7 +243,7 @@ function copyRow(copy: CopyStatus): readonly string[] {
     copy.mode,
     colourState(copy.state),
     copy.image,
-    `${formatSize(copy.lagBytes)}/${copy.lagWrites}w/${Math.round(copy.lagSeconds * 10) / 10}s`,
+    `${formatSize(copy.lagBytes)}/${copy.isLagCounted === false ? "?" : copy.lagWrites}w/${Math.round(copy.lagSeconds * 10) / 10}s`,
     formatSize(copy.dirtyBytes),
     copy.link,
     copy.why,

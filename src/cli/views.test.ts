@@ -391,6 +391,15 @@ test("B8: with a bunker, what helps without the primary is the replay first, the
   );
 });
 
+test("I33: where nobody has counted the writes that a copy lacks, their bytes and age are told, and no number", () => {
+  const behind = { lagWrites: 8192, lagBytes: 2 ** 22, dirtyBytes: 2 ** 22, lagSeconds: 3 };
+  const counted = group([copyStatus("west", "fractured", behind)]);
+  assert.match(describeLoss(counted, "east"), /at most 4MiB \(8192 writes\) of the last 3 s/);
+  const seen = group([copyStatus("west", "fractured", { ...behind, isLagCounted: false })]);
+  assert.match(describeLoss(seen, "east"), /at most 4MiB, written in the last 3 s/);
+  assert.match(describeGroup(seen, "east").join("\n"), /4MiB\/\?w\/3s/);
+});
+
 test("B8: while a bunker has everything, the primary's death loses nothing, and the way is named", () => {
   const behind = copyStatus("west", "streaming", { mode: "async", lagWrites: 3, lagBytes: 4096 });
   const log = copyStatus("vault", "streaming", {

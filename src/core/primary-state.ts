@@ -41,6 +41,8 @@ export type Primary = {
   /** While `starting`: when we stop waiting for members that neither answered nor are known to be down. */
   contactDeadlineMs: number;
   nextLsn: number;
+  /** The first that this start gave, or will: the numbers before it were reserved, and not all of them used. */
+  readonly firstLsn: number;
   /** LSNs below this are durably reserved. */
   lsnReserved: number;
   /** The highest LSN of a write that a host has been told of since this start. */

@@ -127,6 +127,7 @@ export function createPrimary(options: PrimaryOptions): Primary {
     isJournalWhole: options.isJournalWhole,
     contactDeadlineMs: Number.POSITIVE_INFINITY,
     nextLsn: Math.max(1, record.lsnReserved),
+    firstLsn: Math.max(1, record.lsnReserved),
     lsnReserved: 0,
     ackedLsn: 0,
     syncedLsn: 0,

@@ -108,6 +108,8 @@ export type CopyStatus = {
   readonly applied: number;
   readonly lagBytes: number;
   readonly lagWrites: number;
+  /** It may lack writes of an earlier start or primary, which nobody has counted: `lagWrites` is what the bytes allow. */
+  readonly isLagCounted?: false;
   readonly lagSeconds: number;
   readonly applyLagBytes: number;
   readonly applyLagWrites: number;

@@ -3,6 +3,7 @@ import type { Member, Primary } from "#core/primary-state.ts";
 import { viewSets, watermarksOf } from "#core/staging-state.ts";
 import { limits } from "#base/limits.ts";
 import type { CopyStatus } from "./api.ts";
+import { lagWritesOf } from "./lag.ts";
 import { bytesBehind, firstSetKnown } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import type { StagingRun } from "./staging-run.ts";
@@ -18,6 +19,7 @@ type Figures = Pick<
   | "applied"
   | "lagBytes"
   | "lagWrites"
+  | "isLagCounted"
   | "lagSeconds"
   | "applyLagBytes"
   | "applyLagWrites"
@@ -32,10 +34,12 @@ export function memberFigures(
   dirtyBytes: number,
 ): Figures {
   const { sets, record } = member;
-  const lsn = primary.nextLsn - 1;
   const isDirty = record.phase !== "synchronized";
   const completeLsn = isDirty ? Math.min(sets.completeLsn, record.syncedLsn) : sets.completeLsn;
-  const lagWrites = Math.max(0, lsn - completeLsn);
+  const lag = lagWritesOf(primary, completeLsn, () =>
+    Math.max(behind(primary, member, journal), dirtyBytes),
+  );
+  const { lagWrites } = lag;
   const behindBytes = lagWrites === 0 ? 0 : behind(primary, member, journal);
   return {
     received: sets.completeLsn,
@@ -43,7 +47,7 @@ export function memberFigures(
     complete: sets.completeLsn,
     applied: sets.appliedLsn,
     lagBytes: Math.max(behindBytes, dirtyBytes),
-    lagWrites,
+    ...lag,
     lagSeconds: lagWrites === 0 ? 0 : lagMs(primary, member) / 1000,
     applyLagBytes:
       sets.appliedSet >= sets.completeSet
@@ -107,6 +111,7 @@ export function ownFigures(
 /** Why such a member, though it is fed, is not at its best, or "". */
 export function whyBehind(primary: Primary, member: Member): string {
   if (shownState(member) !== "replaying") return "";
-  const behind = primary.nextLsn - 1 - member.sets.completeLsn;
-  return `catching up from the journal, ${behind} writes behind`;
+  const { completeLsn } = member.sets;
+  if (completeLsn < primary.firstLsn - 1) return "catching up from the journal";
+  return `catching up from the journal, ${primary.nextLsn - 1 - completeLsn} writes behind`;
 }

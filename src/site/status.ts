@@ -25,6 +25,7 @@ import { configurationStatus } from "./configuration.ts";
 import { troubleOf } from "./copy-anew.ts";
 import { isBunkerOf, knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
+import { lagWritesOf } from "./lag.ts";
 import { linkDownFor } from "./inquiry.ts";
 import type { InquiryStatus } from "./inquiry.ts";
 import { ownLink, primaryTrouble, whyNoSession } from "./own-link.ts";
@@ -162,14 +163,14 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
   const state = shownState(member) as CopyState;
   const dirtyBytes = missingBytes(primary, member);
   const isWell = member.stage === "synchronized";
-  const lsn = primary.nextLsn - 1;
   // While anything is dirty, how many writes that was is not remembered: all since the member last had everything, at most.
   const heldLsn =
     dirtyBytes > 0 ? Math.min(member.ackedLsn, member.record.syncedLsn) : member.ackedLsn;
   // Who is waited for lacks nothing that was acked.
   const lacksNothing = isWell && member.policy.loss.takesPart;
-  const lagWrites = lacksNothing ? 0 : Math.max(0, lsn - heldLsn);
   const lagBytes = keepsLog(member) ? logLagBytes(group, member) : dirtyBytes;
+  const lag = lacksNothing ? { lagWrites: 0 } : lagWritesOf(primary, heldLsn, () => lagBytes);
+  const { lagWrites } = lag;
   return {
     site: member.site,
     mode: member.policy.mode.name,
@@ -180,7 +181,7 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
     complete: member.ackedLsn,
     applied: member.record.syncedLsn,
     lagBytes: lacksNothing || lagWrites === 0 ? 0 : lagBytes,
-    lagWrites,
+    ...lag,
     lagSeconds: isWell || lagBytes === 0 || lagWrites === 0 ? 0 : lostMs(primary, member) / 1000,
     applyLagBytes: 0,
     applyLagWrites: 0,
