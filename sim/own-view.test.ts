@@ -111,7 +111,7 @@ for (const mode of ["sync", "async"] as const) {
     world.hadDiskErrors = true;
     const { behaviour } = world.machine("east").disk;
     Object.assign(behaviour, { failWrites: Infinity, failSyncs: Infinity });
-    // What is on record may not be written any more: the group ends there, and its process lives.
+    // What is on record cannot be written any more: the group ends there, and its process lives.
     command(world, "east", { kind: "pause", group: "bank", copy: "west" });
     until(world, "east has failed", () => seen(world, "east").hasFailed === true);
     until(world, "west is told", () => seen(world, "west").primaryFailure?.failed !== undefined);
@@ -135,6 +135,20 @@ for (const mode of ["sync", "async"] as const) {
     assert.deepEqual([lsn, ...marksOf(copies[0])], [2, 2, 2, 2, 2]);
   });
 }
+
+test("F15, U58: what a host is refused is no ack in the trace", () => {
+  const world = begun("sync", "refused");
+  world.hadDiskErrors = true;
+  const answers: string[] = [];
+  world.traceWatchers.add(({ kind }) => answers.push(kind));
+  world.machine("east").disk.behaviour.failWrites = 1;
+  world.hosts[0]?.perform({ act: "write", volume: 0, sector: 4, sectors: 8 });
+  until(world, "the host has an answer", () => answers.some((kind) => kind.endsWith("-write")));
+  assert.deepEqual(
+    answers.filter((kind) => kind.endsWith("-write")),
+    ["fail-write"],
+  );
+});
 
 for (const mode of ["sync", "async"] as const)
   test(`I33, trap 5: after a restart of its primary, a paused copy (${mode}) lags by what bytes allow, and not by the numbers in reserve`, () => {

@@ -386,13 +386,13 @@ function reply(run: Run, request: HostRequest, outcome: HostOutcome): void {
   if (trace !== undefined && request.kind !== "read") {
     trace.line({
       dir: "out",
-      kind: `ack-${request.kind}`,
+      kind: `${outcome === "ok" ? "ack" : "fail"}-${request.kind}`,
       group: run.context.config.name,
       generation: generationOf(run.primary.record.history),
-      lsn: request.lsn,
+      // What was refused has no place in the order, and a FLUSH is about all that was written.
+      ...(request.lsn === 0 ? {} : { lsn: request.lsn }),
       volume: run.primary.volumes[request.volume]?.name ?? "",
-      offset: request.offset,
-      length: request.length,
+      ...(request.kind === "flush" ? {} : { offset: request.offset, length: request.length }),
     });
   }
   request.onReply(request, outcome, undefined);

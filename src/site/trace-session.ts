@@ -1,5 +1,5 @@
-import type { FrameHeader } from "#wire/peer/messages.ts";
-import { frameType } from "#wire/peer/messages.ts";
+import type { FrameHeader, FrameType } from "#wire/peer/messages.ts";
+import { frameType, hasTable } from "#wire/peer/messages.ts";
 import type { Entry } from "#core/entry.ts";
 import type { GroupContext } from "./group-context.ts";
 
@@ -33,7 +33,9 @@ export function traceBatch(
   const { trace } = context.ports;
   if (trace === undefined) return;
   for (const { kind, set, index, lsn, volume, offset, length } of entries) {
-    const isSeal = kind === "seal";
+    const { name = "*" } = context.config.volumes[volume] ?? {};
+    // A SEAL is of no volume.
+    const place = kind === "seal" ? {} : { volume: name, offset, length };
     trace.line({
       dir,
       kind,
@@ -44,9 +46,7 @@ export function traceBatch(
       set,
       index,
       lsn,
-      volume: isSeal ? "*" : (context.config.volumes[volume]?.name ?? "*"),
-      offset: isSeal ? 0 : offset,
-      length,
+      ...place,
     });
   }
 }
@@ -64,29 +64,57 @@ export function traceSent(
   if (trace !== undefined) clock.soon(() => traceBatch(context, "out", session, entries));
 }
 
-/** Their index says which flush, how many entries, or in which session with a copy. */
-const indexed: ReadonlySet<number> = new Set([
+type Field = "lsn" | "set" | "index" | "sequence" | "volume" | "offset" | "length";
+
+const range = ["sequence", "volume", "offset", "length"] as const;
+
+/** What a frame of each type has to say (wire/peer/messages.ts); a mirror's frames have their sequence for an index. */
+const fieldsOf: Readonly<Partial<Record<FrameType, readonly Field[]>>> = {
+  [frameType.write]: ["lsn", ...range],
+  [frameType.zero]: ["lsn", ...range],
+  [frameType.region]: ["lsn", ...range],
+  [frameType.regionZero]: ["lsn", ...range],
+  [frameType.compare]: ["lsn", ...range],
+  [frameType.begin]: ["lsn"],
+  [frameType.flush]: ["lsn", "index", "volume"],
+  [frameType.memberMap]: ["volume", "offset"],
+  [frameType.synchronized]: ["lsn", "set"],
+  [frameType.mark]: ["set"],
+  [frameType.fractured]: ["lsn"],
+  [frameType.released]: ["lsn", "set"],
+  [frameType.feed]: ["index", "set"],
+  [frameType.feedEnd]: ["index"],
+  [frameType.applied]: ["index", "set"],
+  [frameType.ack]: ["lsn", "sequence"],
+  [frameType.flushed]: ["index"],
+  [frameType.differs]: ["sequence"],
+  [frameType.openMap]: ["volume", "offset"],
+  [frameType.progress]: ["set", "lsn"],
+  [frameType.staged]: ["sequence"],
+  [frameType.logged]: ["lsn", "set", "index"],
+  [frameType.purged]: ["set", "lsn", "index"],
+  [frameType.feedLost]: ["index"],
+  [frameType.invalidate]: ["lsn", "set"],
+};
+
+/** Of these, a mirror's have no set, or no LSN: 0 is none. */
+const sparse: ReadonlySet<FrameType> = new Set([
+  frameType.begin,
   frameType.flush,
-  frameType.purged,
-  frameType.feed,
-  frameType.feedEnd,
-  frameType.applied,
-  frameType.feedLost,
+  frameType.synchronized,
 ]);
 
 function line(context: GroupContext, dir: "in" | "out", copy: string, header: FrameHeader): void {
-  context.ports.trace?.line({
-    dir,
-    kind: nameOf.get(header.type) ?? String(header.type),
-    group: context.config.name,
-    copy,
-    generation: header.generation,
-    epoch: header.epoch,
-    set: header.set,
-    index: indexed.has(header.type) ? header.index : header.sequence,
-    lsn: header.lsn,
-    volume: context.config.volumes[header.volume]?.name ?? "*",
-    offset: header.offset,
-    length: header.length,
-  });
+  const { type, generation, epoch } = header;
+  // Its entries have lines of their own, on whichever connection it came (`traceBatch`).
+  if (hasTable(type)) return;
+  const told: Record<string, string | number> = {};
+  for (const field of fieldsOf[type] ?? []) {
+    if (sparse.has(type) && (field === "lsn" || field === "set") && header[field] === 0) continue;
+    if (field === "volume") told[field] = context.config.volumes[header.volume]?.name ?? "*";
+    else told[field === "sequence" ? "index" : field] = header[field];
+  }
+  const kind = nameOf.get(type) ?? String(type);
+  const { name: group } = context.config;
+  context.ports.trace?.line({ dir, kind, group, copy, generation, epoch, ...told });
 }
