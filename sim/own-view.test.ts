@@ -21,7 +21,7 @@ before(async () => {
 });
 
 /** East and west run, all is well, and a host has written. */
-function begun(mode: CopyMode, label: string): World {
+function begun(mode: CopyMode, label: string, checkers = allCheckers): World {
   const quiet = quietSwarm("flush");
   const [group] = quiet.config.groups.values();
   const west = group?.copies.get("west");
@@ -34,7 +34,7 @@ function begun(mode: CopyMode, label: string): World {
     label: `${label} ${mode}`,
     swarm: { ...quiet, limits: drawn, config: { ...quiet.config, groups } },
     createSite,
-    checkers: allCheckers,
+    checkers,
     story: { told: true, linesMax: 400 },
     counters: new Map(),
   });
@@ -132,9 +132,37 @@ for (const mode of ["sync", "async"] as const) {
     assert.ok(command(world, "east", order).ok);
     restart(world, "east", []);
     const { lsn, copies } = seen(world, "east");
+    assert.equal(copies[0]?.mode, mode, "on the terms of the copy that may follow it");
     assert.deepEqual([lsn, ...marksOf(copies[0])], [2, 2, 2, 2, 2]);
   });
 }
+
+test("A12, U58: a site that was not reached since the start was never up, by the events", () => {
+  const world = begun("sync", "events");
+  const links: string[] = [];
+  world.eventWatchers.add(({ kind, from, to }, machine) => {
+    if (kind === "link" && machine.name === "east") links.push(`${from} -> ${to}`);
+  });
+  restart(world, "east", ["west"]);
+  until(world, "west is missed", () => links.length > 0);
+  world.machine("west").start();
+  until(world, "west is reached", () => links.length > 1);
+  world.troubleUs = world.scheduler.nowUs;
+  world.machine("west").crash({ kind: "kill" });
+  until(world, "west is missed again", () => links.length > 2);
+  assert.deepEqual(links, ["undefined -> peer-down", "peer-down -> up", "up -> peer-down"]);
+});
+
+test("row 53, I33: of a copy whose disk is another one than it was, no image is known", () => {
+  // That a disk forgets what it had is what they would report.
+  const world = begun("sync", "blank", []);
+  world.troubleUs = world.scheduler.nowUs;
+  world.machine("west").crash({ kind: "kill" });
+  world.machine("west").disk.state.folders.clear();
+  world.machine("west").start();
+  until(world, "it is stopped", () => lagOf(world).state === "stopped");
+  assert.equal(lagOf(world).image, "out-of-sync");
+});
 
 test("F15, U58: what a host is refused is no ack in the trace", () => {
   const world = begun("sync", "refused");

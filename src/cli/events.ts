@@ -63,7 +63,7 @@ export function describeEvent(event: StampedEvent): string {
   const change =
     event.from === undefined && event.to === undefined
       ? ""
-      : ` ${event.from ?? "?"} -> ${event.to ?? "?"}`;
+      : `${event.from === undefined ? "" : ` ${event.from}`} -> ${event.to ?? "?"}`;
   const reason = event.why === "" ? "" : `: ${event.why}`;
   return `${event.time}  ${event.site}  ${subject}  ${event.kind}${change}${reason}`;
 }

@@ -58,7 +58,8 @@ export async function repair(group: string, options: RepairOptions): Promise<num
   }
   const found = await findGroup(aimOf(options), group);
   const known = found.group.volumes.map(({ name }) => name);
-  if (!known.includes(options.volume)) {
+  // A bunker, which may be the only one that answers, has none, and says that it is not the primary.
+  if (known.length > 0 && !known.includes(options.volume)) {
     throw new AppError("usage", `${group} has no volume ${JSON.stringify(options.volume)}`, {
       hint: `volumes: ${known.join(", ")}`,
     });

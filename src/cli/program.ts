@@ -203,7 +203,7 @@ function addGroupCommands(add: Add): void {
   add("replay <group>", "at --site: bring its copy up from a bunker's log", (command) =>
     replay(String(command.args[0]), optionsOf<ReplayOptions>(command)),
   )
-    .requiredOption("--from <bunker>", "the site whose log it is, or the path of journal.mirror")
+    .option("--from <bunker>", "the site whose log it is, or the path of journal.mirror")
     .option("--until <lsn>", "no set that has a later write", countOption)
     .option(
       "--stopAfter, --stop-after <duration>",

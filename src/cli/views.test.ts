@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { CopyConfig } from "#config/types.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 import { copyStatus, sampleGroup } from "../../test/support/fake-site.ts";
 import { findBlockers } from "./blockers.ts";
+import { describeEvent } from "./events.ts";
 import { describeReport } from "./inspect.ts";
 import { describeLoss } from "./loss.ts";
+import { withoutSource } from "./replay.ts";
 import { describeGroup } from "./status.ts";
 import { formatTable } from "./table.ts";
 import { holds } from "./wait.ts";
@@ -398,6 +401,30 @@ test("I33: where nobody has counted the writes that a copy lacks, their bytes an
   const seen = group([copyStatus("west", "fractured", { ...behind, isLagCounted: false })]);
   assert.match(describeLoss(seen, "east"), /at most 4MiB, written in the last 3 s/);
   assert.match(describeGroup(seen, "east").join("\n"), /4MiB\/\?w\/3s/);
+});
+
+test("B9: replay without a log to use names those of the group, and the whole command", () => {
+  const bunker = { mode: "bunker" } as CopyConfig;
+  const hintOf = (sites: readonly string[], cancel: boolean): string =>
+    withoutSource(
+      { name: "bank", copies: new Map(sites.map((site) => [site, bunker])) },
+      { cancel, site: "west" },
+    ).hint ?? "";
+  assert.equal(hintOf(["vault"], true), "antipode replay bank --cancel --from vault --site west");
+  assert.match(
+    hintOf(["vault", "mirror:bank"], false),
+    /--from vault --site west; or --from PATH; P/,
+  );
+  assert.equal(hintOf([], false), "bank has no bunker");
+});
+
+test("U58: an event that begins with nothing known has no word for it", () => {
+  const event = { seq: 1, time: "T", site: "east", kind: "link", group: "bank", copy: "west" };
+  const why = "nobody listens";
+  assert.equal(
+    describeEvent({ ...event, to: "peer-down", why }),
+    "T  east  bank west  link -> peer-down: nobody listens",
+  );
 });
 
 test("B8: while a bunker has everything, the primary's death loses nothing, and the way is named", () => {

@@ -80,6 +80,9 @@ export function sessionOpened(
   // The member's own open map counts only after `memberOpenMapEnd`; where the tenures are the same it sends none.
 }
 
+/** What is said of a member that is stopped for that. */
+export const foreignDisk = "answers with a disk that is not the one we fed (blank or foreign)";
+
 type Refusal = {
   readonly why: string;
   readonly splitBrain: boolean;
@@ -112,7 +115,7 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
   const known = record.replicaId;
   if (known !== undefined && known !== hello.replicaId && !record.fullConfirmed) {
     return {
-      why: `${member.site} answers with a disk that is not the one we fed (blank or foreign)`,
+      why: `${member.site} ${foreignDisk}`,
       splitBrain: false,
     };
   }

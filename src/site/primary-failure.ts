@@ -79,7 +79,10 @@ function tellLink(group: Group, site: string, why: string | undefined): void {
   const address = context.addressOf(site);
   if (why === undefined) linksDown.delete(site);
   else linksDown.set(site, down);
-  const state = why === undefined ? { from: was ?? down, to: "up" } : { from: "up", to: down };
+  // What was never reached since this start was never up.
+  const isFirst = context.inquiries.of(site).lastAnswerMs === undefined;
+  const lost = isFirst ? { to: down } : { from: "up", to: down };
+  const state = why === undefined ? { from: was ?? down, to: "up" } : lost;
   const words = `WAN_LINK ${address}: ${why ?? `${site} answers again`}`;
   emit(context, { kind: "link", copy: site, ...state, why: words });
 }

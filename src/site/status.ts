@@ -7,7 +7,7 @@ import { lagBytesOf } from "#core/log-members.ts";
 import { isInJournal, keepsLog, shownState, takesSets } from "#core/member-state.ts";
 import { lacksRelay, relayOf } from "#core/relay.ts";
 import { isDrained } from "#core/gateway.ts";
-import { watermarksOf } from "#core/staging-state.ts";
+import { foreignDisk } from "#core/members.ts";
 import { generationCounter } from "#core/history.ts";
 import { overflowsInMs } from "#core/pace.ts";
 import { policyTable } from "#core/policy.ts";
@@ -19,7 +19,6 @@ import type { CopyState, LinkState, Role } from "#core/states.ts";
 import type { BunkerAtHand, CopyStatus, GroupStatus, SplitStatus, VolumeStatus } from "./api.ts";
 import type { BunkerRun } from "./bunker-run.ts";
 import type { ReplayRun } from "./replay.ts";
-import type { StagingRun } from "./staging-run.ts";
 import { bytesAfter } from "./journal-run.ts";
 import { configurationStatus } from "./configuration.ts";
 import { troubleOf } from "./copy-anew.ts";
@@ -29,6 +28,7 @@ import { lagWritesOf } from "./lag.ts";
 import { linkDownFor } from "./inquiry.ts";
 import type { InquiryStatus } from "./inquiry.ts";
 import { ownLink, primaryTrouble, whyNoSession } from "./own-link.ts";
+import { ownLsns, stagingOf } from "./own-lsns.ts";
 import { hasFailedHere } from "./refusals.ts";
 import { aloneMs, memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
 import { splitsOf } from "./split.ts";
@@ -58,7 +58,10 @@ export function groupStatus(group: Group): GroupStatus {
       primary?.journal === undefined
         ? (group.bunker?.bunker.end.set ?? group.copy?.staging?.staging.applied.set ?? 0)
         : primary.journal.set - 1,
-    volumes: group.config.volumes.map((volume, index) => volumeStatus(group, volume, index)),
+    volumes:
+      record.role === "bunker"
+        ? []
+        : group.config.volumes.map((volume, index) => volumeStatus(group, volume, index)),
     journal: {
       bytesUsed: primary?.journal?.bytesUsed ?? 0,
       bytesMax: primary?.journal?.bytesMax ?? 0,
@@ -218,7 +221,9 @@ function missingBytes(primary: Primary, member: Member): number {
 function imageOf(member: Member): CopyStatus["image"] {
   if (keepsLog(member)) return "none";
   if (member.stage === "synchronized") return member.policy.mode.imageWell;
-  if (member.record.phase === "blank") return "out-of-sync";
+  // Whose disk is another one than it was, has nothing that anybody knows of.
+  const { phase, stoppedWhy } = member.record;
+  if (phase === "blank" || stoppedWhy.endsWith(foreignDisk)) return "out-of-sync";
   return member.stage === "resync" || member.stage === "joining" ? "synchronizing" : "consistent";
 }
 
@@ -318,34 +323,6 @@ function whyNotWhole(
 
 // ------------------------------------------------------------------------------- a copy's own view
 
-/** Where sets are staged here: while a session takes them, or since the last one that did. */
-function stagingOf({ copy, context }: Group): StagingRun | undefined {
-  const staging = copy?.staging;
-  if (staging === undefined) return undefined;
-  const { session } = copy?.copy ?? {};
-  // Before it has begun, a session says nothing of what is here.
-  if (session?.begun === true) return session.takesSets ? staging : undefined;
-  const isHeld = context.store.record.applied !== undefined || staging.staging.complete.set > 0;
-  return isHeld ? staging : undefined;
-}
-
-/** Up to where this site has everything: what it knows, or what was on record of it when its process started. */
-function ownLsns(group: Group): { received: number; applied: number; synced: number } {
-  const record = knownRecord(group);
-  // Who was demoted in order has all that it acked itself.
-  if (record.role === "demoted" && record.cleanStop) {
-    const lsn = record.lsnReserved - 1;
-    return { received: lsn, applied: lsn, synced: lsn };
-  }
-  const staging = stagingOf(group);
-  if (staging !== undefined) {
-    const { received, applied, synced } = watermarksOf(staging.staging);
-    return { received, applied, synced };
-  }
-  const { receivedLsn = 0, appliedLsn = 0, syncedLsn = 0 } = group.copy?.copy ?? {};
-  return { received: receivedLsn, applied: appliedLsn, synced: syncedLsn };
-}
-
 function ownStatus(group: Group): CopyStatus {
   const { context, heard } = group;
   const record = knownRecord(group);
@@ -402,10 +379,14 @@ function paceStatus(
   return { isPacing, overflowSeconds: inMs === undefined ? null : Math.round(inMs) / 1000 };
 }
 
-// The first primary is a copy on the terms of the copy that took its place.
+// The first primary is a copy on the terms of the copy that took its place; until it knows of one, of any that could.
 function termsOf(group: Group): CopyConfig | undefined {
   const { config, site } = group.context;
-  return config.copies.get(site) ?? config.copies.get(primaryOf(group));
+  const { copies } = config;
+  const successor = copies.get(primaryOf(group));
+  return (
+    copies.get(site) ?? successor ?? [...copies.values()].find(({ mode }) => mode !== "bunker")
+  );
 }
 
 /** What it is by the file: who was never fed since its start knows no better. */

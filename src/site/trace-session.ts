@@ -97,8 +97,11 @@ const fieldsOf: Readonly<Partial<Record<FrameType, readonly Field[]>>> = {
   [frameType.invalidate]: ["lsn", "set"],
 };
 
-/** Of these, a mirror's have no set, or no LSN: 0 is none. */
+/** Of these, some have no set, or no LSN: 0 is none. */
 const sparse: ReadonlySet<FrameType> = new Set([
+  frameType.region,
+  frameType.regionZero,
+  frameType.compare,
   frameType.begin,
   frameType.flush,
   frameType.synchronized,

@@ -274,6 +274,7 @@ test("wrong usage ends in 2 and says what was meant", async () => {
     [["serve"], /serve needs to know which site it is/],
     [["switchover", "bank"], /required option '--to <site>' not specified/],
     [["switchover", "bank", "--to", "wset"], /no site "wset"\nhint: sites: east, west/],
+    [["replay", "bank", "--cancel"], /whose log it was\nhint: bank has no bunker/],
     [["failback", "--to", "west"], /failback needs a group, or --all\nhint: groups: bank/],
     [["demote", "bank", "--all"], /--all stands for every group, and bank is one/],
     [["promote", "--all"], /hint: antipode promote --all --site NAME/],

@@ -22,6 +22,7 @@ test("B1, B3, B5: the bunker's log is the primary's, entry by entry, it stores n
   const status = await vault.group();
   assert.equal(status.role, "bunker");
   assert.equal(status.copies[0]?.image, "none");
+  assert.deepEqual(status.volumes, [], "of what it has not, it lists nothing");
   assert.equal(copyOf(await east.group(), "vault")?.image, "none");
   // The primary first: it goes on to seal as long as it runs, and the bunker takes what was sent before the end.
   await east.stop();
