@@ -292,6 +292,9 @@ export const limits = {
   apiBodyBytesMax: 64 * KiB,
   /** Size at which events.jsonl becomes events.jsonl.1; so the two together stay under twice this. */
   eventsFileBytesMax: 4 * MiB,
+  /** One change of state to and fro: told so often in such a time, then once in it, until it has stopped for that long. */
+  eventsRepeatsMax: 50,
+  eventsRepeatMs: 600_000,
   /** Events that one answer of GET /v1/events holds. */
   eventsPerAnswerMax: 10_000,
   /** Questions of the API thread that the engine has not answered; beyond it the API answers 503. */

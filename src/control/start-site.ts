@@ -13,6 +13,7 @@ import type { Engine } from "./bridge.ts";
 import { watchRuntime } from "./engine-runtime.ts";
 import type { EventLog } from "./event-log.ts";
 import { createEventLog } from "./event-log.ts";
+import { boundRepeats } from "./event-repeats.ts";
 import { withUris } from "./export-uri.ts";
 import { withHooks } from "./hooks.ts";
 import { readAgain } from "./load-config.ts";
@@ -154,7 +155,9 @@ async function createEngine(
       ? undefined
       : openTraceFile({ path: tracePath, nowMs: () => performance.now(), onTrouble });
   if (trace !== undefined) cleanups.push({ name: "the trace", run: () => trace.close() });
-  const hooked = withHooks({ config: () => live.config, site: name, events, onTrouble });
+  const bound = boundRepeats((record) => events.emit(record));
+  cleanups.push({ name: "the events left out", run: () => bound.close() });
+  const hooked = withHooks({ config: () => live.config, site: name, events: bound, onTrouble });
   const ports = await createSitePorts({ config, site: name, events: hooked, trace, memory });
   return options.createSite({
     config,
