@@ -20,7 +20,7 @@ const rowsOfFault: Readonly<Record<CountedFault, readonly string[]>> = {
   syncError: ["row 38"],
   writeError: ["row 39"],
   readError: ["row 39"],
-  noSpace: ["row 41"],
+  noSpace: ["row 40", "row 41"],
   clockJump: ["row 34"],
   flip: ["row 32"],
   rot: ["row 44"],

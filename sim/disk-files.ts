@@ -2,9 +2,10 @@ import type { IoFailure } from "#base/errors.ts";
 import type { File, Folder } from "#ports/file.ts";
 import { failure } from "./disk.ts";
 import type { SimDisk } from "./disk.ts";
-import { changeName, createFile, inodeAt, readInode, writeInode } from "./disk-state.ts";
+import { changeName, createFile, inodeAt, readInode, unwrittenPages } from "./disk-state.ts";
+import { writeInode } from "./disk-state.ts";
 import type { DiskState, Inode, View } from "./disk-state.ts";
-import { missingPages } from "./pages.ts";
+import { missingPages, pageBytes } from "./pages.ts";
 import type { Process } from "./process.ts";
 import { eventKind } from "./scheduler.ts";
 
@@ -70,10 +71,18 @@ function openSimFile(disk: SimDisk, process: Process, inode: Inode, path: string
     },
     write(offset, chunks) {
       const lengthBytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-      const refused = broken ?? disk.writeFailure(missingPages(inode.current, offset, lengthBytes));
+      const refused = broken ?? disk.writeFailure(newPages(inode, offset, lengthBytes));
       if (refused === undefined) {
         disk.step(process, "write", () => writeInode(disk.state, inode, offset, chunks));
       }
+      return refused;
+    },
+    allocate(offset, length) {
+      const pages = Math.ceil((offset + length) / pageBytes);
+      const refused = disk.roomFailure(unwrittenPages(inode, inode.allocatedPages, pages));
+      // No step of its own: it changes nothing that a power cut would leave.
+      if (refused === undefined && process.alive)
+        inode.allocatedPages = Math.max(inode.allocatedPages, pages);
       return refused;
     },
     sync: (done) =>
@@ -83,6 +92,14 @@ function openSimFile(disk: SimDisk, process: Process, inode: Inode, path: string
       }),
     close: () => undefined,
   };
+}
+
+/** What a write needs of the disk's room: where it was taken before, nothing. */
+function newPages(inode: Inode, offset: number, lengthBytes: number): number {
+  const allocated = inode.allocatedPages * pageBytes;
+  const from = Math.max(offset, allocated);
+  const end = offset + lengthBytes;
+  return end <= from ? 0 : missingPages(inode.current, from, end - from);
 }
 
 /**
@@ -113,6 +130,7 @@ export function viewFolder(disk: DiskState, path: string, view: View): Folder {
           queueMicrotask(() => done(undefined));
         },
         write: () => refuse,
+        allocate: () => refuse,
         sync: (done) => done(refuse),
         close: () => undefined,
       };

@@ -25,6 +25,8 @@ export type Inode = {
   durable: Pages;
   bytes: number;
   durableBytes: number;
+  /** So many pages from its beginning on have room, whether they are written yet or not. */
+  allocatedPages: number;
   unsynced: UnsyncedWrite[];
   /** It lies on a machine of its own (device.ts): this one's losses of power are none of it, and its space neither. */
   isRemote: boolean;
@@ -114,6 +116,7 @@ export function createFile(disk: DiskState, folder: FolderState, name: string): 
     durable: createPages(),
     bytes: 0,
     durableBytes: 0,
+    allocatedPages: 0,
     unsynced: [],
     isRemote: false,
     isStale: false,
@@ -311,6 +314,8 @@ function partOf(write: UnsyncedWrite, from: number, to: number): UnsyncedWrite {
 function settleInode(inode: Inode): void {
   inode.unsynced = [];
   inode.isStale = false;
+  // A file system may have written nothing down of what it had set aside.
+  inode.allocatedPages = 0;
   inode.bytes = inode.durableBytes;
   inode.current = clonePages(inode.durable);
   inode.version += 1;
@@ -342,9 +347,22 @@ function copyOf(chunks: readonly Uint8Array[]): Uint8Array {
   return bytes;
 }
 
-/** Bytes that the pages of a disk take: what a space limit counts. */
+/** Bytes that the files of a disk take, with what is set aside for them: what a space limit counts. */
 export function usedBytes(disk: DiskState): number {
+  const named = new Set<number>();
+  for (const { names } of disk.folders.values()) for (const id of names.values()) named.add(id);
   let pages = 0;
-  for (const inode of ownInodes(disk)) pages += inode.current.byIndex.size;
+  for (const inode of ownInodes(disk)) {
+    // What has no name any more is kept here for the sake of a power cut alone.
+    if (!named.has(inode.id)) continue;
+    pages += inode.current.byIndex.size + unwrittenPages(inode, 0, inode.allocatedPages);
+  }
   return pages * pageBytes;
+}
+
+/** Pages of a file that have no content yet, from one to before another. */
+export function unwrittenPages({ current }: Inode, from: number, to: number): number {
+  let pages = 0;
+  for (let index = from; index < to; index += 1) if (!current.byIndex.has(index)) pages += 1;
+  return pages;
 }

@@ -123,14 +123,21 @@ export class SimDisk {
       this.failures += 1;
       return failure("EIO", `${this.site}: the disk failed a write`);
     }
-    if (newPages > 0 && this.usedBytes() + newPages * pageBytes > behaviour.spaceBytes) {
-      this.failures += 1;
-      return failure("ENOSPC", `${this.site}: no space left on the disk`);
-    }
+    const noRoom = this.roomFailure(newPages);
+    if (noRoom !== undefined) return noRoom;
     if (behaviour.writeStallUs > 0 && this.rng.chance(behaviour.writeStallChance)) {
       this.onStall?.(this.rng.exponential(behaviour.writeStallUs));
     }
     return undefined;
+  }
+
+  /** The disk has no room for so many new pages. */
+  roomFailure(newPages: number): IoFailure | undefined {
+    const { spaceBytes } = this.behaviour;
+    if (newPages === 0 || spaceBytes === Infinity) return undefined;
+    if (this.usedBytes() + newPages * pageBytes <= spaceBytes) return undefined;
+    this.failures += 1;
+    return failure("ENOSPC", `${this.site}: no space left on the disk`);
   }
 
   /** The same for a write to an image. */

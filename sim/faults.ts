@@ -254,7 +254,7 @@ export class Faults {
         break;
       default:
         disk.behaviour.spaceBytes = disk.usedBytes();
-        this.#later(this.#rng.logUniform(50e3, 1e6), () => (disk.behaviour.spaceBytes = Infinity));
+        this.#later(this.#rng.logUniform(50e3, 4e6), () => (disk.behaviour.spaceBytes = Infinity));
     }
     // A site that met an error may refuse to start, and says why. It is tried again until its disk is sound.
     world.expectStartFailures = true;

@@ -9,11 +9,24 @@ import { hasSets } from "./sets.ts";
 const timersMax = 200;
 const filesPerMemberMax = 8;
 
-/** Nothing grows without end (I36, N6): queues, maps, timers and files stay within their limits in every state. */
+/**
+ * Nothing grows without end (I36, N6): queues, maps, timers and files stay within their limits in every state. And a primary
+ * that has served does not fail because the disk under its journal is full: that is an overflow (I25, row 40).
+ */
 export function boundsChecker(world: World): Checker {
   const openAtStart = new Map<string, number>();
+  const served = new Set<string>();
   return {
-    ids: ["I36", "N6"],
+    ids: ["I25", "I36", "N6"],
+    onEvent(machine, event) {
+      const life = `${event.group} ${machine.process?.life}`;
+      if (event.kind === "serving") served.add(life);
+      if (event.kind !== "journal" && event.to !== "failed") return;
+      world.count("checks:I25");
+      const isOfRoom = event.kind === "role" && /no space left/.test(event.why);
+      if (isOfRoom && served.has(life))
+        world.report("I25", `${machine.name} has failed for want of room: ${event.why}`);
+    },
     onSample() {
       for (const machine of world.machines.values()) {
         const { process } = machine;

@@ -43,4 +43,20 @@ export const failureMutants: readonly Mutant[] = [
     ids: ["I35"],
     note: "a primary that was heard by in its own questions alone falls silent, and nobody is told",
   },
+  {
+    name: "full-disk-not-heeded",
+    file: "src/core/journal.ts",
+    find: "  if (disk === undefined) return false;\n",
+    replace: "  if (disk === undefined || disk.aheadBytes >= 0) return false;\n",
+    ids: ["I25"],
+    note: "hosts are let in though the disk under the journal has no room, and the group fails for good",
+  },
+  {
+    name: "room-not-asked-again",
+    file: "src/site/journal-disk.ts",
+    find: "  keepRoom(log, true);\n",
+    replace: "  keepRoom(log);\n",
+    ids: ["I31"],
+    note: "hosts that wait for a full disk wait for ever, though there is room again",
+  },
 ];

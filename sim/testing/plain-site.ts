@@ -87,6 +87,7 @@ function plainSite({ config, name, ports }: SiteOptions, lie: Lie, order: { lsn:
         stalledWrites: 0,
         isPacing: false,
         overflowSeconds: null,
+        diskFull: "",
       },
       copies: [],
       configuration: { revision: 1, differing: [] },

@@ -20,6 +20,7 @@ export function findBlockers(group: GroupStatus, site: string): readonly Blocker
   if (group.hasFailed === true) return [failedHere(group, site)];
   return [
     ...roleBlockers(group, site),
+    ...fullDisk(group, site),
     ...fullJournal(group, site),
     ...failedAtPrimary(group, site),
     ...group.volumes
@@ -111,7 +112,8 @@ function offered({ name, why }: GroupStatus, successor: string, site: string): B
 }
 
 // What to do about a copy that lacks it stands with the copy.
-function fullJournal({ name, serving, why, copies }: GroupStatus, site: string): Blocker[] {
+function fullJournal(group: GroupStatus, site: string): Blocker[] {
+  const { name, serving, why, copies } = group;
   if (!serving || !why.startsWith("the journal is full")) return [];
   const [, volume] = /of what (\S+) lacks, which has failed/.exec(why) ?? [];
   const copy = copies.find(({ image }) => image !== "none")?.site ?? "COPY";
@@ -124,6 +126,22 @@ function fullJournal({ name, serving, why, copies }: GroupStatus, site: string):
         volume === undefined
           ? `antipode wait ${name} --site ${site}; a copy that lacks what is kept is named here, too`
           : `antipode repair ${name} --volume ${volume} --site ${site}; where that is refused, ${takeover}`,
+    },
+  ];
+}
+
+/** Hosts may not feel it yet, or may have paid for it with a copy: it is to be mended all the same. */
+function fullDisk({ name, why, journal }: GroupStatus, site: string): Blocker[] {
+  const { diskFull } = journal;
+  if (diskFull === undefined || diskFull === "") return [];
+  const isFelt = why.startsWith("the disk under the journal is full");
+  return [
+    {
+      what: isFelt
+        ? `hosts of ${name} cannot write at ${site}: the disk under its journal is full`
+        : `the disk under the journal of ${name} at ${site} is full; hosts still write`,
+      waitsFor: `room in the data folder of ${site} (${diskFull})`,
+      help: `free some space or quota there (df at ${site}); it goes on by itself, and nothing needs to be restarted`,
     },
   ];
 }

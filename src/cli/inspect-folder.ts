@@ -60,6 +60,7 @@ function openFile(path: string): File | IoFailure {
       setImmediate(done, failure);
     },
     write: () => refuse(`writing ${path}`),
+    allocate: () => refuse(`taking room for ${path}`),
     sync: (done) => done(refuse(`syncing ${path}`)),
     close: () => fs.closeSync(fd),
   };

@@ -129,14 +129,22 @@ function show(seen: SiteStatus, options: GlobalOptions): void {
 
 /** Where a journal fills, how far it is, and what that costs hosts already. */
 function journalLines({ journal }: GroupStatus): readonly string[] {
-  const { bytesUsed, bytesMax, isPacing, overflowSeconds } = journal;
-  if (!isPacing && overflowSeconds === null) return [];
+  const { bytesUsed, bytesMax, isPacing, overflowSeconds, diskFull } = journal;
+  // A site of an earlier version does not speak of its disk.
+  const disk =
+    diskFull === undefined || diskFull === ""
+      ? []
+      : [`  the disk under the journal is full: ${diskFull}`];
+  if (!isPacing && overflowSeconds === null) return disk;
   const used = `journal: ${formatSize(bytesUsed)} of ${formatSize(bytesMax)}`;
   const full =
     overflowSeconds === null
       ? ""
       : `, full in ${formatDuration(Math.ceil(overflowSeconds) * 1000)} as of late`;
-  return [`  ${used}${full}${isPacing ? "; hosts are slowed down to what the copies take" : ""}`];
+  return [
+    ...disk,
+    `  ${used}${full}${isPacing ? "; hosts are slowed down to what the copies take" : ""}`,
+  ];
 }
 
 /** A group for people: what it is, its volumes, its copies, and what would be lost. */

@@ -97,6 +97,27 @@ test("row 40: hosts that cannot write are complained of, however little a copy l
   assert.deepEqual(complaintsOf(group([copy], { why }), rpos), [`hosts cannot write (${why})`]);
 });
 
+test("row 40: a full disk under the journal is named with what helps, whether hosts feel it yet or not", () => {
+  const diskFull = "taking room for /d/bank/journal-1.log: no space left on device (ENOSPC)";
+  const { journal } = group([]);
+  const why = `the disk under the journal is full: ${diskFull}; it goes on by itself once there is room; writes wait`;
+  for (const [seen, what, complaint] of [
+    [group([], { journal: { ...journal, diskFull } }), /hosts still write/, /^the disk under/],
+    [group([], { why, journal: { ...journal, diskFull } }), /cannot write/, /^hosts cannot write/],
+  ] as const) {
+    const [blocker, ...more] = findBlockers(seen, "east");
+    assert.equal(more.length, 0);
+    assert.match(blocker?.what ?? "", what);
+    assert.match(blocker?.waitsFor ?? "", /journal-1\.log.*ENOSPC/);
+    assert.match(
+      blocker?.help ?? "",
+      /^free some space or quota there \(df at east\); it goes on by/,
+    );
+    assert.match(complaintsOf(seen, new Map())[0] ?? "", complaint);
+    assert.ok(describeGroup(seen, "east").some((line) => line.includes(diskFull)));
+  }
+});
+
 test("at a copy, what would be lost is what promoting it would give", () => {
   const seen = group([copyStatus("west", "synchronized")], { role: "secondary", serving: false });
   assert.match(describeLoss(seen, "west"), /^If east died now, nothing/);

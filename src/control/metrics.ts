@@ -54,6 +54,11 @@ const groupRows: readonly Row<GroupStatus>[] = [
     value: (group) => group.journal.bytesMax,
   },
   {
+    name: "journal_disk_full",
+    help: "1 while the disk under the journal has no room for more of it: the limit is what it gives.",
+    value: (group) => ((group.journal.diskFull ?? "") === "" ? 0 : 1),
+  },
+  {
     name: "journal_stalled_writes",
     help: "Host writes that wait for room.",
     value: (group) => group.journal.stalledWrites,

@@ -42,8 +42,11 @@ function groupComplaints(group: GroupStatus, objectives: Objectives): readonly s
     complaints.push(because("hosts get no answers", group.why));
   }
   // Those who write feel it, however little a copy lacks.
-  if (group.serving && group.why.startsWith("the journal is full"))
-    complaints.push(because("hosts cannot write", group.why));
+  const isFelt = /^the (?:journal|disk under the journal) is full/.test(group.why);
+  const diskFull = group.journal.diskFull ?? "";
+  if (group.serving && isFelt) complaints.push(because("hosts cannot write", group.why));
+  else if (diskFull !== "")
+    complaints.push(because("the disk under the journal is full", diskFull));
   const rpos = objectives.get(group.name);
   for (const copy of group.copies) {
     // After a takeover the file's primary is the copy, and the relation keeps the objective that the file gives it.

@@ -3,9 +3,10 @@ import { test } from "node:test";
 import { limits } from "#base/limits.ts";
 import { samplePrimary } from "../../test/support/sample-primary.ts";
 import { sampleRequest } from "../../test/support/sample-request.ts";
-import { sealIdle } from "./journal.ts";
-import type { Journal } from "./journal.ts";
+import { roomBytesMax, sealIdle } from "./journal.ts";
+import type { DiskRoom, Journal } from "./journal.ts";
 import { journalRoom, overflowing, releaseJournal, tailHolder, whyNoRoom } from "./journal-room.ts";
+import { whyFull } from "./journal-room.ts";
 import type { PrimaryEffect, PrimaryEvent } from "./primary-events.ts";
 import { step } from "./primary.ts";
 
@@ -119,4 +120,83 @@ test("row 40: a journal that stays full is not filled up by empty sets, which wo
   assert.equal(appendsAt(3 * limits.emptySealMs), 0);
   journal.bytesUsed = 0;
   assert.equal(appendsAt(3 * limits.emptySealMs), 1);
+});
+
+const diskWhy = "taking room for /data/bank/journal-1.log: no space left on device (ENOSPC)";
+
+test("row 40, decision 13: a full disk counts as a full journal: stall waits, fail refuses, trip trips who is behind, once its bits have room", () => {
+  for (const overflow of ["trip", "stall", "fail"] as const) {
+    const { primary, west, journal } = createWithJournal(overflow);
+    primary.stage = "serving";
+    primary.nextLsn = 41;
+    primary.syncedLsn = 40;
+    west.sets.completeLsn = 12;
+    west.sets.completeSet = 90;
+    journal.bytesUsed = 2 * journal.pace.segmentBytes;
+    const full = { aheadBytes: limits.journalAheadMarginBytes, why: diskWhy, mayTrip: true };
+    const out: PrimaryEffect[] = [];
+    const told = (disk: DiskRoom | undefined): void => {
+      const { bytesUsed, firstSet } = journal;
+      step(primary, { kind: "reclaimed", bytesUsed, firstSet, disk }, out);
+    };
+
+    told(full);
+    assert.equal(journalRoom(primary), "go", "what is left is for hosts");
+    assert.equal(roomBytesMax(journal), journal.bytesUsed + full.aheadBytes);
+    assert.equal(whyNoRoom(primary), "");
+    const { limitBytes } = journal.pace;
+    journal.gatheredBytes = 1;
+    assert.equal(journalRoom(primary), overflow === "fail" ? "fail" : "wait", "with its margin");
+    journal.gatheredBytes = 0;
+
+    told({ ...full, aheadBytes: full.aheadBytes - 1 });
+    assert.equal(journalRoom(primary), overflow === "fail" ? "fail" : "wait");
+    assert.match(
+      whyNoRoom(primary),
+      /^the disk under the journal is full: .*ENOSPC.*; it goes on by itself once there is room; writes /,
+    );
+    assert.match(whyFull(journal), /^the disk under the journal is full .*ENOSPC/);
+    told({ ...full, aheadBytes: 0, mayTrip: false });
+    assert.equal(overflowing(primary, out), undefined, "no bits, no cut");
+    told({ ...full, aheadBytes: 0 });
+    assert.equal(overflowing(primary, out), overflow === "trip" ? west : undefined);
+    // Everybody has everything: there is nobody to wait for, and nobody to trip.
+    west.sets.completeLsn = 40;
+    west.sets.completeSet = 99;
+    assert.equal(overflowing(primary, out), undefined);
+    assert.equal(journalRoom(primary), overflow === "fail" ? "fail" : "wait");
+
+    told(undefined);
+    assert.equal(journalRoom(primary), "go");
+    assert.equal(roomBytesMax(journal), journal.bytesMax);
+    assert.ok(journal.pace.limitBytes > limitBytes, "hosts are slowed down later again");
+  }
+});
+
+test("row 40: hosts that wait for a full disk go on by themselves once there is room, at whatever size", () => {
+  const { primary, journal } = createWithJournal("stall");
+  primary.stage = "serving";
+  primary.lsnReserved = 1_000;
+  const held = sampleRequest("write");
+  const told = (disk: DiskRoom | undefined): void =>
+    step(primary, { kind: "reclaimed", bytesUsed: journal.bytesUsed, firstSet: 1, disk }, []);
+  const full = { why: diskWhy, mayTrip: true };
+  told({ ...full, aheadBytes: 0 });
+  step(primary, { kind: "request", request: held }, []);
+  assert.deepEqual(primary.held, [held]);
+  told({ ...full, aheadBytes: 2 * limits.journalAheadMarginBytes });
+  assert.deepEqual(primary.held, [], "a part of the room is enough");
+});
+
+test("row 40: where bits have no room, a journal that is full by its own size trips nobody, and says that it is the disk", () => {
+  const { primary, west, journal } = createWithJournal("trip");
+  primary.stage = "serving";
+  west.sets.completeLsn = 12;
+  west.sets.completeSet = 90;
+  journal.bytesUsed = journal.bytesMax;
+  journal.disk = { aheadBytes: Number.POSITIVE_INFINITY, why: diskWhy, mayTrip: false };
+  assert.equal(overflowing(primary, []), undefined);
+  assert.match(whyNoRoom(primary), /^the disk under the journal is full: .*; writes wait$/);
+  journal.disk = undefined;
+  assert.equal(overflowing(primary, []), west);
 });

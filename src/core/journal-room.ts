@@ -1,7 +1,7 @@
 import { isCovered } from "./device-volume.ts";
 import { wantRound } from "./flush.ts";
-import { isCrowded } from "./journal.ts";
-import type { Journal } from "./journal.ts";
+import { isCrowded, isDiskCrowded, roomBytesMax } from "./journal.ts";
+import type { DiskRoom, Journal } from "./journal.ts";
 import { needsSets, isFed, keepsLog } from "./member-state.ts";
 import { isPaced } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -23,6 +23,8 @@ export function journalRoom(primary: Primary): "go" | "wait" | "fail" {
 // here, or for a device, or has been let go and is being removed, is waited for (decision 13).
 function refusesWhenFull(primary: Primary, journal: Journal): boolean {
   if (journal.overflow !== "fail") return false;
+  // A full disk may stay so: nothing that happens here makes room on it.
+  if (isDiskCrowded(journal)) return true;
   return heldByCopy(primary, journal) !== undefined || failedLacking(primary) !== undefined;
 }
 
@@ -32,6 +34,17 @@ function heldByCopy(primary: Primary, journal: Journal): Member | undefined {
   const isBehind =
     holder !== undefined && heldFor(primary, journal, holder).lsn < imagesLsn(primary, journal);
   return isBehind ? holder : undefined;
+}
+
+/** For people, who look for the word "disk". */
+export function diskFull({ why }: DiskRoom): string {
+  return `the disk under the journal is full: ${why}; it goes on by itself once there is room`;
+}
+
+/** Why a copy has to go. */
+export function whyFull(journal: Journal | undefined): string {
+  const why = journal?.disk?.why;
+  return why === undefined ? "the journal is full" : `the disk under the journal is full (${why})`;
 }
 
 function failedLacking({ volumes }: Primary): Volume | undefined {
@@ -46,7 +59,11 @@ export function whyNoRoom(primary: Primary): string {
   const { journal } = primary;
   if (journal === undefined || !isCrowded(journal)) return "";
   const waits = refusesWhenFull(primary, journal) ? "writes are refused" : "writes wait";
+  if (journal.disk !== undefined && isDiskCrowded(journal))
+    return `${diskFull(journal.disk)}; ${waits}`;
   const holder = heldByCopy(primary, journal);
+  if (holder !== undefined && journal.overflow === "trip" && journal.disk?.mayTrip === false)
+    return `${diskFull(journal.disk)}; ${waits}`;
   if (holder !== undefined) return `the journal is full of what ${holder.site} lacks; ${waits}`;
   const failed = failedLacking(primary);
   const lacking = primary.volumes.find((one) => one.device !== undefined && !isCovered(one));
@@ -131,7 +148,8 @@ export function tailLsn(primary: Primary): number | undefined {
 export function overflowing(primary: Primary, out: PrimaryEffect[]): Member | undefined {
   const { journal } = primary;
   if (journal === undefined) return undefined;
-  if (journal.bytesUsed > journal.bytesMax / 2) {
+  const bytesMax = roomBytesMax(journal);
+  if (journal.bytesUsed > bytesMax / 2) {
     for (const volume of primary.volumes) {
       // A device flushes by itself, as soon as it can.
       if (volume.state === "ok" && volume.device === undefined && !isCovered(volume))
@@ -141,13 +159,15 @@ export function overflowing(primary: Primary, out: PrimaryEffect[]): Member | un
   const holder = tailHolder(primary);
   const isTrip = journal.overflow === "trip";
   const mayTrip = isTrip || (holder !== undefined && isRelayAlone(journal, holder));
-  if (!mayTrip || journal.bytesUsed < (journal.bytesMax * 3) / 4) journal.isTripping = false;
+  if (!mayTrip || journal.bytesUsed < (bytesMax * 3) / 4) journal.isTripping = false;
   if (mayTrip && isCrowded(journal)) journal.isTripping = true;
   if (journal.isTripping && holder !== undefined && awaitsRelay(primary, holder)) {
     // Where the journal keeps everything nevertheless, no sync lets go of it: hosts wait, or the relay's log fills.
     if (isTrip) wantSync(primary, out);
     return undefined;
   }
+  // Bits first, durably, and then the cut: where a full disk has no room for them, hosts wait.
+  if (journal.disk?.mayTrip === false) return undefined;
   // What the images have not synced is never converted (decision 13): that is waited for.
   const late = journal.isTripping ? heldByCopy(primary, journal) : undefined;
   return late?.fracturing === undefined ? late : undefined;

@@ -1,5 +1,5 @@
 import { sealIdle } from "./journal.ts";
-import { awaitRoom, overflowing, releaseJournal, tailLsn } from "./journal-room.ts";
+import { awaitRoom, overflowing, releaseJournal, tailLsn, whyFull } from "./journal-room.ts";
 import { tickFull } from "./journal-spell.ts";
 import { overflowed } from "./overflow.ts";
 import { tickPace } from "./pace.ts";
@@ -18,6 +18,6 @@ export function tickJournal(primary: Primary, elapsedMs: number, out: PrimaryEff
   releaseJournal(primary, out);
   awaitRoom(primary, out);
   const holder = overflowing(primary, out);
-  if (holder !== undefined) overflowed(primary, holder, "the journal is full", out);
+  if (holder !== undefined) overflowed(primary, holder, whyFull(journal), out);
   tickFull(primary, elapsedMs, out);
 }

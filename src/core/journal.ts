@@ -4,7 +4,7 @@ import { keepsLog, takesSets } from "./member-state.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import type { Entry } from "./entry.ts";
 import { digestStep } from "./entry.ts";
-import { createPace, notePaced } from "./pace.ts";
+import { createPace, notePaced, setPaceRoom } from "./pace.ts";
 import type { Pace } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Primary } from "./primary-state.ts";
@@ -23,10 +23,23 @@ export type SealPolicy = {
   readonly acksAtSwitch: boolean;
 };
 
+/** The disk under the journal is full, or nearly. */
+export type DiskRoom = {
+  /** What can be appended all the same. */
+  readonly aheadBytes: number;
+  /** What the disk said, and of which file. */
+  readonly why: string;
+  /** A dirty map would find room nevertheless: a copy may be tripped. */
+  readonly mayTrip: boolean;
+};
+
 export type Journal = {
   policy: SealPolicy;
   overflow: "trip" | "stall" | "fail";
+  /** As configured: what it may have is `roomBytesMax`. */
   readonly bytesMax: number;
+  /** Undefined while the disk has room. */
+  disk: DiskRoom | undefined;
   /** How fast hosts are let in while it fills. */
   readonly pace: Pace;
   bytesUsed: number;
@@ -91,7 +104,10 @@ export function createJournal(
   {
     segmentBytes,
     ...options
-  }: Pick<Journal, "policy" | "overflow" | "bytesMax"> & { readonly segmentBytes: number },
+  }: Pick<Journal, "policy" | "overflow" | "bytesMax"> & {
+    readonly segmentBytes: number;
+    readonly disk?: DiskRoom | undefined;
+  },
   found: JournalFound & { readonly isReplayed?: boolean },
   nowMs: number,
 ): Journal {
@@ -99,6 +115,7 @@ export function createJournal(
   const { bytesMax } = options;
   return {
     ...options,
+    disk: options.disk,
     pace: createPace({ lsn: found.lastLsn, bytes: found.bytesUsed }, { bytesMax, segmentBytes }),
     bytesUsed: found.bytesUsed,
     firstSet: found.firstSet,
@@ -271,7 +288,19 @@ export function sealDue(primary: Primary, set: number, out: PrimaryEffect[]): vo
 /** It is full: the margin is for what is on its way already. */
 export function isCrowded(journal: Journal): boolean {
   const { bytesUsed, gatheredBytes, appendingBytes, bytesMax } = journal;
+  if (isDiskCrowded(journal)) return true;
   return bytesUsed + gatheredBytes + appendingBytes + limits.journalMarginBytes > bytesMax;
+}
+
+/** The same where it is for want of room on the disk. */
+export function isDiskCrowded({ disk, gatheredBytes, appendingBytes }: Journal): boolean {
+  if (disk === undefined) return false;
+  return gatheredBytes + appendingBytes + limits.journalAheadMarginBytes > disk.aheadBytes;
+}
+
+/** What it may hold: the smaller of what the configuration says and what the disk gives. */
+export function roomBytesMax({ bytesUsed, bytesMax, disk }: Journal): number {
+  return disk === undefined ? bytesMax : Math.min(bytesMax, bytesUsed + disk.aheadBytes);
 }
 
 /** Seals that no write asks for: the heartbeat of an idle group, and a bracket that takes too long. */
@@ -298,15 +327,30 @@ export function appendGathered(primary: Primary, out: PrimaryEffect[]): void {
   journal.gatheredBytes = 0;
 }
 
+export type JournalFigures = {
+  readonly bytesUsed: number;
+  readonly firstSet: number;
+  readonly disk?: DiskRoom | undefined;
+};
+
 /** What the log says of itself after entries have gone or come. */
-export function noteJournal(
-  primary: Primary,
-  figures: { readonly bytesUsed: number; readonly firstSet: number },
-): void {
+export function noteJournal(primary: Primary, figures: JournalFigures): void {
   const { journal } = primary;
   if (journal === undefined) return;
-  // Hosts that waited for room are looked at again: segments go a while after they were let go.
-  if (figures.bytesUsed < journal.bytesUsed) primary.recheckHeld = true;
+  // Hosts that waited for room are looked at again: segments go a while after they were let go, and the disk's room comes back.
+  const hadBytes = journal.disk?.aheadBytes ?? Number.POSITIVE_INFINITY;
+  const hasMore = (figures.disk?.aheadBytes ?? Number.POSITIVE_INFINITY) > hadBytes;
+  if (figures.bytesUsed < journal.bytesUsed || hasMore) primary.recheckHeld = true;
+  journal.disk = figures.disk;
   journal.bytesUsed = figures.bytesUsed;
   journal.firstSet = figures.firstSet;
+  if (Number.isFinite(hadBytes) || journal.disk !== undefined) paceByDisk(journal);
+}
+
+/** Who is slowed down before the journal is full, is so before its disk is. */
+function paceByDisk(journal: Journal): void {
+  const { journalMarginBytes, journalAheadMarginBytes } = limits;
+  const byFile = journal.bytesMax - journalMarginBytes;
+  const byDisk = roomBytesMax(journal) - journalAheadMarginBytes;
+  setPaceRoom(journal.pace, Math.min(byFile, byDisk));
 }

@@ -7,7 +7,9 @@ import { limits } from "#base/limits.ts";
 
 export type Pace = {
   /** What the copies may lack of what was ordered, before the journal's room for it ends. */
-  readonly limitBytes: number;
+  limitBytes: number;
+  /** Of the journal. */
+  readonly segmentBytes: number;
   /** How many bytes the order had at an LSN: what a copy that is complete up to there has drained. Ascending. */
   marks: { readonly lsn: number; readonly bytes: number }[];
   /** All bytes that were ordered; and how many of them the copy that holds the tail has. */
@@ -31,7 +33,8 @@ export function createPace(
   { bytesMax, segmentBytes }: { readonly bytesMax: number; readonly segmentBytes: number },
 ): Pace {
   return {
-    limitBytes: Math.max(segmentBytes, bytesMax - limits.journalMarginBytes - 2 * segmentBytes),
+    limitBytes: limitOf(bytesMax - limits.journalMarginBytes, segmentBytes),
+    segmentBytes,
     marks: [{ lsn: 0, bytes: 0 }, found],
     orderedBytes: found.bytes,
     drainedBytes: 0,
@@ -49,6 +52,15 @@ const easeShare = 0.6;
 
 /** What of the bound is left free when hosts write as fast as the copies drain. */
 const restShare = 0.1;
+
+function limitOf(roomBytes: number, segmentBytes: number): number {
+  return Math.max(segmentBytes, roomBytes - 2 * segmentBytes);
+}
+
+/** The journal has another room for hosts than before. Bytes. */
+export function setPaceRoom(pace: Pace, roomBytes: number): void {
+  pace.limitBytes = limitOf(roomBytes, pace.segmentBytes);
+}
 
 /** A write has its place in the order. */
 export function notePaced(pace: Pace, bytes: number): void {

@@ -3,7 +3,7 @@ import type { EventRecord } from "#ports/events.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import type { Entry } from "./entry.ts";
 import type { GroupRecord } from "./group-record.ts";
-import type { Journal } from "./journal.ts";
+import type { DiskRoom, Journal, JournalFigures } from "./journal.ts";
 import type { LogPosition } from "./log-position.ts";
 import type { MemberPolicy } from "./policy.ts";
 import type { EndedEffect, MemberSets, ResyncItem } from "./primary-state.ts";
@@ -69,6 +69,7 @@ export type PrimaryEvent =
       readonly requests: readonly HostRequest[];
       readonly bytesUsed: number;
       readonly firstSet: number;
+      readonly disk?: DiskRoom | undefined;
       readonly sealedSet: number;
     }
   /** Image and record have so many bytes of the volume, and so has every copy. */
@@ -77,7 +78,7 @@ export type PrimaryEvent =
   | { readonly kind: "deviceSynced"; readonly volume: number; readonly lsn: number }
   | { readonly kind: "journalSynced"; readonly volume: number; readonly ticket: number }
   | { readonly kind: "sealDue"; readonly set: number }
-  | { readonly kind: "reclaimed"; readonly bytesUsed: number; readonly firstSet: number }
+  | ({ readonly kind: "reclaimed" } & JournalFigures)
   /** What the member lacks cannot be read from the journal. */
   | { readonly kind: "journalUnreadable"; readonly member: number; readonly why: string }
   | { readonly kind: "begun"; readonly member: number }

@@ -1,6 +1,6 @@
 import type { HostRequest } from "#ports/host-request.ts";
 import { noteJournal, payloadBytesOf } from "./journal.ts";
-import type { Journal } from "./journal.ts";
+import type { Journal, JournalFigures } from "./journal.ts";
 import { legDone } from "./legs.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Primary } from "./primary-state.ts";
@@ -11,10 +11,8 @@ import type { Primary } from "./primary-state.ts";
 /** They are in the journal, in the page cache at least: the images may have them. */
 export function appended(
   primary: Primary,
-  done: {
+  done: JournalFigures & {
     readonly requests: readonly HostRequest[];
-    readonly bytesUsed: number;
-    readonly firstSet: number;
     /** The last set whose SEAL the journal has. */
     readonly sealedSet: number;
   },

@@ -7,10 +7,9 @@ import { limits } from "#base/limits.ts";
 import type { File, Folder } from "#ports/file.ts";
 import { Syncer } from "#store/syncer.ts";
 import { createClock } from "./clock.ts";
-import { failureOf } from "./failure.ts";
+import { failureOf, failureOfErrno } from "./failure.ts";
 import { OpenFile } from "./open-file.ts";
-
-import { nativeCalls } from "./sys.ts";
+import { FALLOC_FL_KEEP_SIZE, nativeCalls } from "./sys.ts";
 
 const OPEN_FLAGS = fs.constants.O_RDWR | fs.constants.O_CREAT;
 
@@ -187,9 +186,24 @@ function openFile(path: string, flags: number, names: Syncer): File | IoFailure 
       else bytes = Math.max(bytes, sizeNow(file));
       return failure;
     },
+    allocate: (offset, length) => allocate(file, offset, length),
     sync: (done) => syncer.sync(done),
     close: () => file.close(),
   };
+}
+
+const unsupported = ["EOPNOTSUPP", "ENOSYS", "EPERM", "EINVAL", "ENODEV"];
+
+function allocate(
+  { fd, path }: OpenFile,
+  offset: number,
+  length: number,
+): IoFailure | "unsupported" | undefined {
+  const answer = nativeCalls()?.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length);
+  if (answer === undefined) return "unsupported";
+  if (answer === 0) return undefined;
+  const failure = failureOfErrno(-answer, `taking room for ${path}`);
+  return unsupported.includes(failure.code) ? "unsupported" : failure;
 }
 
 /** The size that a failed write has left; none where the whole file is out of reach, which the write has told. */

@@ -21,9 +21,20 @@ export type File = {
   readLater(offset: number, into: Uint8Array, done: (failure: IoFailure | undefined) => void): void;
   /** Writes all chunks one behind the other, whole or with a failure. */
   write(offset: number, chunks: readonly Uint8Array[]): IoFailure | undefined;
+  /**
+   * Takes room on the disk for these bytes, so that writing them meets no full disk; nothing that is there changes, nor what
+   * `bytes` says. ENOSPC or EDQUOT where there is none; "unsupported" where the disk knows nothing of the kind. It is quick,
+   * and it may be gone after a power cut.
+   */
+  allocate(offset: number, length: number): IoFailure | "unsupported" | undefined;
   sync(done: (failure: IoFailure | undefined) => void): void;
   close(): void;
 };
+
+/** The disk has no room, or a quota says so: that ends by itself, and nothing was written. */
+export function isNoRoom({ code }: IoFailure): boolean {
+  return code === "ENOSPC" || code === "EDQUOT";
+}
 
 /** One flat folder of a site's own files. */
 export type Folder = {

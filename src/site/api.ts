@@ -36,6 +36,8 @@ export type GroupStatus = {
     readonly isPacing: boolean;
     /** When it will be full if all goes on as of late; null: not at all. */
     readonly overflowSeconds: number | null;
+    /** What the disk under it said when it had no more room, with the file; "" while it has. `bytesMax` is what it gives. */
+    readonly diskFull?: string;
   };
   readonly copies: readonly CopyStatus[];
   /** The revision of the configuration that rules, 0 before there is one; and the sites whose files say something else. */

@@ -10,6 +10,7 @@ import type { LogPosition } from "#core/log-position.ts";
 import { append, closeLog, figuresOf, placeOf, reclaim, sync } from "#store/log.ts";
 import type { Log, LogPlace } from "#store/log.ts";
 import { openLog } from "#store/log-open.ts";
+import { keepRoom } from "#store/log-room.ts";
 import type { OpenedLog } from "#store/log-open.ts";
 import { decodeTable, payloadIsSound } from "#wire/batch/decode.ts";
 import { encodeTable } from "#wire/batch/encode.ts";
@@ -109,6 +110,7 @@ export function openJournalLog(
       logId,
       segmentBytes,
       bytesMax,
+      allocates: kind === "journal",
       knownThrough: 0,
       verifyPayload: (table, payload) => payloadIsSound(table, [payload]),
       visit: ({ number, table, payloadBytes }) => visit(scan, number, table, payloadBytes),
@@ -117,6 +119,7 @@ export function openJournalLog(
       if (!opened.ok) return done(opened);
       if (scan.broken !== "") return done({ ok: false, error: scan.broken });
       const log = opened.value;
+      keepRoom(log);
       const run: JournalRun = {
         log,
         stretches: scan.stretches,
@@ -283,6 +286,7 @@ function appendAt(run: JournalRun, record: UnplacedRecord): LogPlace | "full" | 
   noteStretch(run, place.number, entries, bytes);
   run.end = positionOf(must(entries.at(-1), "a batch has an entry"));
   syncEarly(run, bytes);
+  keepRoom(run.log);
   return place;
 }
 

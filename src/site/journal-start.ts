@@ -7,6 +7,7 @@ import type { LogRecord } from "#store/log-read.ts";
 import { decodeTable } from "#wire/batch/decode.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
+import { askReserve } from "./journal-disk.ts";
 import { logName, openJournalLog, removeOtherLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import type { GatewayRun } from "./gateway-run.ts";
@@ -35,6 +36,7 @@ export function openJournal(
 ): void {
   const { context, bytesMax } = options;
   const { record, folder, randomId } = context.store;
+  askReserve(context);
   const isExpected = record.journalId !== undefined;
   record.journalId ??= randomId();
   removeOtherLogs(folder, "journal", record.journalId);

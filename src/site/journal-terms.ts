@@ -5,6 +5,7 @@ import { createJournal } from "#core/journal.ts";
 import type { Journal, SealPolicy } from "#core/journal.ts";
 import { policyTable } from "#core/policy.ts";
 import type { GroupContext } from "./group-context.ts";
+import { diskOf } from "./journal-disk.ts";
 import { bytesMaxOf } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 
@@ -20,7 +21,7 @@ export function machineJournal(
   const bytesMax = bytesMaxOf(journal);
   const { segmentBytes } = journal.log.options;
   return createJournal(
-    { ...sets, bytesMax, segmentBytes },
+    { ...sets, bytesMax, segmentBytes, disk: diskOf(context, journal.log) },
     { ...journal.found, isReplayed },
     context.ports.clock.nowMs(),
   );

@@ -83,6 +83,7 @@ function fenced(
     read: (offset, into) => file.read(offset, into),
     readLater: (offset, into, done) => file.readLater(offset, into, done),
     write: (offset, chunks) => lost() ?? file.write(offset, chunks),
+    allocate: (offset, length) => lost() ?? file.allocate(offset, length),
     sync: (done) => file.sync((failure) => done(failure ?? look())),
     close: () => file.close(),
   };

@@ -107,6 +107,7 @@ function openOver(overlay: Overlay, name: string, file: File | undefined): File 
       if (failure === undefined && !isThere) patches.push({ offset, bytes: written.slice() });
       return failure;
     },
+    allocate: () => "unsupported",
     sync: (done) => clock.soon(() => done(undefined)),
     close: () => file?.close(),
   };

@@ -25,10 +25,11 @@ import type { GroupContext } from "./group-context.ts";
 import type { HandoverWaiter } from "./group.ts";
 import { createMemberSessions } from "./member-sessions.ts";
 import type { MemberSessions } from "./member-sessions.ts";
+import { askDiskDue, createDiskWatch, figuresOn } from "./journal-disk.ts";
+import type { DiskWatch } from "./journal-disk.ts";
 import {
   appendBatch,
   closeJournal,
-  journalFigures,
   reclaimThrough,
   removeLogs,
   removeOtherLogs,
@@ -78,6 +79,7 @@ type Run = {
   readonly sessions: MemberSessions;
   /** Open while some member takes sets. */
   journal: JournalRun | undefined;
+  readonly disk: DiskWatch;
   readonly driver: Driver<PrimaryEvent, PrimaryEffect>;
   readonly storeOwner: StoreOwner;
   /** When this loop last did anything: a long gap means that it stood still. */
@@ -115,6 +117,7 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
       submit(run, event);
     }),
     journal: options.journal,
+    disk: createDiskWatch(),
     driver: createDriver(
       (event, out) => step(primary, event, out),
       (effect) => perform(run, effect),
@@ -131,6 +134,9 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
   };
   const timer = clock.every(limits.tickMs, () => {
     watchStandstill(run);
+    const { journal } = run;
+    if (journal !== undefined && askDiskDue(run.disk, context, journal.log))
+      submit(run, { kind: "reclaimed", ...figuresOn(run.disk, context, journal) });
     submit(run, { kind: "tick", nowMs: clock.nowMs(), wallMs: clock.wallMs() });
     run.sessions.dialDue();
   });
@@ -418,7 +424,7 @@ function journal(run: Run, effect: JournalEffect): void {
       if ("code" in batch) return storeFailed(run, batch);
       for (const gateway of run.options.gateways) gateway?.journaled(batch.place, batch.entries);
       const { requests } = effect;
-      submit(run, { kind: "appended", requests, ...journalFigures(onDisk) });
+      submit(run, { kind: "appended", requests, ...figuresOn(run.disk, run.context, onDisk) });
       return run.sessions.journalGrew(batch);
     }
     case "syncJournal": {
@@ -430,9 +436,9 @@ function journal(run: Run, effect: JournalEffect): void {
     }
     case "reclaim":
       reclaimThrough(onDisk, { ...effect, keptFrom: neededByDevices(run.options.gateways) });
-      return submit(run, { kind: "reclaimed", ...journalFigures(onDisk) });
+      return submit(run, { kind: "reclaimed", ...figuresOn(run.disk, run.context, onDisk) });
     case "weighJournal":
-      return submit(run, { kind: "reclaimed", ...journalFigures(onDisk) });
+      return submit(run, { kind: "reclaimed", ...figuresOn(run.disk, run.context, onDisk) });
     default:
       return unreachable(effect);
   }

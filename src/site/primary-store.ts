@@ -11,6 +11,7 @@ import {
   writeOpenMaps,
 } from "#store/group-store.ts";
 import type { GroupStore } from "#store/group-store.ts";
+import { orFromReserve } from "#store/reserve.ts";
 
 // The part of a primary's driver that writes the group's maps and record.
 
@@ -59,7 +60,9 @@ export function performStore(
       return check(writeDirtyMaps(store, memberOf(effect.member).site));
     case "createDirtyMaps": {
       const member = memberOf(effect.member);
-      return check(createDirtyMaps(store, member.site, member.dirty ?? []));
+      const make = (): IoFailure | undefined =>
+        createDirtyMaps(store, member.site, member.dirty ?? []);
+      return check(orFromReserve(store, make));
     }
     case "eraseDirtyMaps":
       return check(eraseDirtyMaps(store, memberOf(effect.member).site));

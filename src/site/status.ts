@@ -2,6 +2,7 @@ import { limits } from "#base/limits.ts";
 import { activationOf } from "#core/bunker.ts";
 import type { Bunker } from "#core/bunker.ts";
 import type { CopyConfig, CopyMode } from "#config/types.ts";
+import { roomBytesMax } from "#core/journal.ts";
 import { whyNoRoom } from "#core/journal-room.ts";
 import { lagBytesOf } from "#core/log-members.ts";
 import { isInJournal, keepsLog, shownState, takesSets } from "#core/member-state.ts";
@@ -64,7 +65,8 @@ export function groupStatus(group: Group): GroupStatus {
         : group.config.volumes.map((volume, index) => volumeStatus(group, volume, index)),
     journal: {
       bytesUsed: primary?.journal?.bytesUsed ?? 0,
-      bytesMax: primary?.journal?.bytesMax ?? 0,
+      bytesMax: primary?.journal === undefined ? 0 : roomBytesMax(primary.journal),
+      diskFull: primary?.journal?.disk?.why ?? "",
       stalledWrites: primary?.held.length ?? 0,
       ...paceStatus(primary?.journal?.pace),
     },

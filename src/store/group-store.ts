@@ -9,6 +9,7 @@
 //    log.owner                    beside a bunker's log on a path: whose that is         store/owner-file.ts
 //    preserve-<id>-<n>.log        what a resync overwrote here                           store/preserve-log.ts
 //    branch-<id>-<n>.log          what was overwritten of a side that was given up       store/preserve-log.ts
+//    group.reserve                room for dirty maps, given up when the disk is full    store/reserve.ts
 //    <volume>.img                 the image, unless the configuration places it elsewhere
 //
 // A dirty map counts only under the id that the record names. What the record names and the folder lacks counts as
@@ -22,7 +23,8 @@ import { growMap } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { isFailure } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
-import { createFullMap, mapKind, readMapFile, writeMapHeader, writeMapPages } from "./map-file.ts";
+import { allocateMap, createFullMap, mapKind, readMapFile, writeMapHeader } from "./map-file.ts";
+import { writeMapPages } from "./map-file.ts";
 import type { MapIdentity } from "./map-file.ts";
 import { encodeRecord, openRecordFile, writeEncoded } from "./record-file.ts";
 import type { RecordFile } from "./record-file.ts";
@@ -39,6 +41,9 @@ export type GroupStore = {
   /** Places found damaged at start, in words. */
   readonly damage: readonly string[];
   readonly randomId: () => number;
+  /** Room that is held for maps that a full disk would have none for (store/reserve.ts), and why there is less than wanted. */
+  reservedBytes: number;
+  noReserve?: IoFailure | undefined;
   /** A file came or went since the folder was last synced. */
   isFolderDirty: boolean;
   isSaving: boolean;
@@ -199,7 +204,8 @@ function newStore(
 ): GroupStore {
   // A map that was missing has been made anew: its name is to be synced.
   const isFolderDirty = damage.length > 0;
-  return { ...parts, damage, dirtyMaps, isFolderDirty, isSaving: false, saveWaiters: [] };
+  const saving = { isSaving: false, saveWaiters: [] };
+  return { ...parts, damage, dirtyMaps, reservedBytes: 0, isFolderDirty, ...saving };
 }
 
 function loadStore(
@@ -286,6 +292,8 @@ function loadMap(
   const loaded = readMapFile(file, identity);
   if ("code" in loaded) return loaded;
   damage.push(...loaded.damage);
+  // One that was made before files were allocated; where there is no room, its pages look for theirs as they did.
+  void allocateMap(file, identity);
   if (loaded.isForeign) {
     file.close();
     return undefined;
@@ -312,7 +320,7 @@ function createMap(folder: Folder, name: string, identity: MapIdentity): MapOnDi
   }
   const file = folder.open(name);
   if (isFailure(file)) return file;
-  const failure = writeMapHeader(file, identity);
+  const failure = allocateMap(file, identity) ?? writeMapHeader(file, identity);
   if (failure !== undefined) return failure;
   const loaded = readMapFile(file, identity);
   if ("code" in loaded) return loaded;
@@ -328,7 +336,9 @@ export function growVolume(store: GroupStore, index: number, bytes: number): voi
   record.volumes = record.volumes.map((volume, i) => (i === index ? { ...volume, bytes } : volume));
   for (const maps of [store.openMaps, ...store.dirtyMaps.values()]) {
     const onDisk = maps[index];
-    if (onDisk !== undefined) growMap(onDisk.map, bytes);
+    if (onDisk === undefined) continue;
+    growMap(onDisk.map, bytes);
+    void allocateMap(onDisk.file, { volumeBytes: bytes, unitBytes: onDisk.map.unitBytes });
   }
 }
 

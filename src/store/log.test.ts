@@ -196,7 +196,7 @@ test("row 51: a reclaimed segment is written over, and nothing of what it held i
       rest(world);
       const files = world.folder().list();
       assert.ok(files.length <= 6, "spares are within the bounds of the log too");
-      assert.ok(log.spares.every((name) => files.includes(name)));
+      assert.ok(log.spares.every(({ name }) => files.includes(name)));
     }
     reused += log.segments.filter(({ isReused }) => isReused).length;
     world.kill();
@@ -236,7 +236,7 @@ test("row 51: a segment that is being read when it is reclaimed is not written o
   reclaim(log, 9);
   const { scheduler } = world.disk;
   scheduler.run(scheduler.nowUs + 1e3, () => false);
-  assert.ok(log.firstRecord > 1 && !log.spares.some((name) => name.includes("00000001")));
+  assert.ok(log.firstRecord > 1 && !log.spares.some(({ name }) => name.includes("00000001")));
   appendMany(log, 13, 30);
   rest(world);
   scheduler.run(scheduler.nowUs + 60e6, () => got.length > 0);

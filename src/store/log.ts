@@ -34,6 +34,8 @@ export type LogOptions = {
   readonly segmentBytes: number;
   /** All segments together, each counted as full. */
   readonly bytesMax: number;
+  /** Room is taken on the disk before it is needed (store/log-room.ts); left out, a segment grows as it is written. */
+  readonly allocates?: boolean;
   /** Says whether a payload matches the checksums that the caller keeps in its table. */
   readonly verifyPayload: (table: Uint8Array, payload: Uint8Array) => boolean;
 };
@@ -64,13 +66,20 @@ export type Log = {
   /** The caller needs no record below this number any more. */
   unneededBelow: number;
   isRemoving: boolean;
-  /** Names of reclaimed segments that wait to be used again, the latest last. */
-  readonly spares: string[];
+  /** Files that wait to become segments, the next one first. */
+  readonly spares: Spare[];
+  /** The disk can take room ahead, and does. */
+  isAllocating: boolean;
+  /** Why there was none the last time. */
+  noRoom: IoFailure | undefined;
   isSyncing: boolean;
   readonly syncWaiters: Done[];
   /** Each head in turn: the file takes it before `append` returns. */
   readonly head: Uint8Array;
 };
+
+/** A reclaimed segment, or one that was made before it is needed: then it has nothing in it. */
+export type Spare = { readonly name: string; readonly isFresh: boolean; allocatedBytes: number };
 
 export type Segment = {
   readonly number: number;
@@ -89,6 +98,8 @@ export type Segment = {
   readonly isReused: boolean;
   /** Reads under way. */
   reads: number;
+  /** Of the file, from its beginning on, so much is known to have room on the disk. */
+  allocatedBytes: number;
 };
 
 export type LogFigures = Readonly<
@@ -116,6 +127,8 @@ export function newLog(
     unneededBelow: 0,
     isRemoving: false,
     spares: [],
+    isAllocating: options.allocates === true,
+    noRoom: undefined,
     isSyncing: false,
     syncWaiters: [],
     head: new Uint8Array(recordHeadBytes),
@@ -190,10 +203,16 @@ export function passRecord(segment: Segment, place: LogPlace, bytes: number): vo
 function roomFor(log: Log, bytes: number): Segment | "full" | IoFailure {
   const { segmentBytes, bytesMax } = log.options;
   const last = lastSegment(log);
-  if (last.endByte + bytes <= segmentBytes) return last;
-  // A log that was made with other settings may have longer segments.
-  const full = log.segments.reduce((sum, one) => sum + Math.max(one.endByte, segmentBytes), 0);
-  if (full + segmentBytes > bytesMax) return "full";
+  const isLastOpen = last.endByte + bytes <= segmentBytes;
+  if (isLastOpen && (!log.isAllocating || last.endByte + bytes <= last.allocatedBytes)) return last;
+  if (log.isAllocating) {
+    const [spare] = log.spares;
+    const hasSpare = segmentHeaderBytes + bytes <= (spare?.allocatedBytes ?? 0);
+    // Who asks nevertheless asks the disk: it may have room by now, or in the block that is begun.
+    if (!hasSpare && isLastOpen) return last;
+    if (!hasSpare) return "full";
+  }
+  if (bytesOfFull(log) + segmentBytes > bytesMax) return "full";
   const made = makeSegment(
     log.options,
     {
@@ -202,12 +221,17 @@ function roomFor(log: Log, bytes: number): Segment | "full" | IoFailure {
       syncedThrough: log.syncedThrough,
       chain: log.chain,
     },
-    log.spares.pop(),
+    log.spares.shift(),
   );
   if ("code" in made) return fail(log, made);
   log.segments.push(made);
   log.bytesUsed += made.endByte;
   return made;
+}
+
+/** All segments, each counted as full. A log that was made with other settings may have longer ones. */
+export function bytesOfFull({ segments, options: { segmentBytes } }: Log): number {
+  return segments.reduce((sum, one) => sum + Math.max(one.endByte, segmentBytes), 0);
 }
 
 export function makeSegment(
@@ -218,11 +242,11 @@ export function makeSegment(
     readonly syncedThrough: number;
     readonly chain: number;
   },
-  spare?: string,
+  spare?: Spare,
 ): Segment | IoFailure {
   const { folder, logId } = options;
   const { number, ...start } = told;
-  const header = { ...start, logId, segment: number, isReused: spare !== undefined };
+  const header = { ...start, logId, segment: number, isReused: spare?.isFresh === false };
   const name = segmentName(options.name, number);
   if (folder.exists(name)) {
     return { code: "EEXIST", message: `${folder.path}/${name} is there and nobody made it` };
@@ -230,24 +254,26 @@ export function makeSegment(
   const bytes = encodeSegmentHeader(header);
   const failure = spare === undefined ? undefined : prepareSpare(options, spare, bytes);
   if (failure !== undefined) return failure;
-  const notNamed = spare === undefined ? undefined : folder.rename(spare, name);
+  const notNamed = spare === undefined ? undefined : folder.rename(spare.name, name);
   if (notNamed !== undefined) return notNamed;
   const file = folder.open(name);
   if (isFailure(file)) return file;
   const notWritten = spare === undefined ? file.write(0, [bytes]) : undefined;
   if (notWritten !== undefined) return notWritten;
-  return newSegment(number, file, header);
+  const segment = newSegment(number, file, header);
+  segment.allocatedBytes = spare?.allocatedBytes ?? 0;
+  return segment;
 }
 
 // Before it gets its name: a process that is killed in between leaves no segment that says to be another.
 function prepareSpare(
   { folder }: LogOptions,
-  spare: string,
+  { name, isFresh }: Spare,
   header: Uint8Array,
 ): IoFailure | undefined {
-  const file = folder.open(spare);
+  const file = folder.open(name);
   if (isFailure(file)) return file;
-  const failure = file.write(0, [header, noRecord]);
+  const failure = file.write(0, isFresh ? [header] : [header, noRecord]);
   file.close();
   return failure;
 }
@@ -269,6 +295,7 @@ export function newSegment(
     isDurable: false,
     isReused,
     reads: 0,
+    allocatedBytes: 0,
   };
 }
 
@@ -325,7 +352,7 @@ function answer(waiters: readonly Done[], failure: IoFailure | undefined): void 
 }
 
 /** Nothing is appended or synced any more; answers why. */
-function fail(log: Log, failure: IoFailure): IoFailure {
+export function fail(log: Log, failure: IoFailure): IoFailure {
   const { name } = log.options;
   log.failure ??= {
     code: failure.code,
@@ -383,13 +410,14 @@ function removeUnneeded(log: Log): void {
   const { folder, name } = log.options;
   const segment = segmentName(name, oldest.number);
   const spare = spareName(name, oldest.number);
+  const allocatedBytes = Math.max(oldest.allocatedBytes, oldest.endByte);
   const failure = isSpare ? folder.rename(segment, spare) : folder.remove(segment);
   if (failure !== undefined) return void fail(log, failure);
   log.isRemoving = true;
   folder.sync((notSynced) => {
     log.isRemoving = false;
     if (notSynced !== undefined) return void failSync(log, notSynced);
-    if (isSpare) log.spares.push(spare);
+    if (isSpare) log.spares.push({ name: spare, isFresh: false, allocatedBytes });
     removeUnneeded(log);
   });
 }

@@ -62,6 +62,21 @@ export function writeMapHeader(file: File, identity: MapIdentity): IoFailure | u
   return file.write(0, [sector]);
 }
 
+/** What the file takes at most, in whole blocks of a file system. Bytes. */
+export function mapFileBytes(volumeBytes: number, unitBytes: number): number {
+  const pages = 1 + Math.ceil(Math.ceil(volumeBytes / unitBytes) / bitsPerPage);
+  return Math.ceil((pages * mapPageBytes) / limits.fileBlockBytes) * limits.fileBlockBytes;
+}
+
+/** Takes room for all pages: marks must find some on a full disk. Where the disk cannot do that, pages look for theirs. */
+export function allocateMap(
+  file: File,
+  { volumeBytes, unitBytes }: Pick<MapIdentity, "volumeBytes" | "unitBytes">,
+): IoFailure | undefined {
+  const failure = file.allocate(0, mapFileBytes(volumeBytes, unitBytes));
+  return failure === "unsupported" ? undefined : failure;
+}
+
 /**
  * Hands the pages that changed to the file, neighbours in one write. They are durable after a later `sync` of the file.
  */

@@ -44,6 +44,9 @@ export function openRecordFile(
   const found = readRecordText(file);
   if (!found.ok) return found;
   const { revision, text } = found.value;
+  // Later revisions are longer, and must find room on a disk that is full by then. One that has none now says so when it is
+  // written.
+  void file.allocate(0, 2 * slotBytes);
   // The checksums say that these are our own bytes: a record that does not parse is a bug of ours and may throw.
   const record = text === undefined ? undefined : (JSON.parse(text) as GroupRecord);
   return { ok: true, value: { store: newStore(file, revision), record } };

@@ -21,6 +21,7 @@ export function createUnmadeStore(fresh: StoreOptions["fresh"], failure: IoFailu
     read: refuse,
     readLater: (_offset, _into, done) => done(failure),
     write: refuse,
+    allocate: refuse,
     sync: (done) => done(failure),
     close: () => undefined,
   };
@@ -41,6 +42,7 @@ export function createUnmadeStore(fresh: StoreOptions["fresh"], failure: IoFailu
     dirtyMaps: new Map(),
     damage: [],
     randomId: () => 0,
+    reservedBytes: 0,
     isFolderDirty: false,
     isSaving: false,
     saveWaiters: [],

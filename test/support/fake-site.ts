@@ -158,6 +158,7 @@ export function sampleGroup(more: Partial<GroupStatus> = {}): GroupStatus {
       stalledWrites: 0,
       isPacing: false,
       overflowSeconds: null,
+      diskFull: "",
     },
     copies: [],
     configuration: { revision: 1, differing: [] },

@@ -27,7 +27,7 @@ export type Piece = {
 };
 
 export type Settings = Partial<
-  Pick<OpenOptions, "segmentBytes" | "bytesMax" | "knownThrough" | "logId">
+  Pick<OpenOptions, "segmentBytes" | "bytesMax" | "knownThrough" | "logId" | "allocates">
 >;
 
 /** A machine with a simulated disk, a folder for one log on it, and one process that may be replaced by the next. */

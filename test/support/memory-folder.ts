@@ -134,6 +134,7 @@ function open(state: State, name: string): File {
       note(state, `write ${name} ${offset}+${totalBytes(chunks)}`);
       return undefined;
     },
+    allocate: () => "unsupported",
     sync(done) {
       note(state, `sync ${name}`);
       const covered = file.bytes.slice();

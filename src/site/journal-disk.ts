@@ -1,0 +1,81 @@
+import { limits } from "#base/limits.ts";
+import type { DiskRoom, JournalFigures } from "#core/journal.ts";
+import type { Log } from "#store/log.ts";
+import { diskRoom, giveSpare, keepRoom } from "#store/log-room.ts";
+import { keepReserve } from "#store/reserve.ts";
+import { emit } from "./group-context.ts";
+import type { GroupContext } from "./group-context.ts";
+import { journalFigures } from "./journal-run.ts";
+import type { JournalRun } from "./journal-run.ts";
+
+// The disk under a primary's journal: what room is held there, and what is said where there is none (row 40).
+
+/** Asks the disk for what is wanted: room for dirty maps first, since no journal is cut without them. */
+function askDisk(context: GroupContext, log: Log): void {
+  askReserve(context);
+  const { store } = context;
+  if (store.noReserve !== undefined && giveSpare(log)) askReserve(context);
+  keepRoom(log, true);
+}
+
+/** Holds room for the dirty maps of every member that has none. */
+export function askReserve({ store, config }: GroupContext): void {
+  const members = Math.max(config.copies.size, Object.keys(store.record.members).length);
+  keepReserve(store, Math.max(0, members - store.dirtyMaps.size));
+}
+
+/** What a full disk leaves; undefined while there is room. */
+export function diskOf({ store }: GroupContext, log: Log): DiskRoom | undefined {
+  const room = diskRoom(log);
+  const { noReserve } = store;
+  if (room === undefined && noReserve === undefined) return undefined;
+  return {
+    aheadBytes: room?.aheadBytes ?? Number.POSITIVE_INFINITY,
+    why: room?.why ?? noReserve?.message ?? "",
+    mayTrip: noReserve === undefined,
+  };
+}
+
+export type DiskWatch = {
+  /** When the disk is next asked for room: nothing else tells that there is some. */
+  nextMs: number;
+  /** People have been told that it is full. */
+  isFullTold: boolean;
+};
+
+export function createDiskWatch(): DiskWatch {
+  return { nextMs: 0, isFullTold: false };
+}
+
+/** Asks the disk when it is time to; whether it was asked. */
+export function askDiskDue(watch: DiskWatch, context: GroupContext, log: Log): boolean {
+  const nowMs = context.ports.clock.nowMs();
+  if (nowMs < watch.nextMs) return false;
+  watch.nextMs = nowMs + limits.journalRoomRetryMs;
+  askDisk(context, log);
+  return true;
+}
+
+/** What the journal says of itself, and of its disk; people hear of it when that is full, and when it is no more. */
+export function figuresOn(
+  watch: DiskWatch,
+  context: GroupContext,
+  journal: JournalRun,
+): JournalFigures & { readonly sealedSet: number } {
+  // What has been let go may have left the log without a file for its next segment.
+  keepRoom(journal.log);
+  const disk = diskOf(context, journal.log);
+  tellDisk(watch, context, disk);
+  return { ...journalFigures(journal), disk };
+}
+
+function tellDisk(watch: DiskWatch, context: GroupContext, now: DiskRoom | undefined): void {
+  const isFull = now !== undefined;
+  if (watch.isFullTold === isFull) return;
+  watch.isFullTold = isFull;
+  const [from, to] = isFull ? ["ok", "disk full"] : ["disk full", "ok"];
+  const why = isFull
+    ? `${now.why}; it goes on by itself once there is room`
+    : "there is room on the disk under the journal again";
+  emit(context, { kind: "journal", from, to, why });
+}
