@@ -151,8 +151,8 @@ export const limits = {
   fullToldMs: 1_000,
   fullOverMs: 10_000,
   /** Of a journal so much is allocated on its disk before it is needed, by steps: an append meets no full disk. */
-  journalAheadBytes: 50 * MiB,
-  journalAheadStepBytes: 16 * MiB,
+  journalAheadBytes: 40 * MiB,
+  journalAheadStepBytes: 8 * MiB,
   /** What of that is kept for what is on its way when the disk is found to be full: the longest record, and seals. */
   journalAheadMarginBytes: 34 * MiB,
   /** A disk that had no room is asked again so often. */

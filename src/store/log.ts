@@ -205,14 +205,12 @@ function roomFor(log: Log, bytes: number): Segment | "full" | IoFailure {
   const last = lastSegment(log);
   const isLastOpen = last.endByte + bytes <= segmentBytes;
   if (isLastOpen && (!log.isAllocating || last.endByte + bytes <= last.allocatedBytes)) return last;
-  if (log.isAllocating) {
-    const [spare] = log.spares;
-    const hasSpare = segmentHeaderBytes + bytes <= (spare?.allocatedBytes ?? 0);
-    // Who asks nevertheless asks the disk: it may have room by now, or in the block that is begun.
-    if (!hasSpare && isLastOpen) return last;
-    if (!hasSpare) return "full";
-  }
-  if (bytesOfFull(log) + segmentBytes > bytesMax) return "full";
+  const spare = log.spares.find(({ allocatedBytes }) => {
+    return !log.isAllocating || segmentHeaderBytes + bytes <= allocatedBytes;
+  });
+  // Who asks nevertheless asks the disk: it may have room by now, or in the block that is begun.
+  if (log.isAllocating && spare === undefined) return isLastOpen ? last : "full";
+  if (bytesOfFull(log) + segmentBytes > bytesMax) return isLastOpen ? last : "full";
   const made = makeSegment(
     log.options,
     {
@@ -221,9 +219,10 @@ function roomFor(log: Log, bytes: number): Segment | "full" | IoFailure {
       syncedThrough: log.syncedThrough,
       chain: log.chain,
     },
-    log.spares.shift(),
+    spare,
   );
   if ("code" in made) return fail(log, made);
+  if (spare !== undefined) log.spares.splice(log.spares.indexOf(spare), 1);
   log.segments.push(made);
   log.bytesUsed += made.endByte;
   return made;
