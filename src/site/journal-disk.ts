@@ -11,8 +11,10 @@ import type { JournalRun } from "./journal-run.ts";
 // The disk under a primary's journal: what room is held there, and what is said where there is none (row 40).
 
 /** Asks the disk for what is wanted: room for dirty maps first, since no journal is cut without them. */
-function askDisk(context: GroupContext, log: Log): void {
+function askDisk(context: GroupContext, log: Log | undefined): void {
+  // A primary without a journal has copies that may be lost all the same.
   askReserve(context);
+  if (log === undefined) return;
   const { store } = context;
   if (store.noReserve !== undefined && giveSpare(log)) askReserve(context);
   keepRoom(log, true);
@@ -48,7 +50,7 @@ export function createDiskWatch(): DiskWatch {
 }
 
 /** Asks the disk when it is time to; whether it was asked. */
-export function askDiskDue(watch: DiskWatch, context: GroupContext, log: Log): boolean {
+export function askDiskDue(watch: DiskWatch, context: GroupContext, log: Log | undefined): boolean {
   const nowMs = context.ports.clock.nowMs();
   if (nowMs < watch.nextMs) return false;
   watch.nextMs = nowMs + limits.journalRoomRetryMs;

@@ -135,7 +135,7 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
   const timer = clock.every(limits.tickMs, () => {
     watchStandstill(run);
     const { journal } = run;
-    if (journal !== undefined && askDiskDue(run.disk, context, journal.log))
+    if (askDiskDue(run.disk, context, journal?.log) && journal !== undefined)
       submit(run, { kind: "reclaimed", ...figuresOn(run.disk, context, journal) });
     submit(run, { kind: "tick", nowMs: clock.nowMs(), wallMs: clock.wallMs() });
     run.sessions.dialDue();

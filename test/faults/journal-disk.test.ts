@@ -65,7 +65,7 @@ test(
     const { cluster, east, west, host, write, assertWhole, told } = await startSmall(
       t,
       "stall",
-      "100M",
+      "300M",
     );
     const pid = east.pid();
     const free = fill(east.data);
@@ -106,7 +106,7 @@ test(
   "row 40, I25: overflow fail: a disk that is full under the journal refuses writes and not reads, and takes them again once there is room",
   needsRoot,
   async (t) => {
-    const { east, west, host, write, assertWhole, told } = await startSmall(t, "fail", "100M");
+    const { east, west, host, write, assertWhole, told } = await startSmall(t, "fail", "300M");
     const pid = east.pid();
     const free = fill(east.data);
     await west.kill();
