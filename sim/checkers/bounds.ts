@@ -24,7 +24,8 @@ export function boundsChecker(world: World): Checker {
       if (event.kind !== "journal" && event.to !== "failed") return;
       world.count("checks:I25");
       const isOfRoom = event.kind === "role" && /no space left/.test(event.why);
-      if (isOfRoom && served.has(life))
+      const line = world.line(event.group);
+      if (isOfRoom && served.has(life) && hasSets(line))
         world.report("I25", `${machine.name} has failed for want of room: ${event.why}`);
     },
     onSample() {

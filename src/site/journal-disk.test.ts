@@ -2,14 +2,16 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { KiB, limits, MiB } from "#base/limits.ts";
 import type { EventRecord } from "#ports/events.ts";
+import { blankMember } from "#core/group-record.ts";
 import { openGroupStore } from "#store/group-store.ts";
 import type { GroupStore, OpenedStore } from "#store/group-store.ts";
+import { keepReserve } from "#store/reserve.ts";
 import { setLimits } from "../../sim/knobs.ts";
 import { createLogWorld } from "../../test/support/log-world.ts";
 import { sampleEntry } from "../../test/support/sample-entry.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
 import type { GroupContext } from "./group-context.ts";
-import { askDiskDue, askReserve, createDiskWatch, diskOf, figuresOn } from "./journal-disk.ts";
+import { askDiskDue, createDiskWatch, diskOf, figuresOn } from "./journal-disk.ts";
 import { appendBatch, openJournalLog } from "./journal-run.ts";
 import type { JournalRun, OpenedJournal } from "./journal-run.ts";
 
@@ -42,7 +44,7 @@ function createBank() {
       events: { emit: (event: EventRecord) => events.push(event) },
     },
   } as unknown as GroupContext;
-  askReserve(context);
+  keepReserve(context.store);
   const where = { folder, kind: "journal", logId: 7, bytesMax: 1 * MiB } as const;
   const journal = world.run<OpenedJournal>((done) =>
     openJournalLog(where, { isWhole: true, reserved: 1 }, done),
@@ -81,11 +83,12 @@ test("row 40, I16: room for bits comes before room for the journal: a segment th
   const { disk, context, run, watch, write } = createBank();
   while (run.log.spares.length === 0) write();
   // A member that is new wants a map, too.
-  (context.config.copies as Map<string, unknown>).set("north", {});
+  context.store.record.members["north"] = blankMember();
+  context.store.record.members["south"] = blankMember();
   disk.behaviour.spaceBytes = disk.usedBytes();
   const files = run.log.options.folder.list().length;
   assert.equal(diskOf(context, run.log), undefined, "not asked for yet");
-  askReserve(context);
+  keepReserve(context.store);
   assert.equal(diskOf(context, run.log)?.mayTrip, false);
   assert.ok(askDiskDue(watch, context, run.log));
   assert.notEqual(diskOf(context, run.log)?.mayTrip, false);

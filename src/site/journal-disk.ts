@@ -11,19 +11,12 @@ import type { JournalRun } from "./journal-run.ts";
 // The disk under a primary's journal: what room is held there, and what is said where there is none (row 40).
 
 /** Asks the disk for what is wanted: room for dirty maps first, since no journal is cut without them. */
-function askDisk(context: GroupContext, log: Log | undefined): void {
+function askDisk({ store }: GroupContext, log: Log | undefined): void {
   // A primary without a journal has copies that may be lost all the same.
-  askReserve(context);
+  keepReserve(store);
   if (log === undefined) return;
-  const { store } = context;
-  if (store.noReserve !== undefined && giveSpare(log)) askReserve(context);
+  if (store.noReserve !== undefined && giveSpare(log)) keepReserve(store);
   keepRoom(log, true);
-}
-
-/** Holds room for the dirty maps of every member that has none. */
-export function askReserve({ store, config }: GroupContext): void {
-  const members = Math.max(config.copies.size, Object.keys(store.record.members).length);
-  keepReserve(store, Math.max(0, members - store.dirtyMaps.size));
 }
 
 /** What a full disk leaves; undefined while there is room. */

@@ -3,11 +3,11 @@ import { limits } from "#base/limits.ts";
 import { closeLog, figuresOf, placeOf } from "#store/log.ts";
 import type { LogPlace } from "#store/log.ts";
 import { readRecords } from "#store/log-read.ts";
+import { keepReserve } from "#store/reserve.ts";
 import type { LogRecord } from "#store/log-read.ts";
 import { decodeTable } from "#wire/batch/decode.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
-import { askReserve } from "./journal-disk.ts";
 import { logName, openJournalLog, removeOtherLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import type { GatewayRun } from "./gateway-run.ts";
@@ -36,7 +36,7 @@ export function openJournal(
 ): void {
   const { context, bytesMax } = options;
   const { record, folder, randomId } = context.store;
-  askReserve(context);
+  keepReserve(context.store);
   const isExpected = record.journalId !== undefined;
   record.journalId ??= randomId();
   removeOtherLogs(folder, "journal", record.journalId);

@@ -11,7 +11,7 @@ import {
   writeOpenMaps,
 } from "#store/group-store.ts";
 import type { GroupStore } from "#store/group-store.ts";
-import { orFromReserve } from "#store/reserve.ts";
+import { keepReserve, orFromReserve } from "#store/reserve.ts";
 
 // The part of a primary's driver that writes the group's maps and record.
 
@@ -65,7 +65,8 @@ export function performStore(
       return check(orFromReserve(store, make));
     }
     case "eraseDirtyMaps":
-      return check(eraseDirtyMaps(store, memberOf(effect.member).site));
+      check(eraseDirtyMaps(store, memberOf(effect.member).site));
+      return keepReserve(store);
     default:
       return unreachable(effect);
   }

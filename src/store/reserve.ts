@@ -10,9 +10,9 @@ import { mapFileBytes } from "./map-file.ts";
 
 const reserveName = "group.reserve";
 
-/** Holds as much as the dirty maps of these many members take; `noReserve` of the store says where there is no room for it. */
-export function keepReserve(store: GroupStore, members: number): void {
-  const wanted = reserveFor(store, members);
+/** Holds what the dirty maps take of all members that have none; `noReserve` of the store says where there is no room for it. */
+export function keepReserve(store: GroupStore): void {
+  const wanted = reserveFor(store);
   if (store.reservedBytes >= wanted) {
     store.noReserve = undefined;
     return;
@@ -40,10 +40,14 @@ export function orFromReserve(
   if (store.reservedBytes === 0 || !Number.isFinite(store.reservedBytes)) return failure;
   store.reservedBytes = 0;
   store.noReserve = failure;
-  return store.folder.remove(reserveName) ?? write();
+  const again = store.folder.remove(reserveName) ?? write();
+  // What was not needed is for the next member, and for nobody who comes first.
+  if (again === undefined) keepReserve(store);
+  return again;
 }
 
-function reserveFor({ record }: GroupStore, members: number): number {
+function reserveFor({ record, dirtyMaps }: GroupStore): number {
+  const members = Math.max(0, Object.keys(record.members).length - dirtyMaps.size);
   let bytes = 0;
   for (const volume of record.volumes) bytes += mapFileBytes(volume.bytes, record.regionBytes);
   return limits.storeReserveBytes + members * bytes;
