@@ -10,7 +10,7 @@ import { mapFileBytes } from "./map-file.ts";
 
 const reserveName = "group.reserve";
 
-/** Holds what the dirty maps take of all members that have none; `noReserve` of the store says where there is no room for it. */
+/** Holds what the dirty maps of all members take that have none; `noReserve` of the store says where there is no room. */
 export function keepReserve(store: GroupStore): void {
   const wanted = reserveFor(store);
   if (store.reservedBytes >= wanted) {
