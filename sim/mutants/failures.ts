@@ -45,6 +45,7 @@ export const failureMutants: readonly Mutant[] = [
   },
   {
     name: "full-disk-not-heeded",
+    isSeldom: true,
     file: "src/core/journal.ts",
     find: "  if (disk === undefined) return false;\n",
     replace: "  if (disk === undefined || disk.aheadBytes >= 0) return false;\n",
@@ -53,6 +54,7 @@ export const failureMutants: readonly Mutant[] = [
   },
   {
     name: "room-not-asked-again",
+    isSeldom: true,
     file: "src/site/journal-disk.ts",
     find: "  keepRoom(log, true);\n",
     replace: "  keepRoom(log);\n",
