@@ -67,7 +67,7 @@ test("row 41, B15: bunkers whose log had no room go on by themselves once there 
 
 test("row 40, I25: primaries under whose journal the disk is full do not fail for it, and go on by themselves once there is room", () => {
   const counters = runAll(["noSpace"], "async", 120);
-  const full = counters.get("events:journal disk full") ?? 0;
-  const well = counters.get("events:journal ok") ?? 0;
+  const full = counters.get("events:journal-disk full") ?? 0;
+  const well = counters.get("events:journal-disk ok") ?? 0;
   assert.ok(full >= 5 && well >= 5, `${full} were full, ${well} went on`);
 });

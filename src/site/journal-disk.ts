@@ -68,9 +68,9 @@ function tellDisk(watch: DiskWatch, context: GroupContext, now: DiskRoom | undef
   const isFull = now !== undefined;
   if (watch.isFullTold === isFull) return;
   watch.isFullTold = isFull;
-  const [from, to] = isFull ? ["ok", "disk full"] : ["disk full", "ok"];
+  const [from, to] = isFull ? ["ok", "full"] : ["full", "ok"];
   const why = isFull
     ? `${now.why}; it goes on by itself once there is room`
     : "there is room on the disk under the journal again";
-  emit(context, { kind: "journal", from, to, why });
+  emit(context, { kind: "journal-disk", from, to, why });
 }

@@ -51,7 +51,7 @@ async function startSmall(t: TestContext, overflow: string, size: string) {
       assert.equal(read((one * MiB) % volumeBytes, 1)[0], one & 255, `write ${one}`);
   };
   const told = async (): Promise<(string | undefined)[]> =>
-    (await east.events()).filter(({ kind }) => kind === "journal").map(({ to }) => to);
+    (await east.events()).filter(({ kind }) => kind === "journal-disk").map(({ to }) => to);
   return { cluster, east, west, host, write, assertWhole, told };
 }
 
@@ -97,7 +97,7 @@ test(
     await west.start();
     await assertWhole(acked);
     assert.equal((await east.copy("west")).resyncComparedBytes, 0, "the journal had it all");
-    assert.deepEqual(await told(), ["disk full", "ok"]);
+    assert.deepEqual(await told(), ["full", "ok"]);
     count("row 40", { faultsInjected: 1, effectsSeen: 60 - before });
   },
 );
@@ -134,7 +134,7 @@ test(
     assert.equal(east.pid(), pid, "the same process");
     await west.start();
     await assertWhole(acked);
-    assert.deepEqual(await told(), ["disk full", "ok"]);
+    assert.deepEqual(await told(), ["full", "ok"]);
     count("row 40", { faultsInjected: 1, effectsSeen: refused });
   },
 );
