@@ -170,6 +170,8 @@ export const limits = {
   /** Sets are found, and let go, by stretches of the journal about this long. */
   journalStretchBytes: 1 * MiB,
   journalReadBytes: 4 * MiB,
+  /** After so many bytes of writes the images are synced, so that the journal keeps no more on their account. */
+  journalForImagesBytes: 128 * MiB,
   /** A journal that no host flushes is synced when so much has been appended. */
   journalUnsyncedBytesMax: 64 * MiB,
   /** What a copy's sender reads at once, and leaves to one connection at most. */

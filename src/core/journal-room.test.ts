@@ -82,6 +82,35 @@ test("row 39: what a failed volume lacks is kept, whatever overflow says: no cop
   }
 });
 
+test("A17, S1: the images are synced after every so many bytes, however far a copy is behind, and not for each write once it is", () => {
+  const { primary, west, journal } = createWithJournal("trip");
+  const [volume] = primary.volumes;
+  assert.ok(volume);
+  const asked = (): number => {
+    const out: PrimaryEffect[] = [];
+    assert.equal(overflowing(primary, out), undefined);
+    const rounds = out.filter(({ kind }) => kind === "syncImage").length;
+    volume.flush.running = undefined;
+    return rounds;
+  };
+  const write = (bytes: number): void => {
+    primary.nextLsn += 1;
+    volume.lastLsn = primary.nextLsn - 1;
+    journal.pace.orderedBytes += bytes;
+  };
+  primary.stage = "serving";
+  west.sets.completeLsn = 1;
+  assert.ok(journal.bytesUsed < journal.bytesMax / 2);
+  write(limits.journalForImagesBytes - 1);
+  assert.equal(asked(), 0);
+  write(1);
+  assert.equal(asked(), 1);
+  assert.equal(asked(), 0, "until as many have come again");
+  write(limits.journalForImagesBytes);
+  volume.flush.coveredLsn = volume.lastLsn;
+  assert.equal(asked(), 0, "a host's own FLUSH has done it");
+});
+
 test("row 40, A17: hosts that wait for room go on by themselves once the last segment is gone, though nothing else happens", () => {
   const { primary, journal } = createWithJournal("stall");
   primary.stage = "serving";

@@ -1,3 +1,4 @@
+import { limits } from "#base/limits.ts";
 import { isCovered } from "./device-volume.ts";
 import { wantRound } from "./flush.ts";
 import { isCrowded, isDiskCrowded, roomBytesMax } from "./journal.ts";
@@ -141,15 +142,26 @@ export function tailLsn(primary: Primary): number | undefined {
   return heldFor(primary, journal, holder).lsn;
 }
 
+// A journal that its images let go of goes round in a few segments, whose pages stay in memory; one that grows until half of it
+// is used takes new pages for all of that, and a start after a crash has as much to write into the images again.
+function areImagesDue(journal: Journal): boolean {
+  const { orderedBytes } = journal.pace;
+  // The rest of a small one is for what comes while they are being synced.
+  const bytesMax = Math.min(limits.journalForImagesBytes, journal.bytesMax / 4);
+  if (orderedBytes - journal.imagesAskedBytes < bytesMax) return false;
+  journal.imagesAskedBytes = orderedBytes;
+  return true;
+}
+
 /**
- * Makes room before there is none: a sync of the images when half is used; at the end, where the policy says so, the copy
- * that holds the tail is to be tripped, and the next until use is under three quarters (decision 13).
+ * Makes room before there is none: a sync of the images every so often, and from half on; at the end, where the policy says so,
+ * the copy that holds the tail is to be tripped, and the next until use is under three quarters (decision 13).
  */
 export function overflowing(primary: Primary, out: PrimaryEffect[]): Member | undefined {
   const { journal } = primary;
   if (journal === undefined) return undefined;
   const bytesMax = roomBytesMax(journal);
-  if (journal.bytesUsed > bytesMax / 2) {
+  if (areImagesDue(journal) || journal.bytesUsed > bytesMax / 2) {
     for (const volume of primary.volumes) {
       // A device flushes by itself, as soon as it can.
       if (volume.state === "ok" && volume.device === undefined && !isCovered(volume))

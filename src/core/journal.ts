@@ -42,6 +42,8 @@ export type Journal = {
   disk: DiskRoom | undefined;
   /** How fast hosts are let in while it fills. */
   readonly pace: Pace;
+  /** All that was ordered when the images were last to be synced for it. Bytes. */
+  imagesAskedBytes: number;
   bytesUsed: number;
   /** It has everything from this set on; and up to where nobody needs anything any more. */
   firstSet: number;
@@ -116,6 +118,7 @@ export function createJournal(
   return {
     ...options,
     disk: options.disk,
+    imagesAskedBytes: found.bytesUsed,
     pace: createPace({ lsn: found.lastLsn, bytes: found.bytesUsed }, { bytesMax, segmentBytes }),
     bytesUsed: found.bytesUsed,
     firstSet: found.firstSet,

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { limits } from "#base/limits.ts";
 import { count } from "../support/claims.ts";
 import { assertEqualImages } from "../support/images.ts";
@@ -10,6 +11,8 @@ import { until } from "../support/until.ts";
 // A link that carries a small part of what hosts want to write (PEERS N12): nobody is lost, nothing goes to and fro.
 
 const MiB = 1 << 20;
+/** A long run asks for more: `ANTIPODE_SECONDS=600 npm test -- cycle-pace`. */
+const atLeastMs = Number(process.env["ANTIPODE_SECONDS"] ?? 0) * 1000;
 
 test("A17, I25, row 7: on a link at a tenth hosts are slowed down before the journal is full, and no copy changes its state (U10)", async (t) => {
   const { cluster, toWest } = await startLinkedCluster(t, {
@@ -25,11 +28,15 @@ test("A17, I25, row 7: on a link at a tenth hosts are slowed down before the jou
   toWest.bytesPerSecond = 12 * MiB;
   const host = await connectHost(east.nbd, "bank/data");
   let written = 0;
+  let longestMs = 0;
+  const beganMs = Date.now();
   const write = async (): Promise<void> => {
-    while (written < 190) {
+    while (written < 190 || Date.now() - beganMs < atLeastMs) {
       written += 1;
       const at = (written * MiB) % (64 * MiB);
+      const askedMs = Date.now();
       assert.equal(await host.write(at, Buffer.alloc(MiB, written)), 0);
+      longestMs = Math.max(longestMs, Date.now() - askedMs);
     }
   };
   const writers = Promise.all([write(), write(), write(), write()]);
@@ -44,13 +51,17 @@ test("A17, I25, row 7: on a link at a tenth hosts are slowed down before the jou
   let usedMax = 0;
   let isOver = false;
   const watch = async (): Promise<void> => {
-    while (!isOver) usedMax = Math.max(usedMax, (await east.group()).journal.bytesUsed);
+    while (!isOver) {
+      usedMax = Math.max(usedMax, (await east.group()).journal.bytesUsed);
+      await sleep(20);
+    }
   };
   const watched = watch();
   await writers;
   isOver = true;
   await watched;
   const full = 256 * MiB - limits.journalMarginBytes;
+  t.diagnostic(`used ${usedMax} of ${full}`);
   assert.ok(usedMax < full, `${usedMax} of ${full}: it never came to a stall`);
   const changes = (await east.events()).slice(before).filter(({ kind }) => kind === "copy");
   assert.deepEqual(changes, [], "not one flap");
@@ -62,5 +73,7 @@ test("A17, I25, row 7: on a link at a tenth hosts are slowed down before the jou
   const after = await east.until("nobody is slowed down", ({ journal }) => !journal.isPacing);
   assert.equal(after.copies[0]?.state, "streaming");
   await assertEqualImages(east.image(), west.image());
+  const seconds = Math.round((Date.now() - beganMs) / 1000);
+  t.diagnostic(`${written} MiB in ${seconds} s, the longest write took ${longestMs} ms`);
   count("row 7", { faultsInjected: 1, effectsSeen: 1 });
 });
