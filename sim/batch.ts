@@ -1,13 +1,16 @@
+import type { CopyMode } from "#config/types.ts";
 import { formatCounters } from "./counters.ts";
 import type { Counters } from "./counters.ts";
 import { loadEngine } from "./engine.ts";
 import { runPool } from "./pool.ts";
 import type { SeedReport } from "./pool.ts";
+import { createPrng } from "./prng.ts";
 
-/** Seeds to run: a range, or as many as fit into a time. */
-export type Seeds =
+/** Seeds to run: a range, or as many as fit into a time; with a mode, those alone in whose world a copy has it. */
+export type Seeds = { readonly mode?: CopyMode | undefined } & (
   | { readonly kind: "range"; readonly from: number; readonly to: number }
-  | { readonly kind: "time"; readonly from: number; readonly durationMs: number };
+  | { readonly kind: "time"; readonly from: number; readonly durationMs: number }
+);
 
 export type BatchResult = {
   readonly ran: number;
@@ -27,10 +30,12 @@ export async function runBatch(seeds: Seeds, jobs: number): Promise<BatchResult>
   let ran = 0;
   let nextSeed = seeds.from;
   let nextNoteMs = 30_000;
+  const isWanted = await worldsWith(seeds.mode);
   const next = (): number | undefined => {
-    const isOver =
+    const isOver = (): boolean =>
       seeds.kind === "range" ? nextSeed > seeds.to : performance.now() - began >= seeds.durationMs;
-    if (isOver) return undefined;
+    while (!isOver() && !isWanted(nextSeed)) nextSeed += 1;
+    if (isOver()) return undefined;
     nextSeed += 1;
     return nextSeed - 1;
   };
@@ -48,13 +53,28 @@ export async function runBatch(seeds: Seeds, jobs: number): Promise<BatchResult>
     return failures.length < failuresMax;
   });
   const elapsedMs = performance.now() - began;
+  const which = seeds.mode === undefined ? "" : `, worlds with a copy of mode ${seeds.mode}`;
   console.log(
-    `${ran} seeds from ${seeds.from} on, ${failures.length} failed, ${speed(ran, elapsedMs)}`,
+    `${ran} seeds from ${seeds.from} to ${nextSeed - 1}${which}, ${failures.length} failed, ${speed(ran, elapsedMs)}`,
   );
   for (const line of formatCounters(counters)) console.log(`  ${line}`);
   for (const failure of failures.slice(0, storiesShown))
     await tellStory(failure.seed, storyLinesShown);
   return { ran, failures, counters };
+}
+
+/** Whether the world of a seed has a copy of that mode. */
+async function worldsWith(mode: CopyMode | undefined): Promise<(seed: number) => boolean> {
+  if (mode === undefined) return () => true;
+  // What a world is drawn with loads parts of the engine, which come behind its limits.
+  await loadEngine(undefined);
+  const { drawSwarm } = await import("./swarm.ts");
+  return (seed) => {
+    const { config } = drawSwarm(createPrng(seed).fork("swarm"));
+    return [...config.groups.values()].some(({ copies }) =>
+      [...copies.values()].some((copy) => copy.mode === mode),
+    );
+  };
 }
 
 /** Runs one seed and tells what happened. True when it passed. */

@@ -3,6 +3,7 @@
 //   npm run sim -- --seed N                  one seed, with its story
 //   npm run sim -- --seeds FROM..TO          a range of seeds
 //   npm run sim -- --soak 10m                fresh seeds for a while
+//   npm run sim -- --seeds FROM..TO --mode cycle   those alone in whose world a copy has that mode
 //   npm run sim -- --exhaustive              every short script, every crash point, every kind of crash
 //   npm run sim -- --mutants                 every planted bug must be caught
 //   npm run sim -- --mutant NAME             one of them
@@ -11,12 +12,15 @@
 // `--jobs N` threads (default 2), `--verbose` prints more of a single seed.
 
 import { inspect, parseArgs } from "node:util";
+import type { CopyMode } from "#config/types.ts";
 import { replay, runBatch } from "./batch.ts";
 import type { Seeds } from "./batch.ts";
 import { runCi } from "./ci.ts";
 import { logClaims } from "./claims-log.ts";
 import { runExhaustive } from "./exhaustive.ts";
 import { runMutants } from "./mutation.ts";
+
+const copyModes: readonly string[] = ["sync", "async", "cycle", "bunker"] satisfies CopyMode[];
 
 process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
   // On stdout and before the tally, where a run's failures are looked for.
@@ -72,6 +76,7 @@ function readOptions(argv: string[]) {
         seed: { type: "string" },
         seeds: { type: "string" },
         soak: { type: "string" },
+        mode: { type: "string" },
         mutant: { type: "string", multiple: true },
         mutants: { type: "boolean" },
         exhaustive: { type: "boolean" },
@@ -84,11 +89,18 @@ function readOptions(argv: string[]) {
     if (!Number.isInteger(jobs) || jobs < 1) return `--jobs ${values.jobs} is no number of threads`;
     if (values.seed !== undefined && !/^\d+$/.test(values.seed))
       return `--seed ${values.seed} is no seed`;
+    const { mode } = values;
+    if (mode !== undefined && !isMode(mode))
+      return `--mode ${mode} is none: ${copyModes.join(", ")}`;
     const seeds = seedsOf(values.seeds, values.soak);
-    return typeof seeds === "string" ? seeds : { values, jobs, seeds };
+    return typeof seeds === "string" ? seeds : { values, jobs, seeds: { ...seeds, mode } };
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
+}
+
+function isMode(text: string): text is CopyMode {
+  return copyModes.includes(text);
 }
 
 function seedsOf(range: string | undefined, soak: string | undefined): Seeds | string {
