@@ -1,4 +1,4 @@
-import http from "node:http";
+import type http from "node:http";
 import type { ErrorCode } from "#base/errors.ts";
 import { AppError } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
@@ -6,6 +6,10 @@ import type { Address } from "#config/addresses.ts";
 import { formatAddress, parseAddress } from "#config/addresses.ts";
 import type { EventQuery, StampedEvent } from "#control/event-log.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "#site/api.ts";
+
+// To import it would have Node lay out all of its names, among them those of a second HTTP client: a quarter of the time that a
+// command, or a site, takes to start.
+const { request: askOver } = process.getBuiltinModule("node:http");
 
 export type AskOptions = {
   readonly method?: "GET" | "POST";
@@ -106,7 +110,7 @@ function open(
   const address = addressOf(api);
   const body = options.body === undefined ? undefined : JSON.stringify(options.body);
   const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
-  const request = http.request(
+  const request = askOver(
     {
       ...target(address),
       path,
