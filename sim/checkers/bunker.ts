@@ -188,7 +188,10 @@ function judgeReclaimed(world: World, line: Line, site: string, first: Entry | u
   for (const copy of status?.copies ?? []) {
     if (!takesSets(copy.mode) || copy.state !== "streaming") continue;
     const machine = world.machine(copy.site);
-    const own = world.status(machine, line.group.name)?.copies[0];
+    const theirs = world.status(machine, line.group.name);
+    const own = theirs?.copies[0];
+    // Who has just taken the role over is no copy any more, and tells of none until it serves.
+    if (theirs?.role !== "secondary") continue;
     // Between a session's first word and its BEGIN a copy does not know that it takes sets, and tells of its image alone.
     if (own === undefined || own.site !== copy.site || !takesSets(own.mode)) continue;
     for (const write of line.oracle.writes) {

@@ -61,4 +61,20 @@ export const failureMutants: readonly Mutant[] = [
     ids: ["I31"],
     note: "hosts that wait for a full disk wait for ever, though there is room again",
   },
+  {
+    name: "refused-comes-back",
+    file: "src/site/journal-start.ts",
+    find: "      if (entry.lsn <= (left[entry.volume] ?? 0)) continue;",
+    replace: "      if (entry.lsn < 0) continue;",
+    ids: ["I31"],
+    note: "a start writes into the image what a full disk had refused, and copies have been brought up since",
+  },
+  {
+    name: "brought-up-before-refused-is-left-out",
+    file: "src/core/refused.ts",
+    find: "  return takesSets(member) && volumes.some(",
+    replace: "  return member.index < 0 && volumes.some(",
+    ids: ["I31"],
+    note: "a copy is brought up from an image into which a start may still write what was refused",
+  },
 ];

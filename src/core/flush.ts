@@ -10,6 +10,7 @@ import { isInJournal, keepsLog, mustHave, takesSets } from "./member-state.ts";
 import { closeGranules, coldLsn, orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { FlushRound, Member, MemberFlush, Primary, Volume } from "./primary-state.ts";
+import { recordRedone } from "./refused.ts";
 import { askRecord } from "./records.ts";
 import { feedsCopies } from "./relay.ts";
 import { reply } from "./replies.ts";
@@ -185,6 +186,7 @@ export function roundLegDone(primary: Primary, round: FlushRound, out: PrimaryEf
   if (round.failure === "ok" && volume.state === "ok") {
     flush.coveredCompletions = round.startCompletions;
     if (volume.device === undefined) covered(primary, volume, round.coverLsn);
+    recordRedone(primary, out);
     closeLegDone(primary, round, out);
   }
   for (const request of round.requests) reply(primary, request, round.failure, out);

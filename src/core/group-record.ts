@@ -65,6 +65,11 @@ export type GroupRecord = {
    * is open here, also that of our own generation: it may have forgotten what was undone (trap 13).
    */
   reverted?: RevertedPoint;
+  /**
+   * At a primary: what is in the images, synced, by volume, and so is left out when a start writes into them what this journal
+   * has. Noted where a full disk refused writes that the journal has (core/refused.ts).
+   */
+  redone?: { readonly journalId: number; readonly lsns: readonly number[] };
   /** At a primary: the role was offered to this site, or is about to be, and it has not said yet whether it took it. */
   handover?: { readonly to: string };
   /** The operator has given up what this site wrote by itself (U57); until a primary of the history that is kept feeds it. */

@@ -17,6 +17,7 @@ import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary, Volume } from "./primary-state.ts";
 import { overlaps } from "./ranges.ts";
 import { askRecord } from "./records.ts";
+import { noteRefused } from "./refused.ts";
 import { reserve } from "./reserves.ts";
 import { allMarked, markBytes, unitOf } from "./region-map.ts";
 import { reply } from "./replies.ts";
@@ -252,6 +253,9 @@ function imageFailed(
   if (request.failure === "io") {
     failVolume(primary, volume, failure.message, out);
     doubtVolume(primary, volume, out);
+  } else if (primary.journal !== undefined) {
+    noteRefused(volume, request.lsn);
+    wantRound(primary, volume, out);
   }
   askRecord(primary, { kind: "failWrite", request }, out);
 }

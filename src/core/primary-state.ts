@@ -153,6 +153,9 @@ export type Volume = {
   /** Granules open since before this start, not yet resolved (U24); undefined when there are none. */
   unresolved: RegionMap | undefined;
   lastLsn: number;
+  /** The last write that a full disk refused and the journal has; and up to where a start leaves such writes out, on record. */
+  refusedLsn: number;
+  redoneLsn: number;
   /** Image writes answered since the start; a round covers all answered before it began. */
   completions: number;
   lastWriteMs: number;
@@ -375,6 +378,7 @@ export type RecordAction =
   | { readonly kind: "synchronized"; readonly member: Member; readonly epoch: number }
   | { readonly kind: "clear"; readonly volume: Volume; readonly round: FlushRound }
   | { readonly kind: "failWrite"; readonly request: HostRequest }
+  | { readonly kind: "redone"; readonly lsns: readonly number[] }
   | { readonly kind: "failRound"; readonly round: FlushRound }
   | { readonly kind: "newMode"; readonly member: Member }
   | { readonly kind: "forget"; readonly member: Member }

@@ -68,7 +68,8 @@ import { changeModesDue, forgetMember, reconfigure, turn } from "./reconfigure.t
 import { askRecord } from "./records.ts";
 import { nextMarked } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
-import { pump, regionRead, releaseResolved } from "./resync.ts";
+import { noteRedone } from "./refused.ts";
+import { pump, regionRead, releaseResolved, startResync } from "./resync.ts";
 import { begun, progress, purged, repaired, trip } from "./set-members.ts";
 import { appended } from "./switch.ts";
 import { beginVerify, pumpVerify } from "./verify.ts";
@@ -183,6 +184,8 @@ function createVolume(
     open,
     unresolved: undefined,
     lastLsn: device?.lastLsn ?? 0,
+    refusedLsn: 0,
+    redoneLsn: 0,
     completions: 0,
     lastWriteMs: 0,
     flush: {
@@ -431,6 +434,10 @@ function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[
     }
     case "failWrite":
       return legDone(primary, action.request, out);
+    case "redone":
+      noteRedone(primary, action.lsns);
+      for (const member of primary.members) startResync(primary, member, out);
+      return;
     case "failRound":
       return roundLegDone(primary, action.round, out);
     default:

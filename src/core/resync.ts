@@ -10,6 +10,7 @@ import { allVolumesIndex, createResyncItem, memberOf } from "./primary-state.ts"
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary, ResyncItem, ResyncRange, Volume } from "./primary-state.ts";
 import { isBeingWritten, overlaps } from "./ranges.ts";
+import { awaitsRedone } from "./refused.ts";
 import { copyOf, isMarked, nextMarked, runLength, unitOf, unmark } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 import { verifyAnswered, verifyRead } from "./verify.ts";
@@ -25,7 +26,7 @@ const syncEveryBytes = 16 * limits.resyncChunkBytes;
 
 /** Begins a resync, goes on with it, or, when nothing is dirty any more, lets the member join. */
 export function startResync(primary: Primary, member: Member, out: PrimaryEffect[]): void {
-  if (member.stage !== "resync") return;
+  if (member.stage !== "resync" || awaitsRedone(primary, member)) return;
   const { dirty, resync } = member;
   if (dirty === undefined || dirty.every((map) => map.count === 0))
     return join(primary, member, out);
@@ -46,6 +47,7 @@ export function startResync(primary: Primary, member: Member, out: PrimaryEffect
 export function pump(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const { resync } = member;
   if (member.stage !== "resync" || resync.pending === undefined) return;
+  if (awaitsRedone(primary, member)) return;
   while (resync.inFlightBytes < resync.windowBytes && resync.allowanceBytes > 0) {
     const next = nextItem(primary, member);
     if (next === undefined) break;

@@ -102,6 +102,8 @@ function applyRecords(
   records: readonly LogRecord[],
   done: (failure: IoFailure | undefined) => void,
 ): void {
+  const { record } = context.store;
+  const left = record.redone?.journalId === record.journalId ? (record.redone?.lsns ?? []) : [];
   let missing = 1;
   let failed: IoFailure | undefined;
   const answered = (_: undefined, failure: IoFailure | undefined): void => {
@@ -125,6 +127,7 @@ function applyRecords(
       const map = context.store.openMaps[entry.volume]?.map;
       if (entry.kind === "seal" || image === undefined || map === undefined) continue;
       if (gateways[entry.volume] !== undefined) continue;
+      if (entry.lsn <= (left[entry.volume] ?? 0)) continue;
       for (const { offset, length } of openParts(map, entry)) {
         missing += 1;
         const from = begin + offset - entry.offset;
