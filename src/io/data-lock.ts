@@ -38,14 +38,28 @@ export function takeDataLock(data: string): DataLock {
       },
     );
   }
-  fs.ftruncateSync(fd);
-  fs.writeSync(fd, `${process.pid}\n`, 0);
+  sign(fd, path);
   return {
     release() {
       lock.release();
       fs.closeSync(fd);
     },
   };
+}
+
+// Written over what is there, and cut after that: a full disk must not keep a site from its start.
+function sign(fd: number, path: string): void {
+  const owner = `${process.pid}\n`;
+  try {
+    fs.writeSync(fd, owner, 0);
+    fs.ftruncateSync(fd, owner.length);
+  } catch (error) {
+    fs.closeSync(fd);
+    throw new AppError("failed", failureOf(error, `writing ${path}`).message, {
+      hint: "make room in the data folder of this site, or see to its disk; then start it again",
+      cause: error,
+    });
+  }
 }
 
 /** The process that has a site's data folder now, as it signed the lock; undefined when nobody has it. Changes nothing. */

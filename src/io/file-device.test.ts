@@ -24,6 +24,7 @@ blockDeviceSuite("sparse file without native calls", () => fileWorld(undefined))
 blockDeviceSuite("sparse file whose file system can do nothing special", () =>
   fileWorld({
     fallocate: () => -95,
+    blocksEnd: () => -95,
     lseek: () => -22,
     readCached: () => -95,
     adviseUnneeded: () => 0,
@@ -99,6 +100,7 @@ test("extents that are cut too finely end as stored", (t) => {
   // A file in which every other page is a hole, for ever.
   const sys: Sys = {
     fallocate: () => -95,
+    blocksEnd: () => -95,
     readCached: () => -11,
     adviseUnneeded: () => 0,
     adviseRandom: () => 0,

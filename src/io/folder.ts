@@ -4,6 +4,7 @@ import { assert } from "#base/assert.ts";
 import { totalBytes } from "#base/bytes.ts";
 import { AppError, type IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
+import { isNoRoom } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
 import { Syncer } from "#store/syncer.ts";
 import { createClock } from "./clock.ts";
@@ -199,10 +200,14 @@ function allocate(
   offset: number,
   length: number,
 ): IoFailure | "unsupported" | undefined {
-  const answer = nativeCalls()?.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length);
-  if (answer === undefined) return "unsupported";
+  const sys = nativeCalls();
+  if (sys === undefined) return "unsupported";
+  const answer = sys.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length);
   if (answer === 0) return undefined;
   const failure = failureOfErrno(-answer, `taking room for ${path}`);
+  // A full XFS refuses what the file has already: room that an earlier process took must be known again.
+  const end = offset + length;
+  if (isNoRoom(failure) && sys.blocksEnd(fd, offset, end) === end) return undefined;
   return unsupported.includes(failure.code) ? "unsupported" : failure;
 }
 

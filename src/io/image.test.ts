@@ -188,6 +188,7 @@ test("growths of a device come one after the other: what one has answered, and h
         zeroedBytes += length;
         return 0;
       },
+      blocksEnd: nothing,
       lseek: nothing,
       readCached: nothing,
       adviseRandom: nothing,

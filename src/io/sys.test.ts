@@ -16,7 +16,7 @@ import {
   whyNoNativeCalls,
 } from "./sys.ts";
 
-const { EBADF, ENXIO, EWOULDBLOCK } = constants.errno;
+const { EBADF, ENXIO, EOPNOTSUPP, EWOULDBLOCK } = constants.errno;
 
 test("the native calls do what their manual pages say, and answer errors as negative numbers", (t) => {
   const sys = must(nativeCalls(), whyNoNativeCalls());
@@ -44,6 +44,17 @@ test("the native calls do what their manual pages say, and answer errors as nega
   assert.equal(sys.lseek(fd, 0, SEEK_HOLE), 4096);
   assert.equal(sys.lseek(fd, 4096, SEEK_DATA), 12_288);
   assert.equal(sys.lseek(fd, 65_536, SEEK_DATA), -ENXIO);
+
+  // What is taken ahead counts, and a gap does not: where the file system says so at all.
+  assert.equal(sys.fallocate(fd, FALLOC_FL_KEEP_SIZE, 65_536, 65_536), 0);
+  assert.equal(sys.fallocate(fd, FALLOC_FL_KEEP_SIZE, 262_144, 65_536), 0);
+  if (sys.blocksEnd(fd, 0, 1) !== -EOPNOTSUPP) {
+    assert.equal(sys.blocksEnd(fd, 0, 65_536), 4096);
+    assert.equal(sys.blocksEnd(fd, 4096, 65_536), 4096);
+    assert.equal(sys.blocksEnd(fd, 12_288, 131_072), 131_072);
+    assert.equal(sys.blocksEnd(fd, 100_000, 262_144), 131_072);
+    assert.equal(sys.blocksEnd(fd, 300_000, 400_000), 327_680);
+  }
 
   assert.equal(sys.flock(fd, LOCK_EXCLUSIVE_NOWAIT), 0);
   assert.equal(sys.flock(other, LOCK_EXCLUSIVE_NOWAIT), -EWOULDBLOCK);

@@ -13,6 +13,12 @@ const POSIX_FADV_DONTNEED = 4;
 
 const RWF_NOWAIT = 0x08;
 const IOVEC_BYTES = 16;
+/** `FS_IOC_FIEMAP` with its structures, as `linux/fiemap.h` lays them out. */
+const FS_IOC_FIEMAP = 0xc0_20_66_0b;
+const FIEMAP_BYTES = 32;
+const EXTENT_BYTES = 56;
+const EXTENT_SHARED = 0x2000;
+const extentsAtOnce = 64;
 const { EINTR } = constants.errno;
 
 /**
@@ -22,6 +28,11 @@ const { EINTR } = constants.errno;
 export type Sys = {
   /** `fallocate(2)`. 0 or -errno. */
   fallocate(fd: number, mode: number, offset: number, length: number): number;
+  /**
+   * `ioctl(2)` with FS_IOC_FIEMAP: up to where, from `offset` on, the file has blocks of its own without a gap, written or
+   * only taken; `offset` where it has none there. -EOPNOTSUPP where the file system does not say.
+   */
+  blocksEnd(fd: number, offset: number, end: number): number;
   /** `lseek(2)`. The position found, or -errno; -ENXIO when there is nothing of the kind up to the end. */
   lseek(fd: number, offset: number, whence: number): number;
   /**
@@ -80,6 +91,8 @@ function bind(): Sys {
     "int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)",
   );
 
+  const ioctl = libc.func("int ioctl(int fd, unsigned long request, void *argument)");
+
   const iovec = Buffer.alloc(IOVEC_BYTES);
   const orErrno = (call: () => number): number => {
     for (;;) {
@@ -91,6 +104,8 @@ function bind(): Sys {
   };
   return {
     fallocate: (fd, mode, offset, length) => orErrno(() => fallocate(fd, mode, offset, length)),
+    blocksEnd: (fd, offset, end) =>
+      blocksEnd((map) => orErrno(() => ioctl(fd, FS_IOC_FIEMAP, map)), offset, end),
     lseek: (fd, offset, whence) => orErrno(() => lseek(fd, offset, whence)),
     readCached(fd, into, offset) {
       iovec.writeBigUInt64LE(koffi.address(into), 0);
@@ -104,4 +119,27 @@ function bind(): Sys {
     adviseUnneeded: (fd) => -(fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) as number),
     flock: (fd, operation) => orErrno(() => flock(fd, operation)),
   };
+}
+
+function blocksEnd(ask: (map: Buffer) => number, offset: number, end: number): number {
+  const map = Buffer.alloc(FIEMAP_BYTES + extentsAtOnce * EXTENT_BYTES);
+  let reached = offset;
+  while (reached < end) {
+    map.writeBigUInt64LE(BigInt(reached), 0);
+    map.writeBigUInt64LE(BigInt(end - reached), 8);
+    map.fill(0, 16, FIEMAP_BYTES);
+    map.writeUInt32LE(extentsAtOnce, 24);
+    const answer = ask(map);
+    if (answer < 0) return answer;
+    const count = map.readUInt32LE(20);
+    if (count === 0) return reached;
+    for (let at = FIEMAP_BYTES; at < FIEMAP_BYTES + count * EXTENT_BYTES; at += EXTENT_BYTES) {
+      const start = Number(map.readBigUInt64LE(at));
+      // What is shared with another file is copied as it is written, and that takes room.
+      const isShared = (map.readUInt32LE(at + 40) & EXTENT_SHARED) !== 0;
+      if (start > reached || isShared) return reached;
+      reached = Math.max(reached, start + Number(map.readBigUInt64LE(at + 16)));
+    }
+  }
+  return Math.min(reached, end);
 }

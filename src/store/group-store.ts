@@ -321,10 +321,12 @@ function createMap(folder: Folder, name: string, identity: MapIdentity): MapOnDi
   const file = folder.open(name);
   if (isFailure(file)) return file;
   const failure = allocateMap(file, identity) ?? writeMapHeader(file, identity);
-  if (failure !== undefined) return failure;
-  const loaded = readMapFile(file, identity);
-  if ("code" in loaded) return loaded;
-  return { file, map: loaded.map, mapId: identity.mapId, writes: 1, syncedWrites: 0 };
+  const loaded = failure ?? readMapFile(file, identity);
+  if (!("code" in loaded))
+    return { file, map: loaded.map, mapId: identity.mapId, writes: 1, syncedWrites: 0 };
+  // An open file keeps its room, whoever removes its name to try again.
+  file.close();
+  return loaded;
 }
 
 /**
@@ -409,7 +411,10 @@ export function createDirtyMaps(
       unitBytes: record.regionBytes,
       volumeBytes: volume.bytes,
     });
-    if ("code" in created) return created;
+    if ("code" in created) {
+      for (const made of onDisk) made.file.close();
+      return created;
+    }
     onDisk.push({ ...created, map });
   }
   store.dirtyMaps.set(site, onDisk);
