@@ -150,7 +150,7 @@ export const limits = {
   /** An event tells of a full journal once writes have waited so long for room, and of its end once there was room so long. */
   fullToldMs: 1_000,
   fullOverMs: 10_000,
-  /** Of a journal so much is allocated on its disk before it is needed, by steps: an append meets no full disk. */
+  /** Of a journal's last segment so much is allocated before it is needed, by steps, and as much in a file for the next one. */
   journalAheadBytes: 40 * MiB,
   journalAheadStepBytes: 8 * MiB,
   /** What of that is kept for what is on its way when the disk is found to be full: the longest record, and seals. */
@@ -159,8 +159,8 @@ export const limits = {
   journalRoomRetryMs: 1_000,
   /** Files take whole blocks of their file system. */
   fileBlockBytes: 4 * KiB,
-  /** Beside the room of dirty maps, what a full disk must have left for the group's own records. */
-  storeReserveBytes: 64 * KiB,
+  /** Beside the room of dirty maps, what a full disk must have left for the group's own records, and for a new name (XFS). */
+  storeReserveBytes: 1 * MiB,
   setEntriesMax: 65_536,
   /** A journal holds a few of the longest writes with room to spare, and no more segments than a log may have. */
   journalBytesMin: 256 * MiB,

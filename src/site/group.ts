@@ -25,6 +25,7 @@ import { beginGateways, endGateways, renewDevices } from "./gateways.ts";
 import type { Gateways } from "./gateways.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
+import { giveUpRoom } from "./journal-disk.ts";
 import { closeJournal, removeLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { openJournal } from "./journal-start.ts";
@@ -352,9 +353,7 @@ function runPrimary(group: Group, journal: JournalRun | undefined): void {
       if (group.journal === undefined) removeLogs(context.store.folder, "journal");
       group.onServed(group);
     },
-    onJournalEnded: () => {
-      group.journal = undefined;
-    },
+    onJournalEnded: () => void (group.journal = undefined),
     onDropExports: () => group.onDrop(group.name),
     onHandoverEnded(end) {
       for (const waiter of group.handoverWaiters.splice(0)) waiter(end);
@@ -370,6 +369,7 @@ export function describe(context: GroupContext): string {
 
 /** Takes up what is kept of older images, opens the staging log where sets may come, or have come; then the copy can be fed. */
 export function becomeCopy(group: Group, done: () => void, unit: FeedUnit = "write"): void {
+  giveUpRoom(group.context);
   openKept(group.context, (kept) => {
     if (!kept.ok) {
       fail(group, `what is kept of older images cannot be taken up: ${kept.error}`);

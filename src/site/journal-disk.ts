@@ -2,10 +2,10 @@ import { limits } from "#base/limits.ts";
 import type { DiskRoom, JournalFigures } from "#core/journal.ts";
 import type { Log } from "#store/log.ts";
 import { diskRoom, giveSpare, keepRoom } from "#store/log-room.ts";
-import { keepReserve } from "#store/reserve.ts";
+import { dropReserve, keepReserve } from "#store/reserve.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
-import { journalFigures } from "./journal-run.ts";
+import { journalFigures, removeSpareLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 
 // The disk under a primary's journal: what room is held there, and what is said where there is none (row 40).
@@ -31,15 +31,23 @@ export function diskOf({ store }: GroupContext, log: Log): DiskRoom | undefined 
   };
 }
 
+/** What a primary holds of its disk ahead is not for a copy to keep: that may be one for years. */
+export function giveUpRoom({ store }: GroupContext): void {
+  dropReserve(store);
+  removeSpareLogs(store.folder, "journal");
+}
+
 export type DiskWatch = {
   /** When the disk is next asked for room: nothing else tells that there is some. */
   nextMs: number;
   /** People have been told that it is full. */
   isFullTold: boolean;
+  /** When it was last seen so. */
+  fullMs: number;
 };
 
 export function createDiskWatch(): DiskWatch {
-  return { nextMs: 0, isFullTold: false };
+  return { nextMs: 0, isFullTold: false, fullMs: 0 };
 }
 
 /** Asks the disk when it is time to; whether it was asked. */
@@ -64,13 +72,18 @@ export function figuresOn(
   return { ...journalFigures(journal), disk };
 }
 
+// A log that goes round on a full disk has enough ahead and has not, with each segment: that is one full disk, and one word.
 function tellDisk(watch: DiskWatch, context: GroupContext, now: DiskRoom | undefined): void {
-  const isFull = now !== undefined;
+  const nowMs = context.ports.clock.nowMs();
+  if (now !== undefined) watch.fullMs = nowMs;
+  const isFull =
+    now !== undefined || (watch.isFullTold && nowMs - watch.fullMs < limits.fullOverMs);
   if (watch.isFullTold === isFull) return;
   watch.isFullTold = isFull;
   const [from, to] = isFull ? ["ok", "full"] : ["full", "ok"];
-  const why = isFull
-    ? `${now.why}; it goes on by itself once there is room`
-    : "there is room on the disk under the journal again";
+  const why =
+    now === undefined
+      ? "there is room on the disk under the journal again"
+      : `${now.why}; it goes on by itself once there is room`;
   emit(context, { kind: "journal-disk", from, to, why });
 }

@@ -79,6 +79,12 @@ export function removeLogs(folder: Folder, kind: LogKind): void {
   for (const name of folder.list()) if (isLogFile(name, kind)) folder.remove(name);
 }
 
+/** Nothing will be appended to such a log: what waits to be a segment of it goes, and what it holds stays to be looked at. */
+export function removeSpareLogs(folder: Folder, kind: LogKind): void {
+  for (const name of folder.list())
+    if (isLogFile(name, kind) && !name.endsWith(".log")) folder.remove(name);
+}
+
 function isLogFile(name: string, kind: LogKind): boolean {
   return name.startsWith(`${kind}-`) && /\.log(\.spare)?$/.test(name);
 }

@@ -108,8 +108,6 @@ export function openLog(options: OpenOptions, done: Opened): void {
       bytesMax <= limits.logSegmentsMax * segmentBytes,
     `the ${options.name} cannot have segments of ${segmentBytes} bytes and ${bytesMax} altogether`,
   );
-  const notRemoved = removeSpares(options);
-  if (notRemoved !== undefined) return done(troubled(notRemoved));
   const found = findSegments(options);
   if (!found.ok) return done(found);
   if (found.value.length === 0) return makeLog(options, done);
@@ -154,7 +152,7 @@ function troubled({ message }: IoFailure, trouble: "io" | "sync" = "io"): Refuse
 }
 
 // What a spare holds is of the past, and after a power cut perhaps what a segment would have held that has lost its name.
-function removeSpares({ folder, name }: OpenOptions): IoFailure | undefined {
+function removeSpares({ folder, name }: LogOptions): IoFailure | undefined {
   for (const fileName of folder.list()) {
     if (!isSpareOf(name, fileName)) continue;
     const failure = folder.remove(fileName);
@@ -205,9 +203,12 @@ function settle(scan: Scan, done: Opened): void {
 
 function syncFound(log: Log, done: Opened): void {
   sync(log, (failure) => {
-    if (failure === undefined) return done({ ok: true, value: log });
+    // Not before, so that others have no time to take the room of those before the log takes it anew (store/log-room.ts).
+    const notRemoved = failure === undefined ? removeSpares(log.options) : undefined;
+    if (failure === undefined && notRemoved === undefined) return done({ ok: true, value: log });
     closeLog(log);
-    done(troubled(failure, "sync"));
+    if (failure !== undefined) done(troubled(failure, "sync"));
+    else if (notRemoved !== undefined) done(troubled(notRemoved));
   });
 }
 

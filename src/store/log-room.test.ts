@@ -100,6 +100,10 @@ test("row 40: whatever a disk gives and takes, an append within what is told mee
       // As its owner does whenever it tells how the log is.
       keepRoom(log);
       assert.equal(log.failure, undefined);
+      if (!log.isRemoving) {
+        const files = log.options.folder.list().length;
+        assert.ok(files * settings.segmentBytes <= settings.bytesMax, `${files} files`);
+      }
       const names = log.spares.map(({ name }) => name);
       assert.equal(new Set(names).size, names.length, "each waits once");
     }
@@ -158,6 +162,85 @@ test("row 40: on a full disk a log goes round in what it has: reclaimed segments
     }
   }
   assert.ok(lastSegment(log).number > 20);
+});
+
+test("row 40: wherever a disk gets full, a log whose records are let go stands still for none of them", () => {
+  let refused = 0;
+  for (let many = 0; many < 16; many += 1) {
+    const world = createLogWorld();
+    const log = openKept(world);
+    const write = (number: number): void => {
+      mustAppend(log, pieceOf(number, 8 * KiB));
+      keepRoom(log);
+    };
+    for (let number = 1; number <= many; number += 1) write(number);
+    fillDisk(world);
+    for (let number = many + 1; number <= many + 60; number += 1) {
+      keepRoom(log, true);
+      assert.ok(hasRoom(log), `full behind ${many} records: at record ${number}`);
+      write(number);
+      mustSync(world, log);
+      reclaim(log, number);
+      rest(world);
+      keepRoom(log);
+    }
+    refused += world.disk.failures;
+  }
+  assert.ok(refused > 100, `${refused} times refused`);
+  count("row 40", { faultsInjected: refused, effectsSeen: refused });
+});
+
+test("row 40: on a full disk a segment that is being read waits to be written over, and its room is not given away", () => {
+  const world = createLogWorld();
+  const log = openKept(world);
+  fillDisk(world);
+  let number = 0;
+  const write = (): void => {
+    mustAppend(log, pieceOf((number += 1), 8 * KiB));
+    keepRoom(log, true);
+  };
+  while (log.segments.length < 2) write();
+  assert.ok(diskRoom(log) !== undefined);
+  const [oldest] = log.segments;
+  assert.ok(oldest !== undefined);
+  const used = world.disk.usedBytes();
+  oldest.reads = 1;
+  mustSync(world, log);
+  assert.equal(reclaim(log, number), undefined);
+  rest(world);
+  assert.equal(log.options.folder.list().length, 2);
+  assert.deepEqual(log.spares, [], "it is there still");
+  oldest.reads = 0;
+  keepRoom(log);
+  rest(world);
+  assert.ok(log.spares.length === 1 && world.disk.usedBytes() === used, "and waits");
+});
+
+test("row 40: a file for the next segment is had though somebody else has taken a block of its room", () => {
+  const world = createLogWorld();
+  const log = openKept(world);
+  fillDisk(world);
+  assert.ok(giveSpare(log));
+  world.disk.behaviour.spaceBytes -= 4 * KiB;
+  keepRoom(log, true);
+  const [spare] = log.spares;
+  assert.ok(spare !== undefined && spare.allocatedBytes > recordBytesMax);
+  assert.ok(log.noRoom !== undefined, "the disk is full all the same");
+});
+
+test("I36: files that wait never make the log larger than it may be, however many segments are made meanwhile", () => {
+  const world = createLogWorld();
+  const log = opened(world, { ...settings, bytesMax: 4 * settings.segmentBytes, allocates: false });
+  const append = (number: number): void => void mustAppend(log, pieceOf(number, 8 * KiB));
+  let number = 0;
+  while (log.segments.length < 2) append((number += 1));
+  mustSync(world, log);
+  assert.equal(reclaim(log, number), undefined);
+  assert.ok(log.isRemoving, "its name is on its way");
+  while (log.segments.length < 4) append((number += 1));
+  rest(world);
+  assert.equal(log.options.folder.list().length, 4);
+  assert.equal(log.failure, undefined);
 });
 
 test("a failure of another kind ends the log", () => {

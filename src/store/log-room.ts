@@ -1,12 +1,13 @@
 // Room on the disk for a log, taken before it is needed: what `append` is given has its place, and meets no full disk (row 40).
-// The last segment is allocated some way ahead of its end, and where that end is near, so is a file for the next one. What
-// cannot be had is told by `diskRoom`; whoever appends to the log keeps within that.
+// The last segment is allocated some way ahead of its end, and beside it there is always a file for the next one: with two, a
+// log whose records are let go goes round on a full disk for as long as it takes; with one it would stand still, since the last
+// segment is never reclaimed. What cannot be had is told by `diskRoom`; whoever appends to the log keeps within that.
 
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { isFailure, isNoRoom } from "#ports/file.ts";
 import type { File } from "#ports/file.ts";
-import { bytesOfFull, fail, lastSegment } from "./log.ts";
+import { bytesOfFull, fail, lastSegment, removeUnneeded } from "./log.ts";
 import type { Log, Spare } from "./log.ts";
 import { segmentHeaderBytes, spareName } from "./log-format.ts";
 
@@ -23,18 +24,22 @@ export type DiskRoom = {
  */
 export function keepRoom(log: Log, again = false): void {
   if (!log.isAllocating || log.failure !== undefined) return;
+  if (log.noRoom !== undefined) removeUnneeded(log);
   if (log.noRoom !== undefined && !again) return;
   log.noRoom = undefined;
+  // The file that waits comes first: a last segment that has taken all there is can never be left again.
+  if (bytesOfFull(log) + log.options.segmentBytes <= log.options.bytesMax) readySpare(log);
+  growLast(log);
+}
+
+function growLast(log: Log): void {
   const last = lastSegment(log);
   const { segmentBytes } = log.options;
   const goal = aheadOf(log);
-  if (last.allocatedBytes < Math.min(segmentBytes, last.endByte + goal)) {
-    const step = limits.journalAheadStepBytes;
-    const upTo = Math.ceil((last.endByte + goal) / step) * step;
-    take(log, last.file, last, Math.min(segmentBytes, upTo));
-  }
-  if (last.allocatedBytes - last.endByte >= goal || certainBytes(log) >= goal) return;
-  if (bytesOfFull(log) + segmentBytes <= log.options.bytesMax) readySpare(log);
+  if (last.allocatedBytes >= Math.min(segmentBytes, last.endByte + goal)) return;
+  const step = limits.journalAheadStepBytes;
+  const upTo = Math.ceil((last.endByte + goal) / step) * step;
+  take(log, last.file, last, Math.min(segmentBytes, upTo));
 }
 
 /** What the disk still has for this log; undefined while that is enough. */
@@ -51,6 +56,10 @@ export function giveSpare(log: Log): boolean {
   const failure = log.options.folder.remove(spare.name);
   if (failure !== undefined) fail(log, failure);
   return failure === undefined;
+}
+
+function leastOf(log: Log): number {
+  return Math.ceil((aheadOf(log) + limits.journalAheadMarginBytes) / 2);
 }
 
 /** How much is wanted ahead: a segment has no more. */
@@ -88,9 +97,12 @@ function readySpare(log: Log): void {
   const file = folder.open(spare.name);
   if (isFailure(file)) return refuse(log, file);
   take(log, file, spare, wanted);
+  // Where somebody else was quicker by a block or two, less will do: hosts are let in as long as there is the margin.
+  const least = Math.min(wanted, segmentHeaderBytes + leastOf(log));
+  if (log.noRoom !== undefined && spare.allocatedBytes < least) take(log, file, spare, least);
   file.close();
   if (first !== undefined) return;
-  if (spare.allocatedBytes >= wanted) return void log.spares.push(spare);
+  if (spare.allocatedBytes >= least) return void log.spares.push(spare);
   const notRemoved = folder.remove(spare.name);
   if (notRemoved !== undefined) fail(log, notRemoved);
 }

@@ -395,11 +395,14 @@ export function isSyncAwaited({
   return !next.isDurable && next.firstRecord <= unneededBelow;
 }
 
-function removeUnneeded(log: Log): void {
+/** Lets go what may go by now: the oldest segment, and the next once its name is gone. */
+export function removeUnneeded(log: Log): void {
   const [oldest, next] = log.segments;
   if (log.isRemoving || log.failure !== undefined) return;
   if (oldest === undefined || next === undefined) return;
   if (!next.isDurable || next.firstRecord > log.unneededBelow) return;
+  // What is removed gives its room to whoever comes first: on a full disk it waits for its readers, to be written over.
+  if (log.noRoom !== undefined && log.spares.length === 0 && oldest.reads > 0) return;
   const isSpare = isWorthKeeping(log, oldest);
   // A read of it may be under way; it is answered all the same.
   oldest.file.close();
@@ -416,7 +419,7 @@ function removeUnneeded(log: Log): void {
   folder.sync((notSynced) => {
     log.isRemoving = false;
     if (notSynced !== undefined) return void failSync(log, notSynced);
-    if (isSpare) log.spares.push({ name: spare, isFresh: false, allocatedBytes });
+    if (isSpare) keepSpare(log, { name: spare, isFresh: false, allocatedBytes });
     removeUnneeded(log);
   });
 }
@@ -428,6 +431,15 @@ function isWorthKeeping(log: Log, { file, reads }: Segment): boolean {
   if (reads > 0 || log.spares.length >= limits.logSparesMax) return false;
   // And one more, since a new segment may be made before this one is to be had.
   return file.bytes() <= segmentBytes && (files + 1) * segmentBytes <= bytesMax;
+}
+
+// More than one may have been made meanwhile.
+function keepSpare(log: Log, spare: Spare): void {
+  const { folder, segmentBytes, bytesMax } = log.options;
+  const files = log.segments.length + log.spares.length + 1;
+  if (files * segmentBytes <= bytesMax) return void log.spares.push(spare);
+  const failure = folder.remove(spare.name);
+  if (failure !== undefined) fail(log, failure);
 }
 
 // ------------------------------------------------------------------------------------------- places

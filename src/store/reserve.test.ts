@@ -12,7 +12,7 @@ import { sampleRecord } from "../../test/support/sample-record.ts";
 import { createDirtyMaps, openGroupStore, saveRecord } from "./group-store.ts";
 import type { GroupStore, OpenedStore } from "./group-store.ts";
 import { createFullMap } from "./map-file.ts";
-import { keepReserve, orFromReserve } from "./reserve.ts";
+import { dropReserve, keepReserve, orFromReserve } from "./reserve.ts";
 
 function openStore(world: LogWorld, folder = world.folder()): GroupStore {
   let drawn = 0;
@@ -67,6 +67,40 @@ test("row 40: without room nothing is held, which is said, and asked for again; 
   const held = store.reservedBytes;
   assert.equal(orFromReserve(store, () => ({ code: "EIO", message: "broken" }))?.code, "EIO");
   assert.equal(store.reservedBytes, held);
+});
+
+test("row 40, I16: behind a restart on a full disk, what is held is for whom it is enough, though it is less than wanted by now", () => {
+  const world = createLogWorld();
+  const before = openStore(world);
+  keepReserve(before);
+  before.record.members["south"] = blankMember();
+  assert.equal(
+    world.run<unknown>((done) => saveRecord(before, done)),
+    undefined,
+  );
+  world.disk.behaviour.spaceBytes = world.disk.usedBytes();
+  world.kill();
+  const store = openStore(world);
+  keepReserve(store);
+  assert.equal(store.noReserve?.code, "ENOSPC");
+  const make = () => createDirtyMaps(store, "west", fullMaps(store));
+  assert.equal(orFromReserve(store, make), undefined);
+  assert.equal(
+    world.run<unknown>((done) => saveRecord(store, done)),
+    undefined,
+  );
+});
+
+test("row 40: who is no primary any more holds nothing", () => {
+  const world = createLogWorld();
+  const store = openStore(world);
+  const used = world.disk.usedBytes();
+  keepReserve(store);
+  assert.ok(world.disk.usedBytes() > used);
+  dropReserve(store);
+  assert.equal(world.disk.usedBytes(), used);
+  keepReserve(store);
+  assert.ok(world.disk.usedBytes() > used, "and holds it again as soon as it is one");
 });
 
 test("where the disk takes no room ahead, nothing is held, and nothing is said", () => {

@@ -37,13 +37,22 @@ export function orFromReserve(
 ): IoFailure | undefined {
   const failure = write();
   if (failure === undefined || !isNoRoom(failure)) return failure;
-  if (store.reservedBytes === 0 || !Number.isFinite(store.reservedBytes)) return failure;
+  // One that is smaller than wanted by now, as behind a restart on a full disk, may be enough for this one.
+  if (!store.folder.exists(reserveName) || !Number.isFinite(store.reservedBytes)) return failure;
   store.reservedBytes = 0;
   store.noReserve = failure;
   const again = store.folder.remove(reserveName) ?? write();
   // What was not needed is for the next member, and for nobody who comes first.
   if (again === undefined) keepReserve(store);
   return again;
+}
+
+/** Who is no primary trips nobody. */
+export function dropReserve(store: GroupStore): void {
+  store.reservedBytes = 0;
+  store.noReserve = undefined;
+  // One that stays behind costs space, and goes with the next start.
+  if (store.folder.exists(reserveName)) store.folder.remove(reserveName);
 }
 
 function reserveFor({ record, dirtyMaps }: GroupStore): number {
