@@ -2,6 +2,7 @@ import type { IoFailure, Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { closeLog, figuresOf, placeOf } from "#store/log.ts";
 import type { LogPlace } from "#store/log.ts";
+import { segmentOfName } from "#store/log-format.ts";
 import { readRecords } from "#store/log-read.ts";
 import { keepReserve } from "#store/reserve.ts";
 import type { LogRecord } from "#store/log-read.ts";
@@ -42,7 +43,8 @@ export function openJournal(
   removeOtherLogs(folder, "journal", record.journalId);
   const name = logName("journal", record.journalId);
   // The images have what it had; what copies lack of that is still open, and is compared (I16).
-  const isGone = isExpected && !folder.list().some((file) => file.startsWith(name));
+  const isThere = folder.list().some((file) => segmentOfName(name, file) !== undefined);
+  const isGone = isExpected && !isThere;
   if (isGone) {
     const why = `${folder.path}: the journal ${name} is gone; wherever anything is open, copies are compared`;
     emit(context, { kind: "damage", why });
