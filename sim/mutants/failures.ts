@@ -45,7 +45,6 @@ export const failureMutants: readonly Mutant[] = [
   },
   {
     name: "full-disk-not-heeded",
-    isSeldom: true,
     file: "src/core/journal.ts",
     find: "  if (disk === undefined) return false;\n",
     replace: "  if (disk === undefined || disk.aheadBytes >= 0) return false;\n",
