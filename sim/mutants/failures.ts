@@ -74,6 +74,7 @@ export const failureMutants: readonly Mutant[] = [
     find: "  return takesSets(member) && volumes.some(",
     replace: "  return member.index < 0 && volumes.some(",
     ids: ["I31"],
+    isSeldom: true,
     note: "a copy is brought up from an image into which a start may still write what was refused",
   },
 ];
