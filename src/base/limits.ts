@@ -241,6 +241,15 @@ export const limits = {
   bunkerLagBytesMax: 64 * MiB,
   /** A connection that has more to send is not given what was just appended: that is read back later. */
   bunkerFreshBytesMax: 32 * MiB,
+  /** `replayAfter`: how long a primary is silent before a bunker brings a copy up by itself. */
+  replayAfterMsMin: 1_000,
+  /** A shorter one is warned of: the machine of a primary takes longer to start again, and finds its log taken. */
+  replayAfterShortMs: 30_000,
+  /** By how much each further copy waits longer, so that the first of the file that can be brought up is. */
+  replayTurnMs: 10_000,
+  /** A replay that was to begin by itself, and was refused or cut short, is tried again: less and less often. */
+  replayRetryMsMin: 2_000,
+  replayRetryMsMax: 60_000,
   /** A relay whose log is full says so again after this long, until there is room. */
   relayFullTellMs: 1_000,
 

@@ -3,7 +3,8 @@ import type { GroupStatus } from "#site/api.ts";
 /** What helps at a site that is not the primary, while that one is out of reach. */
 export function helpWithoutPrimary(group: GroupStatus, site: string): string {
   const { name, primary } = group;
-  const back = `antipode serve --site ${primary} (on its machine), or mend the network to it`;
+  const own = waitFor(group, site);
+  const back = `${own}antipode serve --site ${primary} (on its machine), or mend the network to it`;
   return `${back}; if ${primary} is lost for good: ${takeoverOf(group, site) ?? `antipode promote ${name} --site ${site} --dry-run says what a takeover would cost`}`;
 }
 
@@ -23,4 +24,22 @@ export function takeoverOf(group: GroupStatus, site: string): string | undefined
   return bunkers.some(({ answers }) => answers)
     ? `${replay} (${from} keeps the log, and answers)`
     : `bring ${from} back first, which keeps the log and does not answer: ${replay}`;
+}
+
+/** That a replay begins by itself, or why it does not; undefined where none is to. */
+export function describeAutoReplay({ autoReplay }: GroupStatus, nowMs: number): string | undefined {
+  if (autoReplay === undefined) return undefined;
+  const { from, inSeconds, why } = autoReplay;
+  if (inSeconds === null) return `no replay from ${from} begins by itself: ${why}`;
+  const at = new Date(nowMs + inSeconds * 1000).toISOString();
+  const before = why === "" ? "" : ` (the last one came to nothing: ${why})`;
+  return `a replay from ${from} begins by itself in ${Math.ceil(inSeconds)}s, at ${at}${before}`;
+}
+
+function waitFor(group: GroupStatus, site: string): string {
+  const { autoReplay, name } = group;
+  const words = describeAutoReplay(group, Date.now());
+  if (autoReplay === undefined || words === undefined) return "";
+  const stop = `; antipode replay ${name} --cancel --from ${autoReplay.from} --site ${site} stops that`;
+  return `${words}${autoReplay.inSeconds === null ? "" : stop}; `;
 }

@@ -18,7 +18,7 @@ import { aimOf } from "./context.ts";
 import type { Aim } from "./find-site.ts";
 import { askSite, findGroup, findSite } from "./find-site.ts";
 import { describeLoss, isCutOff } from "./loss.ts";
-import { takeoverOf } from "./lost-primary.ts";
+import { describeAutoReplay, takeoverOf } from "./lost-primary.ts";
 import { exitCodes, highlight, say, sayError, sayJson, warn } from "./output.ts";
 import { formatTable } from "./table.ts";
 
@@ -159,6 +159,8 @@ export function describeGroup(group: GroupStatus, site: string): readonly string
   ];
   if (group.why !== "") lines.push(`  why: ${group.why}`);
   if (group.primaryFailure !== undefined) lines.push(failureLine(group.primaryFailure));
+  const autoReplay = describeAutoReplay(group, Date.now());
+  if (autoReplay !== undefined) lines.push(`  ${autoReplay}`);
   for (const split of group.splits ?? []) lines.push(...splitLines(group, site, split));
   const { revision, differing } = group.configuration;
   if (differing.length > 0)

@@ -121,6 +121,9 @@ function buildCopy(site: string, copy: RawCopy): CopyConfig {
     connections: copy.connections ?? defaults.connections,
     compress: copy.compress === "off" ? undefined : copy.compress,
     ...(copy.through === undefined ? {} : { through: copy.through }),
+    ...(copy.replay === "auto"
+      ? { replayAfterMs: copy.replayAfter ?? defaults.replayAfterMs }
+      : {}),
   };
 }
 

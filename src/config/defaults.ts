@@ -14,6 +14,7 @@ export const defaults = {
   seal: { everyMs: 50, bytesMax: 4 * MiB, onFlush: true },
   ackAt: "switch",
   cycle: { everyMs: { switch: 30, journal: 1_000 }, bytesMax: 32 * MiB },
+  replayAfterMs: 60_000,
   staging: "durable",
   connections: 4,
 } as const;

@@ -345,6 +345,35 @@ const cases: readonly Case[] = [
     to: "mode: sync, through: vault",
     problem: "18 groups.bank.copies.west.through: through belongs to mode cycle",
   },
+  // Replays that begin by themselves
+  {
+    name: "a copy with volumes that replays",
+    from: "mode: sync",
+    to: "mode: async, replay: auto",
+    problem:
+      "18 groups.bank.copies.west.replay: replay belongs to mode bunker, and this copy is async",
+  },
+  {
+    name: "a time for what nobody begins",
+    from: "west: { mode: sync }",
+    to: "west: { mode: async }\n      vault: { mode: bunker, replayAfter: 1min }",
+    problem:
+      "19 groups.bank.copies.vault.replayAfter: replayAfter belongs to replay: auto | write replay: auto, or leave it out",
+  },
+  {
+    name: "a replay after a moment",
+    from: "west: { mode: sync }",
+    to: "west: { mode: async }\n      vault: { mode: bunker, replay: auto, replayAfter: 10ms }",
+    problem:
+      "19 groups.bank.copies.vault.replayAfter: a silence of 10ms is no loss of the primary | give it 1s or more",
+  },
+  {
+    name: "a log on a path that replays",
+    from: "primary: east",
+    to: "primary: east\n    journal: { mirror: ./log, replay: auto }",
+    problem:
+      "14 groups.bank.journal.replay: a log on a path has no process that could hear whether the primary lives",
+  },
   // Later versions
   {
     name: "cycle that is too short",

@@ -109,6 +109,26 @@ test("B13: a second log of the journal is a member like a bunker, on a path that
   );
 });
 
+test("U32: a bunker brings nothing up by itself unless it is told to, and then after a minute or as long as is written", () => {
+  const after = (vault: string): number | undefined => {
+    const copies = `west: { mode: async }\n      vault: { mode: bunker${vault} }`;
+    const outcome = parse(good.replace("west: { mode: sync }", copies));
+    assert.ok(outcome.ok, JSON.stringify(outcome));
+    return outcome.config.groups.get("bank")?.copies.get("vault")?.replayAfterMs;
+  };
+  assert.equal(after(""), undefined);
+  assert.equal(after(", replay: manual"), undefined);
+  assert.equal(after(", replay: auto"), 60_000);
+  assert.equal(after(", replay: auto, replayAfter: 5min"), 300_000);
+  const both = good
+    .replace(
+      "west: { mode: sync }",
+      "west: { mode: async }\n      vault: { mode: bunker, replay: auto }",
+    )
+    .replace("    primary: east", "    primary: east\n    journal: { mirror: ./log }");
+  assert.match(problemsOf(both)[0] ?? "", /copies.vault.replay: of two logs the longer one/);
+});
+
 test("addresses beyond loopback are taken with a secret or with insecure: true, those of the API never", () => {
   const open = good.replace("127.0.0.1:7102", "10.0.0.2:7102");
   assert.equal(problemsOf(open).length, 1);

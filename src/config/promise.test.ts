@@ -10,6 +10,7 @@ cluster: c
 sites:
   east: { peer: 127.0.0.1:1, api: 127.0.0.1:2, nbd: 10.0.0.1:3, data: /east }
   west: { peer: 127.0.0.1:4, api: 127.0.0.1:5, data: /west }
+  vault: { peer: 127.0.0.1:6, api: 127.0.0.1:7, data: /vault }
 groups:
   bank: { primary: east, volumes: { data: { size: 1MiB } }, ${group} }
 `;
@@ -76,4 +77,26 @@ test("A19: hosts that would wait for the end of a long cycle are warned of", () 
   );
   assert.doesNotMatch(warned("every: 20s, ackAt: journal"), /waits up to/);
   assert.doesNotMatch(warned("every: 1s"), /waits up to/);
+});
+
+test("U32: what a replay that begins by itself may cost is said where it is written", () => {
+  const group = (vault: string): string =>
+    `copies: { west: { mode: async }, vault: { mode: bunker, ${vault} } }`;
+  const warned = (vault: string): string =>
+    describeWarnings(configWith(group(vault), "insecure: true"))
+      .filter((line) => line.includes("by itself"))
+      .join("\n");
+  assert.match(
+    promiseOf(group("replay: auto")),
+    /vault brings a copy up by itself .* 1min, at vault/,
+  );
+  assert.doesNotMatch(promiseOf(group("replay: manual")), /by itself/);
+  assert.equal(warned("replay: manual"), "");
+  assert.equal(warned("replay: auto, onLoss: fail"), "");
+  assert.match(warned("replay: auto"), /goes on alone .*and is demoted when it is back/);
+  assert.match(warned("replay: auto, replayAfter: 2s"), /less than the 3s in which/);
+  assert.match(
+    warned("replay: auto, replayAfter: 10s"),
+    /merely started again finds its log taken/,
+  );
 });

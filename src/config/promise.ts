@@ -23,6 +23,7 @@ export function describePromise(group: GroupConfig): string {
     ...(mirrors.length === 0 ? [] : ["RPO 0 while synchronized"]),
     ...mirrors.map(lossWords),
     ...bunkers.map(lossWords),
+    ...bunkers.flatMap(replayWords),
     ...followers.map((copy) => followWords(group, copy)),
   ];
   return words.join("; ");
@@ -86,6 +87,12 @@ function lossWords(copy: CopyConfig): string {
   }
 }
 
+function replayWords({ site, replayAfterMs }: CopyConfig): readonly string[] {
+  if (replayAfterMs === undefined) return [];
+  const when = `once its primary has been silent for ${formatDuration(replayAfterMs)}, at ${site} too`;
+  return [`${site} brings a copy up by itself ${when}; promote stays yours`];
+}
+
 /** What is allowed and still worth knowing before relying on it. */
 export function describeWarnings(config: Config): readonly string[] {
   const warnings: string[] = [];
@@ -106,7 +113,7 @@ export function describeWarnings(config: Config): readonly string[] {
     );
   }
   for (const group of config.groups.values()) {
-    warnings.push(...describeLongCycles(group));
+    warnings.push(...describeLongCycles(group), ...describeReplays(group));
     const without = [...group.copies.values()].filter(
       ({ preserveBytesMax }) => preserveBytesMax === 0,
     );
@@ -117,6 +124,25 @@ export function describeWarnings(config: Config): readonly string[] {
     );
   }
   return warnings;
+}
+
+// What takes the log from a primary that would have come back, or that lives where nobody hears it.
+function describeReplays({ name, primary, copies }: GroupConfig): readonly string[] {
+  const timeoutMs = Math.max(...[...copies.values()].map((copy) => copy.timeoutMs));
+  return [...copies.values()].flatMap(({ site, replayAfterMs, onLoss }) => {
+    if (replayAfterMs === undefined) return [];
+    const after = `group ${name}: ${site} brings a copy up by itself after ${formatDuration(replayAfterMs)}`;
+    const short =
+      replayAfterMs < timeoutMs
+        ? [
+            `${after}, less than the ${formatDuration(timeoutMs)} in which a site is found to be silent`,
+          ]
+        : replayAfterMs < limits.replayAfterShortMs
+          ? [`${after}: a primary that is merely started again finds its log taken, and is demoted`]
+          : [];
+    const alone = `group ${name}: ${primary}, cut off from all others, goes on alone (${site}, onLoss: ${onLoss}), and is demoted when it is back after a replay that began by itself; onLoss: fail stops its hosts instead`;
+    return onLoss === "fail" ? short : [...short, alone];
+  });
 }
 
 // Hosts give a disk that does not answer up after about half a minute, and file systems feel far shorter waits.

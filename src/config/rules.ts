@@ -25,6 +25,8 @@ const optionModes = new Map<CopyOption, readonly string[]>([
   ["through", ["cycle"]],
   ["connections", ["async", "cycle"]],
   ["compress", ["async", "cycle"]],
+  ["replay", ["bunker"]],
+  ["replayAfter", ["bunker"]],
 ]);
 
 const lossPolicies = new Map([
@@ -155,7 +157,20 @@ function checkRelay(
 }
 
 function checkPathBunker(place: Place, { copies = {}, journal }: RawGroup): PlacedProblem[] {
+  if (journal?.replay === "auto") {
+    const reason = "a log on a path has no process that could hear whether the primary lives";
+    const hint =
+      "replay: auto belongs to a copy with mode: bunker; antipode replay --from PATH begins it here";
+    return [problem([...place, "journal", "replay"], reason, hint)];
+  }
   if (journal?.mirror === undefined) return [];
+  const [automatic] = Object.entries(copies).find(([, { replay }]) => replay === "auto") ?? [];
+  if (automatic !== undefined) {
+    const reason =
+      "of two logs the longer one is replayed, and nobody is there to say how long that of journal.mirror is";
+    const hint = "leave journal.mirror out, or let an operator begin replays (replay: manual)";
+    return [problem([...place, "copies", automatic, "replay"], reason, hint)];
+  }
   if (Object.values(copies).some(isFedFromLog)) return [];
   const reason =
     "a second log is kept for copies that are fed from the journal, and this group has none";
@@ -247,12 +262,27 @@ function checkCopy(place: Place, copy: RawCopy): PlacedProblem[] {
     const hint = `give it ${least} or more: each write is then a set of its own`;
     problems.push(problem([...place, "seal", key], reason, hint));
   }
+  problems.push(...checkReplay(place, copy));
   if (copy.rate !== undefined && copy.rate < limits.rateBytesPerSecondMin) {
     const reason = `${copy.rate} bytes per second would never bring a copy up`;
     const hint = `give it ${formatSize(limits.rateBytesPerSecondMin)} or more, or leave it out`;
     problems.push(problem([...place, "rate"], reason, hint));
   }
   return problems;
+}
+
+// How long to wait for a primary is of no meaning where nobody begins a replay but an operator.
+function checkReplay(place: Place, { mode, replay, replayAfter }: RawCopy): PlacedProblem[] {
+  if (replayAfter === undefined || mode !== "bunker") return [];
+  const at = [...place, "replayAfter"];
+  if (replay !== "auto")
+    return [
+      problem(at, "replayAfter belongs to replay: auto", "write replay: auto, or leave it out"),
+    ];
+  const leastMs = limits.replayAfterMsMin;
+  if (replayAfter >= leastMs) return [];
+  const reason = `a silence of ${formatDuration(replayAfter)} is no loss of the primary`;
+  return [problem(at, reason, `give it ${formatDuration(leastMs)} or more`)];
 }
 
 function checkName(place: Place, name: string): PlacedProblem[] {

@@ -58,6 +58,8 @@ const copy = z.strictObject({
   ackAt: z.enum(["switch", "journal"]).optional(),
   through: name.optional(),
   connections: z.int().min(1).max(64).optional(),
+  replay: z.enum(["manual", "auto"]).optional(),
+  replayAfter: duration.optional(),
   compress: z.enum(["off", "on", "auto"]).optional(),
   transport: z.enum(["tcp", "iscsi", "fc"]).optional(),
   probe: duration.optional(),
@@ -75,6 +77,7 @@ const group = z.strictObject({
       size: size.optional(),
       overflow: z.enum(["trip", "stall", "fail"]).optional(),
       mirror: path.optional(),
+      replay: z.enum(["manual", "auto"]).optional(),
     })
     .optional(),
   hooks: z.strictObject({ onPromote: path.optional(), onDemote: path.optional() }).optional(),

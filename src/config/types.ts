@@ -90,6 +90,11 @@ export type CopyConfig = {
   readonly connections: number;
   /** Packs what is sent in sets: always, or where it pays; undefined: never, so that older files and records mean the same. */
   readonly compress: "on" | "auto" | undefined;
+  /**
+   * A bunker: it brings a copy up by itself once the primary has been silent for so long; left out: an operator begins that,
+   * so that older files and records mean the same.
+   */
+  readonly replayAfterMs?: number;
   /** Ceiling for resync in bytes per second; undefined: none. */
   readonly rateBytesPerSecond: number | undefined;
 };

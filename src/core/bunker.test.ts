@@ -180,6 +180,25 @@ test("U32, B12: a replay that is called off is told once that is on record, and 
   assert.deepEqual(kinds(step(bunker, { kind: "deactivate", site: "west" })), ["record"]);
 });
 
+test("U32: that a replay was called off stays on record until a primary feeds the log, or an operator asks for one", () => {
+  const bunker = newBunker();
+  const isCalledOff = (): boolean => bunker.record.bunker?.isCalledOff === true;
+  step(bunker, { kind: "activate", site: "west" });
+  assert.ok(!isCalledOff());
+  step(bunker, { kind: "deactivate", site: "west" });
+  assert.ok(isCalledOff());
+  step(bunker, { kind: "activate", site: "west" });
+  assert.ok(!isCalledOff());
+  step(bunker, { kind: "deactivate", site: "west" });
+  step(bunker, { kind: "deactivate", site: "west" });
+  assert.ok(isCalledOff());
+  step(bunker, { kind: "recorded", ticket: bunker.ticket });
+  open(bunker);
+  assert.ok(!isCalledOff(), "the primary is back");
+  step(bunker, { kind: "deactivate", site: "west" });
+  assert.ok(!isCalledOff(), "and is there");
+});
+
 test("row 38, B2: a sync that fails after its session has ended fails the log all the same: nobody rests on it any more", () => {
   const bunker = newBunker();
   open(bunker);

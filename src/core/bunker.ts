@@ -241,6 +241,11 @@ function begin(bunker: Bunker, told: BunkerBegin, out: Out): void {
   record.lsnReserved = Math.max(record.lsnReserved, told.lsnReserved);
   // The history that the log was given up for is the one here, by the same record.
   delete record.discarding;
+  // Whoever was waited for when a replay was called off is back.
+  if (record.bunker?.isCalledOff === true) {
+    const { isCalledOff: _, ...log } = record.bunker;
+    record.bunker = log;
+  }
   setWhole(record, false);
   if (told.anew) {
     bunker.end = noPosition;
@@ -293,7 +298,10 @@ function activate(bunker: Bunker, site: string, out: Out): void {
   const { record } = bunker;
   endSession(bunker);
   bunker.taken = bunker.end;
-  if (record.bunker !== undefined) record.bunker = { ...record.bunker, activatedFor: site };
+  if (record.bunker !== undefined) {
+    const { logId, isWhole } = record.bunker;
+    record.bunker = { logId, isWhole, activatedFor: site };
+  }
   askRecord(bunker, "activated", out);
   const why = `the log up to LSN ${bunker.end.lsn} is for the copy at ${site} from now on`;
   out.push({ kind: "event", event: { kind: "activated", copy: site, why } });
@@ -302,9 +310,14 @@ function activate(bunker: Bunker, site: string, out: Out): void {
 /** What was appended here to end the last set may stand elsewhere in the primary's journal: then this log begins anew. */
 function deactivate(bunker: Bunker, site: string, out: Out): void {
   const { record } = bunker;
-  if (record.bunker?.activatedFor !== undefined) {
+  const isActivated = record.bunker?.activatedFor !== undefined;
+  // Fed by its primary it has nothing to be called off: that one is there.
+  const isCalledOff = bunker.session?.isBegun === true ? {} : { isCalledOff: true as const };
+  if (record.bunker !== undefined) {
     const { logId, isWhole } = record.bunker;
-    record.bunker = { logId, isWhole };
+    record.bunker = { logId, isWhole, ...isCalledOff };
+  }
+  if (isActivated) {
     const why = `the replay to ${site} was called off: this site may be fed again`;
     out.push({ kind: "event", event: { kind: "deactivated", copy: site, why } });
   }

@@ -333,7 +333,10 @@ function beginSession(copy: Copy, work: CopyWork, out: CopyEffect[]): boolean {
   record.members = {};
   delete record.tenureEnd;
   // A primary has on record by now that a bunker had brought something (`wasReplayed`); a bunker is about to bring more.
-  if (told.isReplay !== true) delete record.replayed;
+  if (told.isReplay !== true) {
+    delete record.replayed;
+    delete record.heldBack;
+  }
   record.lsnReserved = Math.max(record.lsnReserved, told.lsnReserved);
   // A mirror's image moves on without sets: which one it was at last says nothing any more.
   if (told.firstSet === 0) delete record.applied;

@@ -38,6 +38,8 @@ export type GroupRecord = {
   bunker?: BunkerRecord;
   /** At a copy that was brought up from a bunker, until it is promoted. No primary of its generation feeds it any more. */
   replayed?: ReplayedRecord;
+  /** At a copy that an operator has paused: no replay to it begins by itself before a primary has fed it again. */
+  heldBack?: true;
   bootId: string;
   /** The last stop left nothing unsynced and no request under way. */
   cleanStop: boolean;
@@ -112,6 +114,8 @@ export type BunkerRecord = {
    * (decision 6).
    */
   readonly activatedFor?: string;
+  /** An operator has called a replay off here: none begins by itself before a primary has fed this site again. */
+  readonly isCalledOff?: true;
 };
 
 /** What a copy got from a bunker's log, after its primary was lost. */
@@ -124,6 +128,8 @@ export type ReplayedRecord = {
   readonly endLsn: number;
   /** The bunker had everything acked when it last heard of the primary. */
   readonly isWhole: boolean;
+  /** It began by itself: cut short, it goes on by itself, too. What an operator has begun, or ended early, is left alone. */
+  readonly isAutomatic?: true;
   /** The operator has called it off: the primary of its generation may feed this copy again. */
   readonly isCancelled?: true;
 };

@@ -49,6 +49,8 @@ export type GroupStatus = {
   readonly splits?: readonly SplitStatus[];
   /** At a copy that no primary feeds: who keeps the group's log, and could bring this copy up. */
   readonly bunkers?: readonly BunkerAtHand[];
+  /** At a copy, while its primary is silent: whether a replay begins by itself. */
+  readonly autoReplay?: AutoReplayStatus;
   /** At who is not the primary: what is wrong with it, as this site knows. */
   readonly primaryFailure?: PrimaryFailureStatus;
 };
@@ -58,6 +60,15 @@ export type BunkerAtHand = {
   readonly answers: boolean;
   /** Its log has been replayed here, to its end. */
   readonly isReplayed: boolean;
+};
+
+export type AutoReplayStatus = {
+  /** The bunker. */
+  readonly from: string;
+  /** In how many seconds it begins, if all stays as it is; null: it does not. */
+  readonly inSeconds: number | null;
+  /** Why it does not; or why the last one came to nothing, or "". */
+  readonly why: string;
 };
 
 export type PrimaryFailureStatus = {

@@ -22,7 +22,10 @@ import { runResize } from "./resize.ts";
 import type { ReplayCommand } from "./replay.ts";
 import type { ReloadSite } from "./reload.ts";
 import { troubleOf } from "./copy-anew.ts";
-import { isBunkerOf, primaryOf } from "./group.ts";
+import { askAll, otherSites } from "./ask-all.ts";
+import { holdBack } from "./auto-replay.ts";
+import { isBunkerOf, replaysByItself } from "./group-config.ts";
+import { primaryOf } from "./group.ts";
 import { promote } from "./promote.ts";
 import { policiesOf } from "./policies.ts";
 import { runSwitchover, takeBack } from "./switchover.ts";
@@ -91,6 +94,8 @@ function runMemberCommand(
   done: Done,
 ): void {
   const { run } = group;
+  if (run === undefined && command.kind !== "resync" && isOwnCopy(group, command.copy))
+    return holdBack(group, command.kind === "pause", done);
   if (run === undefined) return done(notPrimary(group));
   const member = run.primary.members.find((candidate) => candidate.site === command.copy);
   if (member === undefined) {
@@ -117,6 +122,12 @@ function runMemberCommand(
     resyncFull: `every region of ${command.copy} is compared, and what differs is copied`,
   }[kind];
   done({ ok: true, plan: [plan] });
+}
+
+// Nobody feeds it: what an operator may stop here is a replay that begins by itself.
+function isOwnCopy({ config, context, copy, failedWhy }: Group, site: string): boolean {
+  const isOwn = site === context.site && copy?.staging !== undefined && failedWhy === "";
+  return isOwn && copy.fedBy() === undefined && replaysByItself(config);
 }
 
 function settle({ name, context }: Group, { site }: Member): string {
@@ -208,27 +219,6 @@ function readPathEnd(
   const matters = replayed === undefined ? others.length > 0 : replayed.from !== onPath;
   if (matters && answering.has(onPath)) readLogEnd(group, onPath, done);
   else done(0);
-}
-
-// Any of them may have been promoted since this site last heard of the group.
-function askAll(group: Group, done: (answering: ReadonlySet<string>) => void): void {
-  const sites = otherSites(group);
-  const answering = new Set<string>();
-  let missing = sites.length;
-  if (missing === 0) return done(answering);
-  for (const site of sites) {
-    group.context.inquiries.ask(site, (answers) => {
-      if (answers) answering.add(site);
-      missing -= 1;
-      if (missing === 0) done(answering);
-    });
-  }
-}
-
-function otherSites(group: Group): string[] {
-  const sites = new Set([group.config.primary, ...group.config.copies.keys()]);
-  sites.delete(group.context.site);
-  return [...sites];
 }
 
 /** What the other sites have said since a promotion was asked for. */

@@ -11,17 +11,20 @@ import type {
 } from "#wire/peer/documents.ts";
 import type { GroupView } from "#wire/peer/probe.ts";
 import { frameType } from "#wire/peer/messages.ts";
+import { notePaused } from "./auto-replay.ts";
 import { configurationView, hearConfiguration } from "./configuration.ts";
 import { troubleOf } from "./copy-anew.ts";
 import { changeUnit, mustChangeUnit } from "./copy-unit.ts";
 import { fitVolumes } from "./grow.ts";
-import { knownRecord } from "./group.ts";
+import { replaysByItself } from "./group-config.ts";
+import { knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import { outrankedBy } from "./outranked.ts";
 import { refusePeer, sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 import type { PrimaryRun } from "./primary-run.ts";
 import { hasFailedHere } from "./refusals.ts";
+import { primarySilence } from "./primary-silence.ts";
 import { splitFrom } from "./split.ts";
 import { cancelAsked } from "./replay-cancel.ts";
 import { replayAsked } from "./replay-source.ts";
@@ -148,7 +151,8 @@ export function copyAsks(group: Group, peer: Peer, open: ReplayOpen): void {
     return refuseSession(group, peer, "not-a-copy", `${context.site} keeps no log for others`);
   if (open.isCancelled === true) return cancelAsked(context, bunker, peer, open);
   const mismatch = mismatchOf(context.store.record, open);
-  replayAsked(context, bunker, { peer, open, mismatch });
+  const silentMs = (): number => primarySilence(group);
+  replayAsked(context, bunker, { peer, open, mismatch, silentMs });
 }
 
 /** The primary that feeds the bunker here lost power, and asks for what it may have lost. */
@@ -200,6 +204,7 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
   }
   if (group.copy === undefined) return hearConfiguration(group, site, view);
   if (relation === "same") {
+    if (view.role === "primary") notePaused(group, view.paused ?? []);
     if (view.role === "primary") group.copy.stable(view.stableLsn, view.lsnReserved);
     const why = view.fractured[context.site];
     if (why !== undefined) group.copy.toldFractured(view.lsn, why);
@@ -232,12 +237,30 @@ export function viewOf(group: Group, site: string): GroupView {
     stableLsn: own?.stableLsn ?? 0,
     fractured: own?.fractured ?? fracturedBefore(record),
     ...failedVolumes(group.run),
+    ...(replaysByItself(group.config) ? replayView(group) : {}),
     ...(hasFailedHere(group) ? { failed: group.failedWhy.slice(0, 200) } : {}),
     wallMs: group.context.ports.clock.wallMs(),
     ...(configuration === undefined ? {} : { configuration }),
     ...(wrote === undefined ? {} : { wrote }),
     ...(discarding === undefined ? {} : { discards: discarding.favours }),
   };
+}
+
+// What a copy needs to know before it begins a replay by itself.
+function replayView(group: Group): Pick<GroupView, "primarySilentMs" | "paused" | "log"> {
+  const { run, bunker, context } = group;
+  const paused = run?.primary.members.filter(({ record }) => record.paused) ?? [];
+  if (run !== undefined)
+    return paused.length === 0 ? {} : { paused: paused.map(({ site }) => site) };
+  // A site that was the primary itself, and knows of no other one, has nobody to listen to.
+  if (primaryOf(group) === context.site) return {};
+  const { activatedFor, isCalledOff } = context.store.record.bunker ?? {};
+  const log = {
+    ...(activatedFor === undefined ? {} : { activatedFor }),
+    ...(isCalledOff === undefined ? {} : { isCalledOff }),
+  };
+  const silence = { primarySilentMs: primarySilence(group) };
+  return bunker === undefined ? silence : { ...silence, log };
 }
 
 function failedVolumes(run: PrimaryRun | undefined): Pick<GroupView, "failedVolumes"> {

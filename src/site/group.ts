@@ -4,7 +4,6 @@ import type { GroupConfig } from "#config/types.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import { currentGeneration, describeGeneration, withTenure } from "#core/history.ts";
 import type { HandoverEnd } from "#core/primary-events.ts";
-import { policyTable } from "#core/policy.ts";
 import type { LinkState } from "#core/states.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import type { Timer } from "#ports/clock.ts";
@@ -15,6 +14,8 @@ import { createUnmadeStore } from "#store/unmade-store.ts";
 import type { GroupStore, StoreOptions } from "#store/group-store.ts";
 import type { FeedUnit } from "#wire/peer/documents.ts";
 import type { GroupView } from "#wire/peer/probe.ts";
+import { noAutoReplay } from "./auto-replay-state.ts";
+import type { AutoReplayState } from "./auto-replay-state.ts";
 import { configurationOf, isFileEdited, recordedConfig, setFile } from "./configuration.ts";
 import { startBunkerRun } from "./bunker-run.ts";
 import type { BunkerRun } from "./bunker-run.ts";
@@ -26,6 +27,7 @@ import type { Gateways } from "./gateways.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { giveUpRoom } from "./journal-disk.ts";
+import { bunkersOf, isBunkerOf, needsJournal, takesSets } from "./group-config.ts";
 import { closeJournal, removeLogs } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { openJournal } from "./journal-start.ts";
@@ -70,6 +72,8 @@ export type Group = {
   bunker: BunkerRun | undefined;
   /** While a bunker brings this copy up. */
   replay: ReplayRun | undefined;
+  /** What has come of replays that were to begin by themselves, since the primary fell silent. */
+  autoReplay: AutoReplayState;
   /** What was last heard of the group's primary; of one before this site's own tenure, nothing is kept. */
   heard: { readonly site: string; readonly view: GroupView; readonly atMs: number } | undefined;
   /** What is wrong with the primary, where that is another site. */
@@ -188,6 +192,7 @@ function groupOver(options: GroupOptions, store: GroupStore, images: BlockDevice
     copy: undefined,
     bunker: undefined,
     replay: undefined,
+    autoReplay: noAutoReplay(),
     heard: undefined,
     primaryFailure: undefined,
     views: new Map(),
@@ -237,16 +242,6 @@ function freshRecord(options: GroupOptions): StoreOptions["fresh"] {
     // Whatever an operator does to that folder, its log begins anew: no disk of it is a stranger.
     ...(options.isOnPath === true ? { replicaId: site } : {}),
   };
-}
-
-/** Whoever keeps the group's log, its second log on a path included. */
-function bunkersOf(config: GroupConfig): string[] {
-  return [...config.copies.keys()].filter((site) => isBunkerOf(config, site));
-}
-
-/** The site keeps the group's log, and no volume. */
-export function isBunkerOf(config: GroupConfig, site: string): boolean {
-  return config.copies.get(site)?.mode === "bunker";
 }
 
 // ------------------------------------------------------------------------------------------- roles
@@ -309,16 +304,6 @@ export function becomePrimary(group: Group, isPowerLost: boolean, done: () => vo
       done();
     });
   });
-}
-
-/** Some copy of the group is fed from a journal. */
-export function needsJournal(config: GroupConfig): boolean {
-  return [...config.copies.values()].some(({ mode }) => policyTable[mode].journal);
-}
-
-/** Some copy of the group is fed with sets. */
-export function takesSets(config: GroupConfig): boolean {
-  return [...config.copies.values()].some(({ mode }) => policyTable[mode].unit === "set");
 }
 
 export function fail(group: Group, why: string): void {

@@ -30,6 +30,8 @@ export type InquiryStatus = {
   /** By our monotonic clock; undefined when the site never answered. */
   readonly lastAnswerMs: number | undefined;
   readonly roundTripMs: number;
+  /** Since when it counts as down without a break, and this process has not stood still; undefined while it does not. */
+  readonly downSinceMs?: number | undefined;
   readonly why: string;
 };
 
@@ -68,6 +70,7 @@ type Link = {
   isStopped: boolean;
   isUp: boolean;
   isToldDown: boolean;
+  downSinceMs: number | undefined;
   lastAnswerMs: number | undefined;
   /** Since when silence counts: the start, the last answer, or the end of a standstill of our own. */
   silentSinceMs: number;
@@ -186,6 +189,7 @@ function createLink(target: InquirySite, nowMs: number): Link {
     isStopped: false,
     isUp: false,
     isToldDown: false,
+    downSinceMs: undefined,
     lastAnswerMs: undefined,
     silentSinceMs: nowMs,
     awakeSinceMs: nowMs,
@@ -206,6 +210,7 @@ function tick(options: InquiryOptions, link: Link): void {
   if (nowMs - link.lastTickMs > 2 * probeMs) {
     link.silentSinceMs = nowMs;
     link.awakeSinceMs = nowMs;
+    if (link.downSinceMs !== undefined) link.downSinceMs = nowMs;
   }
   link.lastTickMs = nowMs;
   if (nowMs - link.silentSinceMs >= timeoutMs) {
@@ -282,6 +287,7 @@ function answered(options: InquiryOptions, link: Link, id: number): void {
   link.roundTripMs = nowMs - link.sentAtMs;
   link.isUp = true;
   link.isToldDown = false;
+  link.downSinceMs = undefined;
   link.why = "";
 }
 
@@ -291,6 +297,7 @@ function down(options: InquiryOptions, link: Link, why: string): void {
   settle(link, link.answeredId, true);
   if (link.isToldDown) return;
   link.isToldDown = true;
+  link.downSinceMs = options.identity.clock.nowMs();
   options.onDown(link.target.site, why);
 }
 

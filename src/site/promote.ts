@@ -139,6 +139,7 @@ function recordPromotion(
   delete record.discarding;
   delete record.branch;
   delete record.replayed;
+  delete record.heldBack;
   const failure = markMembers(group, from);
   if (failure !== undefined) {
     group.failedWhy = unrecorded(failure);

@@ -34,6 +34,10 @@ const options: readonly Option[] = [
   },
   { name: "only a relay", show: ({ isRelay }) => (isRelay === true ? "yes" : "no") },
   { name: "staging", show: ({ staging }) => staging, when: "it is fed anew, from the journal" },
+  {
+    name: "replay",
+    show: ({ replayAfterMs: ms }) => (ms === undefined ? "manual" : `auto after ${ms} ms`),
+  },
   { name: "connections", show: ({ connections }) => `${connections}`, when: "it is fed anew" },
   { name: "compress", show: ({ compress }) => compress ?? "off", when: "it is fed anew" },
   { name: "probe", show: ({ probeMs }) => `${probeMs} ms` },

@@ -10,7 +10,13 @@ import { refused } from "./refusals.ts";
 /** What this copy asks of a bunker. */
 export type AskedOfBunker = Pick<
   ReplayOpen,
-  "completeSet" | "completeLsn" | "untilLsn" | "isWanted" | "isCancelled" | "reached"
+  | "completeSet"
+  | "completeLsn"
+  | "untilLsn"
+  | "isWanted"
+  | "isCancelled"
+  | "reached"
+  | "automaticAfterMs"
 >;
 
 /**

@@ -1,4 +1,5 @@
 import { viewOf } from "#base/bytes.ts";
+import { isSilentFor } from "#core/auto-replay.ts";
 import { compareHistories, describeGeneration, generationCounter } from "#core/history.ts";
 import type { Entry } from "#core/entry.ts";
 import { decodeJson } from "#wire/peer/decode.ts";
@@ -32,28 +33,35 @@ type Source = {
   readonly log: JournalRun;
   readonly peer: Peer;
   readonly open: ReplayOpen;
+  readonly silentMs: () => number;
 };
 
 type Refusal = { readonly code: PeerRefusal["code"]; readonly why: string };
 
-/** A copy asks for what its bunker has. `mismatch`: why their volumes are not the same, or "". */
+/**
+ * A copy asks for what its bunker has. `mismatch`: why their volumes are not the same, or "". `silentMs`: for how long there
+ * has been no sign of the primary here.
+ */
 export function replayAsked(
   context: GroupContext,
   run: BunkerRun,
-  asked: { readonly peer: Peer; readonly open: ReplayOpen; readonly mismatch: string },
+  asked: Pick<Source, "peer" | "open" | "silentMs"> & { readonly mismatch: string },
 ): void {
-  const { peer, open, mismatch } = asked;
+  const { peer, open, mismatch, silentMs } = asked;
   const log = run.log();
   if (log === undefined) return refuse(context, peer, { code: "busy", why: whyNoLog(run) });
   if (mismatch !== "") return refuse(context, peer, { code: "unfit", why: mismatch });
-  const source: Source = { context, run, log, peer, open };
-  const refusal = refusalOf(source);
+  const source: Source = { context, run, log, peer, open, silentMs };
+  const refusal = refusalOf(source) ?? whyNotByItself(source);
   if (refusal !== undefined) return refuse(context, peer, refusal);
   run.readers.add(peer);
   peer.onLost = () => void run.readers.delete(peer);
   surveyFor(source, (survey) => {
     if (!open.isWanted)
       return sendDocument(peer, frameType.opened, openedDocument(source, survey, 0));
+    // It may have been heard while the log was read.
+    const late = whyNotByItself(source);
+    if (late !== undefined) return refuse(context, peer, late);
     // Until that is on record the old primary may go on; behind it nothing is appended any more.
     run.activate(peer.site, () => surveyFor(source, (final) => endLog(source, final)));
   });
@@ -95,6 +103,23 @@ function refusalOf({ context, run, log, peer, open }: Source): Refusal | undefin
       `a gap: the log of ${site} begins with set ${firstSet}, and the copy has all sets up to ${open.completeSet}`,
     );
   return undefined;
+}
+
+/**
+ * A replay that no operator has asked for would take the log from a primary that lives: it is had where the primary is as
+ * silent here as the copy finds it, and nobody has called one off (decision 6).
+ */
+function whyNotByItself({ context, open, silentMs }: Source): Refusal | undefined {
+  const { site, store } = context;
+  if (open.automaticAfterMs === undefined) return undefined;
+  const busy = (why: string): Refusal => ({ code: "busy", why });
+  if (store.record.bunker?.isCalledOff === true)
+    return busy(`an operator has called a replay from ${site} off`);
+  const ms = silentMs();
+  if (isSilentFor(ms, open.automaticAfterMs)) return undefined;
+  const since =
+    ms === 0 ? "answers here" : `has been silent here for ${(ms / 1000).toFixed(1)} s alone`;
+  return busy(`the primary ${since}, and no operator has asked for a replay`);
 }
 
 /** `done` is called where the log leads on from what the copy has; else the copy is refused. */

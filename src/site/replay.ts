@@ -8,7 +8,8 @@ import type { ReplayOpened, ReplayRange, SessionOpen } from "#wire/peer/document
 import { limits } from "#base/limits.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
 import { emit } from "./group-context.ts";
-import { isBunkerOf, primaryOf } from "./group.ts";
+import { isBunkerOf } from "./group-config.ts";
+import { primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { Peer } from "./peer-connection.ts";
 import { refused } from "./refusals.ts";
@@ -30,6 +31,8 @@ export type ReplayRun = {
 /** The command, and where its bunker is to be dialled. */
 export type ReplayCommand = Extract<SiteCommand, { kind: "replay" }> & {
   readonly address: string;
+  /** Nobody has given it: the site begins it by itself, after so long a silence of the primary (site/auto-replay.ts). */
+  readonly automaticAfterMs?: number;
 };
 type Done = (outcome: CommandOutcome) => void;
 
@@ -71,7 +74,8 @@ export function runReplay(
   });
 }
 
-function refusalBefore(group: Group, { from }: ReplayCommand): CommandOutcome | undefined {
+/** Why nothing can be replayed to this copy from there now, as far as can be known without asking anybody. */
+export function refusalBefore(group: Group, { from }: ReplayCommand): CommandOutcome | undefined {
   const { config, context, copy, run } = group;
   const { record } = context.store;
   const { site } = context;
@@ -129,7 +133,9 @@ function askBunker(replay: Replay): void {
   const { from, until, dryRun } = command;
   const { set, lsn } = staging.staging.complete;
   const has = { completeSet: set, completeLsn: lsn };
-  const asked = { ...has, untilLsn: until ?? null, isWanted: !dryRun };
+  const { automaticAfterMs } = command;
+  const byItself = automaticAfterMs === undefined ? {} : { automaticAfterMs };
+  const asked = { ...has, ...byItself, untilLsn: until ?? null, isWanted: !dryRun };
   dialBunker(group, command, asked, (answer) => {
     if (answer.kind !== "opened") return done(notOpened(group, from, answer, activatedHint));
     const { peer, document } = answer;
@@ -209,12 +215,14 @@ function begin(replay: Replay, begun: Begun): void {
   emit(context, {
     kind: "replay",
     copy: command.from,
-    why: `begun by an operator: ${begun.plan.join("; ")}`,
+    why: `begun ${askerOf(replay)}: ${begun.plan.join("; ")}`,
   });
   // The bunker may end our last set earlier than the old primary did: whatever cuts this short, that one feeds us no more.
   const { set, lsn } = complete;
   const endLsn = Math.max(has.lsn, lsn);
-  context.store.record.replayed = { from: command.from, set, lsn, endLsn, isWhole: opened.isWhole };
+  const { isWhole } = opened;
+  const replayed = { from: command.from, set, lsn, endLsn, isWhole, ...markOf(command) };
+  context.store.record.replayed = replayed;
   saveRecord(context.store, (failure) => {
     if (failure === undefined) return feed(replay, begun, { endSet, startMs });
     group.replay = undefined;
@@ -222,6 +230,16 @@ function begin(replay: Replay, begun: Begun): void {
     group.failedWhy = `the replay cannot be recorded: ${failure.message}`;
     done(refused("failed", group.failedWhy, undefined, begun.plan));
   });
+}
+
+function askerOf({ group, command }: Replay): string {
+  const { automaticAfterMs: ms } = command;
+  if (ms === undefined) return "by an operator";
+  return `automatically, after ${ms / 1000} s of silence of ${primaryOf(group)}`;
+}
+
+function markOf({ automaticAfterMs }: ReplayCommand): Pick<ReplayedRecord, "isAutomatic"> {
+  return automaticAfterMs === undefined ? {} : { isAutomatic: true };
 }
 
 function feed(
@@ -297,6 +315,7 @@ function settle(
     lsn,
     endLsn,
     isWhole: opened.isWhole,
+    ...markOf(command),
   };
   record.replayed = replayed;
   saveRecord(context.store, (failure) => {

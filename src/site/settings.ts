@@ -80,6 +80,7 @@ const copyChecks: Readonly<Record<keyof CopyConfig, Check>> = {
   isRelay: (value) => value === undefined || value === true,
   connections: (value) => isNumber(value) && value >= 1 && value <= limits.sessionLanesMax,
   compress: (value) => isOneOf(value, [undefined, "on", "auto"]),
+  replayAfterMs: isNumberOrNone,
   rateBytesPerSecond: isNumberOrNone,
 };
 

@@ -10,6 +10,7 @@ import type { GroupView } from "#wire/peer/probe.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "./api.ts";
 import { runCommand } from "./commands.ts";
 import { setFile } from "./configuration.ts";
+import { considerReplay, noteAnswer } from "./auto-replay.ts";
 import { noteStaging } from "./copy-anew.ts";
 import { followTerms } from "./copy-unit.ts";
 import { findVolume, openGroup, stopGroup } from "./group.ts";
@@ -105,13 +106,13 @@ export function createSite(options: SiteOptions): Site {
       }
     },
     onAnswer(site, roundTripMs) {
-      for (const group of groups.values()) nodeAnswered(group, site, roundTripMs);
+      for (const group of groups.values()) answered(group, site, roundTripMs);
     },
     onDown(site, why) {
       for (const group of groups.values()) nodeFailed(group, site, why);
     },
     onStillDown(site, why, silentBeforeMs) {
-      for (const group of groups.values()) nodeStillDown(group, site, why, silentBeforeMs);
+      for (const group of groups.values()) stillDown(group, site, why, silentBeforeMs);
     },
   });
   const parts: Parts = {
@@ -144,6 +145,16 @@ export function createSite(options: SiteOptions): Site {
     },
     stop: (done) => stopSite(parts, done),
   };
+}
+
+function answered(group: Group, site: string, roundTripMs: number): void {
+  nodeAnswered(group, site, roundTripMs);
+  noteAnswer(group, site);
+}
+
+function stillDown(group: Group, site: string, why: string, silentBeforeMs: number): void {
+  nodeStillDown(group, site, why, silentBeforeMs);
+  considerReplay(group, site);
 }
 
 function identityOf(

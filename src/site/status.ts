@@ -22,8 +22,10 @@ import type { BunkerRun } from "./bunker-run.ts";
 import type { ReplayRun } from "./replay.ts";
 import { bytesAfter } from "./journal-run.ts";
 import { configurationStatus } from "./configuration.ts";
+import { autoReplayStatus } from "./auto-replay.ts";
 import { troubleOf } from "./copy-anew.ts";
-import { isBunkerOf, knownRecord, primaryOf } from "./group.ts";
+import { isBunkerOf } from "./group-config.ts";
+import { knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import { lagWritesOf } from "./lag.ts";
 import { linkDownFor } from "./inquiry.ts";
@@ -79,6 +81,7 @@ export function groupStatus(group: Group): GroupStatus {
     requestsInFlight: primary?.inFlight ?? 0,
     ...(splits.length === 0 ? {} : { splits: splits.map(splitStatus) }),
     ...(bunkers.length === 0 ? {} : { bunkers }),
+    ...autoReplay(group),
     ...primaryFailure(group),
   };
 }
@@ -101,6 +104,13 @@ function bunkersAtHand({ copy, config, context, replay }: Group): BunkerAtHand[]
       answers: context.inquiries.of(site).isUp,
       isReplayed: isWhole && replayed?.from === site,
     }));
+}
+
+function autoReplay(group: Group): Pick<GroupStatus, "autoReplay"> {
+  const known = autoReplayStatus(group);
+  if (known === undefined) return {};
+  const { from, inMs, why } = known;
+  return { autoReplay: { from, inSeconds: inMs === undefined ? null : inMs / 1000, why } };
 }
 
 function primaryFailure(group: Group): Pick<GroupStatus, "primaryFailure"> {

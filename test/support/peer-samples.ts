@@ -83,6 +83,18 @@ export const sampleDocuments = {
     untilLsn: 12,
     isWanted: true,
   },
+  replayByItself: {
+    purpose: "replay",
+    group: "bank",
+    volumes: [{ name: "data", bytes: 67_108_864 }],
+    regionBytes: 65_536,
+    history,
+    incarnation: 2,
+    completeSet: 7,
+    automaticAfterMs: 60_000,
+    untilLsn: null,
+    isWanted: true,
+  },
   takeBack: {
     purpose: "takeBack",
     group: "bank",

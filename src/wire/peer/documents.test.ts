@@ -25,6 +25,7 @@ const parsers: Readonly<Record<string, Parser>> = {
   lane: { parse: parseOpen, sample: sampleDocuments.lane },
   handover: { parse: parseOpen, sample: sampleDocuments.handover },
   replay: { parse: parseOpen, sample: sampleDocuments.replay },
+  replayByItself: { parse: parseOpen, sample: sampleDocuments.replayByItself },
   cancel: { parse: parseOpen, sample: sampleDocuments.cancel },
   grow: { parse: parseOpen, sample: sampleDocuments.grow },
   takeBack: { parse: parseOpen, sample: sampleDocuments.takeBack },
@@ -39,6 +40,7 @@ const parsers: Readonly<Record<string, Parser>> = {
 const optional: ReadonlySet<string> = new Set([
   "cancel.isCancelled",
   "cancel.reached",
+  "replayByItself.automaticAfterMs",
   "opened.preservedPoint",
   "refusal.history",
 ]);
@@ -206,6 +208,32 @@ test("row 33: what a site gave up, what it wrote by itself, and when a tenure be
   const history = [{ counter: 1, id: "a1", site: "east", atMs: 9, heldLsn: 7, isWhole: true }];
   const dated = probe({ history });
   assert.deepEqual(dated.ok && dated.value.views[0]?.history, history);
+});
+
+test("U32, I34: what a replay that begins by itself rests on is told in a view, whole or not at all", () => {
+  const [view] = sampleDocuments.probe.views;
+  const probe = (more: object) => parseProbe({ id: 1, views: [{ ...view, ...more }] });
+  const words = {
+    primarySilentMs: 0,
+    paused: ["west"],
+    log: { activatedFor: "west", isCalledOff: true },
+  };
+  const told = probe(words);
+  assert.ok(told.ok);
+  assert.deepEqual(told.value.views, [{ ...view, ...words }]);
+  assert.ok(probe({ log: {} }).ok);
+  for (const wrong of [
+    { primarySilentMs: -1 },
+    { primarySilentMs: "long" },
+    { paused: "west" },
+    { log: [3] },
+    { log: { activatedFor: 3 } },
+    { log: { isCalledOff: false } },
+  ])
+    assert.ok(!probe(wrong).ok, JSON.stringify(wrong));
+  const { replayByItself } = sampleDocuments;
+  for (const automaticAfterMs of [-1, 1.5, "long"])
+    assert.ok(!parseOpen({ ...replayByItself, automaticAfterMs }).ok, String(automaticAfterMs));
 });
 
 test("row 33: OPENED and BEGIN of a log are taken whole or refused, and are not asked of others", () => {

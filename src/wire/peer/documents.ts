@@ -80,6 +80,8 @@ export type ReplayOpen = {
   readonly untilLsn: number | null;
   /** Otherwise it only wants to know what there is. */
   readonly isWanted: boolean;
+  /** Nobody has asked for it: it may begin only where the bunker has had no sign of the primary for so long. */
+  readonly automaticAfterMs?: number;
   /** It wants nothing more: the bunker takes what the primary of this generation sends again. */
   readonly isCancelled?: true;
   /** By force, also where another copy asked for it, unless that is among these sites, which answer the asker. */
@@ -288,6 +290,7 @@ function parseGrow(value: Record<string, unknown>): Result<GrowOpen> {
 function parseReplay(value: Record<string, unknown>): Result<ReplayOpen> {
   const { group, volumes, regionBytes, history, incarnation } = value;
   const { completeSet, completeLsn, untilLsn, isWanted, isCancelled, reached } = value;
+  const { automaticAfterMs } = value;
   if (!isText(group) || !isCount(regionBytes) || !isCount(incarnation) || !isCount(completeSet))
     return wrong("OPEN of a replay is incomplete");
   if (!Array.isArray(volumes) || !volumes.every(isVolume)) return wrong("OPEN names no volumes");
@@ -299,10 +302,13 @@ function parseReplay(value: Record<string, unknown>): Result<ReplayOpen> {
   if (completeLsn !== undefined && !isCount(completeLsn))
     return wrong("OPEN of a replay is unclear");
   if (reached !== undefined && !isTexts(reached)) return wrong("OPEN of a replay is unclear");
+  if (automaticAfterMs !== undefined && !isCount(automaticAfterMs))
+    return wrong("OPEN of a replay is unclear");
   const known = { group, volumes, regionBytes, history, incarnation, completeSet };
   const words = {
     ...(isCancelled === true ? { isCancelled: true as const } : {}),
     ...(reached === undefined ? {} : { reached }),
+    ...(automaticAfterMs === undefined ? {} : { automaticAfterMs }),
     ...(completeLsn === undefined ? {} : { completeLsn }),
   };
   return { ok: true, value: { purpose: "replay", ...known, ...words, untilLsn, isWanted } };

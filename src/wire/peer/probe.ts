@@ -19,6 +19,12 @@ export type GroupView = {
   readonly stableLsn: number;
   /** Members that the primary has gone on without, and why. */
   readonly fractured: Readonly<Record<string, string>>;
+  /** Whoever is not the primary: for how long it has had no sign of it, in ms; 0 while it has one (U32). */
+  readonly primarySilentMs?: number;
+  /** Members that an operator has paused (primary only). */
+  readonly paused?: readonly string[];
+  /** Of a bunker: what has become of its log. */
+  readonly log?: LogView;
   /** Its volumes that take no more writes (primary only). */
   readonly failedVolumes?: readonly string[];
   /** Why it cannot go on before it is started again, cut short (primary only). */
@@ -32,6 +38,9 @@ export type GroupView = {
   /** See `SessionOpened`. */
   readonly discards?: readonly string[];
 };
+
+/** The copy that a bunker's log was activated for; that an operator has called a replay from it off. */
+export type LogView = { readonly activatedFor?: string; readonly isCalledOff?: true };
 
 export type WroteView = {
   readonly regions: number;
@@ -82,6 +91,10 @@ function parseView(value: unknown): GroupView | undefined {
   const position = { lsn, lsnReserved, set, stableLsn };
   const told = { group, role, history, image, ...position, fractured: reasons, wallMs };
   const { configuration, wrote, discards, failedVolumes, failed } = value;
+  const { primarySilentMs, paused, log } = value;
+  if (primarySilentMs !== undefined && !isCount(primarySilentMs)) return undefined;
+  if (paused !== undefined && !isTexts(paused)) return undefined;
+  if (log !== undefined && !isLog(log)) return undefined;
   if (configuration !== undefined && !isConfiguration(configuration)) return undefined;
   if (wrote !== undefined && !isWrote(wrote)) return undefined;
   if (discards !== undefined && !isTexts(discards)) return undefined;
@@ -89,12 +102,22 @@ function parseView(value: unknown): GroupView | undefined {
   if (failed !== undefined && !isText(failed)) return undefined;
   return {
     ...told,
+    ...(primarySilentMs === undefined ? {} : { primarySilentMs }),
+    ...(paused === undefined ? {} : { paused }),
+    ...(log === undefined ? {} : { log }),
     ...(failedVolumes === undefined ? {} : { failedVolumes }),
     ...(failed === undefined ? {} : { failed }),
     ...(configuration === undefined ? {} : { configuration }),
     ...(wrote === undefined ? {} : { wrote }),
     ...(discards === undefined ? {} : { discards }),
   };
+}
+
+function isLog(value: unknown): value is LogView {
+  if (!isObject(value)) return false;
+  const { activatedFor, isCalledOff } = value;
+  if (activatedFor !== undefined && !isText(activatedFor)) return false;
+  return isCalledOff === undefined || isCalledOff === true;
 }
 
 function isWrote(value: unknown): value is WroteView {
