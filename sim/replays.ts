@@ -85,21 +85,12 @@ export class Replayer {
 
   // What had been acked by then, with a bunker taking part, must be found at whoever is promoted after a full replay (I5).
   #lose(line: Line, primary: Machine, bunkers: readonly string[]): void {
-    const status = this.#world.rawStatus(primary, line.group.name);
-    const { reign } = line.oracle;
-    const takePart = bunkers.filter((bunker) => {
-      const copy = status?.copies.find(({ site }) => site === bunker);
-      const policy = line.group.copies.get(bunker)?.onLoss;
-      return copy?.state === "streaming" && policy !== "off" && !line.forgetful.has(bunker);
-    });
+    const lost = lossOf(this.#world, line, primary, bunkers);
     this.#crash(
       primary,
       this.#rng.chance(0.5) ? { kind: "kill" } : { kind: "power", keep: "none" },
     );
-    line.bunkered =
-      reign.site === primary.name
-        ? { tick: line.oracle.next(), reign: reign.number, bunkers: new Set(takePart) }
-        : undefined;
+    lost();
   }
 
   #crash(machine: Machine, crash: CrashKind, rng: Prng = this.#rng): void {
@@ -130,10 +121,7 @@ export class Replayer {
       if (outcome?.ok === true) judgeBegun(this.#world, line, site, scene);
       if (outcome?.ok !== true || command.dryRun) return;
       this.#world.count(`situations:replayed${until === undefined ? "" : " in part"}`);
-      const { bunkered } = line;
-      const isFull = until === undefined && bunkered?.bunkers.has(from) === true;
-      if (isFull && bunkered.reign === line.oracle.reign.number)
-        line.replayed.set(site, bunkered.tick);
+      if (until === undefined) noteReplayed(line, site, from);
       // An operator elsewhere is hasty: the copy is there, and needs its bunker still.
       if (bunkersOf(line.group).length > 1 && this.#force.chance(0.4))
         this.#free(line, site, command, true);
@@ -198,6 +186,35 @@ export class Replayer {
       if (this.#active) run();
     });
   }
+}
+
+/** Which bunkers take part in every ack while the primary is there. Gives what is to be called once it is lost. */
+export function lossOf(
+  world: World,
+  line: Line,
+  primary: Machine,
+  bunkers: readonly string[],
+): () => void {
+  const status = world.rawStatus(primary, line.group.name);
+  const { reign } = line.oracle;
+  const takePart = bunkers.filter((bunker) => {
+    const copy = status?.copies.find(({ site }) => site === bunker);
+    const policy = line.group.copies.get(bunker)?.onLoss;
+    return copy?.state === "streaming" && policy !== "off" && !line.forgetful.has(bunker);
+  });
+  return () => {
+    line.bunkered =
+      reign.site === primary.name
+        ? { tick: line.oracle.next(), reign: reign.number, bunkers: new Set(takePart) }
+        : undefined;
+  };
+}
+
+/** A log that took part was replayed to its end there: what had been acked by then must be found (I5). */
+export function noteReplayed(line: Line, site: string, from: string): void {
+  const { bunkered } = line;
+  if (bunkered?.bunkers.has(from) === true && bunkered.reign === line.oracle.reign.number)
+    line.replayed.set(site, bunkered.tick);
 }
 
 /** Who was the copy's primary when its replay was asked for. */

@@ -1,4 +1,5 @@
 import type { Site, SiteOptions } from "#site/site.ts";
+import { AutoReplayer, silencePhase } from "./auto-replays.ts";
 import { allCheckers } from "./checkers/all.ts";
 import { Cloner } from "./clone.ts";
 import type { Counters } from "./counters.ts";
@@ -64,6 +65,7 @@ export function runSeed(options: RunOptions): RunResult {
   const handovers = new Handovers(world);
   const settler = new Settler(world);
   const replayer = new Replayer(world);
+  const autoReplayer = new AutoReplayer(world);
   const verifier = new Verifier(world);
   const cloner = new Cloner(world);
   for (const machine of world.machines.values()) machine.start();
@@ -80,6 +82,7 @@ export function runSeed(options: RunOptions): RunResult {
   handovers.begin();
   settler.begin();
   replayer.begin();
+  autoReplayer.begin();
   verifier.begin();
   cloner.begin();
   sampleAtRandom(world);
@@ -88,6 +91,7 @@ export function runSeed(options: RunOptions): RunResult {
   handovers.end();
   settler.end();
   replayer.end();
+  autoReplayer.end();
   verifier.end();
   cloner.end();
   cycleFaults.end();
@@ -96,6 +100,7 @@ export function runSeed(options: RunOptions): RunResult {
   world.count("phases:faults over");
   if (!world.failed()) splitPhase(world, settler);
   if (!world.failed()) verifyPhase(world);
+  if (!world.failed()) silencePhase(world, autoReplayer);
   if (!world.failed()) converge(world);
   if (!world.failed()) for (const checker of world.checkers) checker.onRest?.();
   if (!world.failed()) stopAll(world);

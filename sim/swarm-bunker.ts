@@ -35,15 +35,41 @@ export function drawBunker(
     const isOne = sites.length === 1;
     return [group.name, isOne ? withOne : withBunker(second.fork(group.name), withOne, secondSite)];
   });
+  // A name that leaves every kept seed (seeds.json) the world that it was kept for.
+  const byItself = rng.fork("begun by no operator, if drawn");
+  const automatic = drawAutomatic(byItself, new Map(withBunkers));
   return {
     sites,
-    groups: new Map(withBunkers),
+    groups: automatic.groups,
     replays: rng.chance(0.7),
     limits: {
       bunkerLagBytesMax: rng.pick([16, 64, 256]) * KiB,
       bunkerFreshBytesMax: rng.pick([1, 8, 64]) * KiB,
+      ...automatic.limits,
     },
   };
+}
+
+/** In one such world of eight the bunkers bring copies up by themselves, some time after a loss of the primary is noticed. */
+function drawAutomatic(
+  rng: Prng,
+  groups: BunkerSwarm["groups"],
+): Pick<BunkerSwarm, "groups" | "limits"> {
+  if (!rng.chance(0.125)) return { groups, limits: {} };
+  const drawn = [...groups].map(([name, group]): [string, GroupConfig] => {
+    const copies = [...group.copies].map(([site, copy]): [string, CopyConfig] => {
+      if (copy.mode !== "bunker") return [site, copy];
+      const replayAfterMs = Math.round(copy.timeoutMs * rng.logUniform(0.7, 3));
+      return [site, { ...copy, replayAfterMs }];
+    });
+    return [name, { ...group, copies: new Map(copies) }];
+  });
+  const limits = {
+    replayTurnMs: rng.pick([100, 500, 2000]),
+    replayRetryMsMin: 100,
+    replayRetryMsMax: 2000,
+  };
+  return { groups: new Map(drawn), limits };
 }
 
 function takesSets({ copies }: GroupConfig): boolean {

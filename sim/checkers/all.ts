@@ -1,6 +1,7 @@
 import type { CheckerFactory } from "../checker.ts";
 import { ackChecker } from "./acks.ts";
 import { boundsChecker } from "./bounds.ts";
+import { autoReplayChecker } from "./auto-replay.ts";
 import { branchChecker } from "./branch.ts";
 import { bunkerChecker } from "./bunker.ts";
 import { cycleChecker } from "./cycles.ts";
@@ -40,6 +41,7 @@ export const allCheckers: readonly CheckerFactory[] = [
   handoverChecker,
   branchChecker,
   bunkerChecker,
+  autoReplayChecker,
   cycleChecker,
   gatewayChecker,
   eventChecker,

@@ -107,7 +107,7 @@ export function bunkerChecker(world: World): Checker {
       const line = world.lines.get(event.group);
       if (event.kind === "deactivated" && line !== undefined && event.copy !== undefined)
         judgeFreed(machine, line, event.copy);
-      const isBegun = event.kind === "replay" && event.why.startsWith("begun by an operator");
+      const isBegun = event.kind === "replay" && event.why.startsWith("begun ");
       if (isBegun && line !== undefined && event.copy !== undefined)
         judgeBegun(machine, line, event.copy);
       if (event.to === "streaming" && event.copy !== undefined)

@@ -77,4 +77,20 @@ export const bunkerMutants: readonly Mutant[] = [
     ids: ["I27"],
     note: "`--cancel --force` frees a bunker of a copy that answers",
   },
+  {
+    name: "replayed-though-the-bunker-hears",
+    file: "src/site/primary-silence.ts",
+    find: "  if (downSinceMs === undefined) return 0;",
+    replace: "  if (downSinceMs === undefined) return group.bunker === undefined ? 0 : 86_400_000;",
+    ids: ["I27"],
+    note: "a bunker that the primary feeds lets a replay begin by itself, and the primary stops acking",
+  },
+  {
+    name: "replayed-before-its-time",
+    file: "src/core/auto-replay.ts",
+    find: "  return silentMs > 0 && silentMs >= afterMs;",
+    replace: "  return silentMs > 0 && silentMs >= afterMs / 16;",
+    ids: ["I27"],
+    note: "a replay begins by itself as soon as the primary is found to be silent",
+  },
 ];
