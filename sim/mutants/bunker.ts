@@ -75,6 +75,7 @@ export const bunkerMutants: readonly Mutant[] = [
     find: "  if (other === undefined || other === by) return go();",
     replace: "  if (other === undefined || other === by || reached !== undefined) return go();",
     ids: ["I27"],
+    isSeldom: true,
     note: "`--cancel --force` frees a bunker of a copy that answers",
   },
   {
