@@ -32,6 +32,7 @@ export function noteBranch(world: World, machine: Machine, event: EventRecord): 
   const record = recordOf(world, line, machine.name, "current");
   if (event.kind === "discard" && event.why.startsWith("gives up ")) {
     const hadDiverged = line.diverged.delete(machine.name);
+    line.forgetSurplus(machine.name);
     if (hadDiverged) world.count("situations:acked writes given up");
     const tenure = record?.history.at(-1)?.id;
     world.givenUp.set(key, { hadDiverged, tenure, disk: undefined, isKept: false });

@@ -24,8 +24,8 @@ export type SiteKnowledge = {
   isTorn: boolean;
   /** Tick of the first ack that was given without it; Infinity while there is none. 0: it never had a whole image. */
   missedFrom: number;
-  /** A write was acked while the status said that it does not take part. */
-  missedAck: boolean;
+  /** Acked while the status said that it does not take part, since it last had everything, or was the line itself. */
+  readonly missed: Set<WriteRecord>;
   /** Tick of its last loss of power since it last had everything; -1 for none. */
   powerLostAt: number;
   /** Tick at which its operator last brought its branch back, since it last had everything; -1 for never. */
@@ -81,6 +81,10 @@ export class Line {
   readonly #promotions = new Map<string, number>();
   /** Sites that acked writes which the line lacks: their histories have diverged from it (U57). */
   readonly diverged = new Set<string>();
+  /** Sites that must not be overwritten by a generation before an operator's word, by its id (`surplus.ts`). */
+  readonly surplus = new Map<string, Set<string>>();
+  /** Generations that began with a whole image, by their ids: what was acked before and is there, they answer for. */
+  readonly begunWhole = new Set<string>();
   /** Copies that had a session with the present reign when it began to serve, and a whole image. */
   readonly promotableAtStart = new Set<string>();
   readonly #knowledge: ReadonlyMap<string, SiteKnowledge>;
@@ -103,7 +107,7 @@ export class Line {
           unfedFrom: 0,
           isTorn: false,
           missedFrom: place === 0 ? Infinity : 0,
-          missedAck: false,
+          missed: new Set(),
           powerLostAt: -1,
           wentBackAt: -1,
           wholeAt: -1,
@@ -128,7 +132,7 @@ export class Line {
       const isWell = isWellState(copy.state);
       if (isWell && !known.well) {
         if (!this.takesSets(primary, copy.site)) this.#noteWholeMirror(primary, known);
-        known.missedAck = false;
+        known.missed.clear();
         known.mayHoldLost = false;
         known.isTorn = false;
         joined.push(copy.site);
@@ -216,7 +220,7 @@ export class Line {
       const isAlone = (known.bit & participants) === 0 && lacks(site);
       // What was sent before the session was lost is resynced away (decision 9): only what came after counts as acked alone.
       const isUnfed = write.invokedTick > known.unfedFrom || !this.takesSets(primary, site);
-      if (isAlone && isUnfed) known.missedAck = true;
+      if (isAlone && isUnfed) known.missed.add(write);
       const forgot = site !== primary && (known.powerLostAt >= 0 || known.wentBackAt >= 0);
       if (isAlone || forgot) known.missedFrom = Math.min(known.missedFrom, write.ackedTick);
     }
@@ -303,6 +307,17 @@ export class Line {
     };
   }
 
+  /** Whether nobody may feed a site in that generation before an operator's word: it has acked writes that are not there. */
+  mustStop(site: string, tenure: string): boolean {
+    if (tenure === this.tenure && this.diverged.has(site)) return true;
+    return this.surplus.get(tenure)?.has(site) === true;
+  }
+
+  /** The operator has spoken: what a site wrote by itself is given up, or is the line. */
+  forgetSurplus(site: string): void {
+    for (const sites of this.surplus.values()) sites.delete(site);
+  }
+
   /** An operator was told of a promotion, or its generation serves: it comes after all that came before. */
   notePromotion(tenure: string): void {
     if (!this.#promotions.has(tenure)) this.#promotions.set(tenure, this.#promotions.size + 1);
@@ -356,7 +371,7 @@ export class Line {
     mine.isTorn = false;
     mine.well = false;
     mine.missedFrom = Infinity;
-    mine.missedAck = false;
+    mine.missed.clear();
     mine.powerLostAt = -1;
     mine.mayHoldLost = false;
     mine.participant = false;

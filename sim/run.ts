@@ -1,5 +1,6 @@
 import type { Site, SiteOptions } from "#site/site.ts";
 import { AutoReplayer, silencePhase } from "./auto-replays.ts";
+import { chainPhase } from "./chain-phase.ts";
 import { allCheckers } from "./checkers/all.ts";
 import { Cloner } from "./clone.ts";
 import type { Counters } from "./counters.ts";
@@ -102,6 +103,7 @@ export function runSeed(options: RunOptions): RunResult {
   if (!world.failed()) verifyPhase(world);
   if (!world.failed()) silencePhase(world, autoReplayer);
   if (!world.failed()) converge(world);
+  if (!world.failed() && chainPhase(world, settler)) converge(world);
   if (!world.failed()) for (const checker of world.checkers) checker.onRest?.();
   if (!world.failed()) stopAll(world);
   return {

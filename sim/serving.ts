@@ -4,6 +4,7 @@ import type { Machine } from "./machine.ts";
 import type { Claim } from "./oracle.ts";
 import { claimedPoint } from "./points.ts";
 import { generationsSince, losesAll, lostIdOf, sitesBefore } from "./succession.ts";
+import { noteSurplus } from "./surplus.ts";
 import type { World } from "./world.ts";
 
 // A process begins to serve: is its image what was promised, to hosts (N1, I2, I3, I6) and to the operator (I33)?
@@ -32,6 +33,7 @@ export function judgeServing(
   );
   if (reign.number === 0 || world.isClone) return;
   if (!restart && line.diverged.delete(name)) world.count("situations:branch chosen");
+  if (!restart) line.forgetSurplus(name);
   // Where the operator has chosen a branch, what it acked by itself is the line from now on.
   const sites = sitesBefore(world, name, line);
   const isBranch = !restart && line.oracle.adoptBranch(sites, machine.process?.life ?? -1);
@@ -40,6 +42,8 @@ export function judgeServing(
   if (forks) for (const site of sites) line.diverged.delete(site);
   // A primary that served nobody came between: what its promotion gave up is gone, and was said then.
   const isUnseen = !restart && generationsSince(world, name, line) > 1;
+  const tenure = world.tenureOf(machine, line, status);
+  if (!restart && beginsWhole(world, key)) line.begunWhole.add(tenure);
   const point = restart || isUnseen || isBranch ? undefined : claimedPoint(world, line, name);
   const asked = (forced && losesAll(world, line, name)) || isUnseen || isBranch;
   const claim = point ?? (restart ? line.restartClaim(name) : line.takeoverClaim(name, asked));
@@ -51,11 +55,27 @@ export function judgeServing(
   const askedTick = world.lossless.get(key);
   if (!restart && world.lossless.delete(key) && !isUnseen)
     judgeLossless(world, line, name, { ...claim, allAckedBefore: askedTick ?? Infinity });
-  // Both sides have acked what the other lacks.
-  const isSurplus = !restart && line.of(name).missedAck && reign.site !== name;
-  if (isSurplus && !follows(world, line, reign.site, name) && lacksAcked(world, line, name, claim))
-    line.diverged.add(reign.site);
+  if (!restart) {
+    noteSurplus(world, line, name);
+    for (const site of line.surplus.get(tenure) ?? []) line.diverged.add(site);
+  }
   world.forced.delete(key);
+}
+
+/** A primary that answers nobody yet, or nobody any more, still says who does not take part; and it may feed who returns. */
+export function noteWaiting(world: World, machine: Machine, line: Line, status: GroupStatus): void {
+  const { reign } = line.oracle;
+  const tenure = world.tenureOf(machine, line, status);
+  if (tenure !== line.tenure) {
+    const isNew = !line.surplus.has(tenure) && !line.isFormer(tenure);
+    if (isNew && reign.number > 0 && !world.isClone) noteSurplus(world, line, machine.name);
+  } else if (reign.site === machine.name) line.observeAbsent(status);
+}
+
+/** By what a site said of its image when its promotion was announced. */
+function beginsWhole(world: World, key: string): boolean {
+  const image = world.claimedImage.get(key);
+  return (image === "consistent" || image === "synchronized") && !world.claimedPoint.has(key);
 }
 
 function judgeImage(
@@ -69,20 +89,6 @@ function judgeImage(
   if (claim.sets !== undefined) line.oracle.joined(-1, line.of(name).bit);
   for (const { id, message } of findings)
     world.report(id === "lost" ? lostId : id, `at the start of a reign: ${message}`);
-}
-
-/** A copy of this primary already, which had served nobody yet when it took the copy in: what diverged was settled then. */
-function follows(world: World, line: Line, site: string, primary: string): boolean {
-  const its = world.inspector(site, line).record("current");
-  const ours = world.inspector(primary, line).record("current");
-  if (its.kind !== "found" || ours.kind !== "found" || its.record.role !== "secondary")
-    return false;
-  return its.record.history.at(-1)?.id === ours.record.history.at(-1)?.id;
-}
-
-function lacksAcked(world: World, line: Line, site: string, claim: Claim): boolean {
-  const all: Claim = { ...claim, allAckedBefore: Infinity, mayHoldLost: true, cut: false };
-  return line.oracle.judge(world.imagesOf(site, line), all).some(({ id }) => id === "lost");
 }
 
 /** The plan of the promotion said that nothing is lost: then every ack from before it was asked for must be kept (I33). */

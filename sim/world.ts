@@ -25,7 +25,7 @@ import type { Process } from "./process.ts";
 import { createPrng } from "./prng.ts";
 import type { Prng } from "./prng.ts";
 import { Scheduler, eventKind } from "./scheduler.ts";
-import { judgeServing } from "./serving.ts";
+import { judgeServing, noteWaiting } from "./serving.ts";
 import { Story } from "./story.ts";
 import type { CountedFault, Swarm } from "./swarm.ts";
 import { mayHaveCycles } from "./swarm-sets.ts";
@@ -246,7 +246,7 @@ export class World {
       if (status === undefined || machine.process === undefined) continue;
       if (status.role === "primary" && status.serving)
         this.noteServing(machine, machine.process, line, status);
-      else if (status.role === "primary") this.noteWaiting(machine, line, status);
+      else if (status.role === "primary") noteWaiting(this, machine, line, status);
       for (const checker of this.checkers) checker.onStatus?.(machine, line, status);
     }
   }
@@ -281,13 +281,6 @@ export class World {
       if (isMet && this.#isPromotable(site, line)) line.promotableAtStart.add(site);
     }
     for (const copy of line.observe(machine.name, status)) this.#noteJoined(line, copy);
-  }
-
-  /** A primary that answers nobody yet, or nobody any more, still says who does not take part. */
-  noteWaiting(machine: Machine, line: Line, status: GroupStatus): void {
-    const { reign } = line.oracle;
-    if (reign.site === machine.name && this.tenureOf(machine, line, status) === line.tenure)
-      line.observeAbsent(status);
   }
 
   /** Whether a site takes part in every ack, as far as anybody can know who asks its primary now, or asked it last. */
@@ -347,7 +340,11 @@ export class World {
 
   #noteJoined(line: Line, copy: string): void {
     this.count("situations:copy synchronized");
-    line.diverged.delete(copy);
+    if (line.diverged.delete(copy))
+      this.report(
+        "I29",
+        `${copy} is whole again, and nobody has given up the writes that it had acked`,
+      );
     this.tell(copy, () => `is synchronized in group ${line.group.name}`);
   }
 

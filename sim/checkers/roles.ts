@@ -1,3 +1,4 @@
+import { recordOf } from "../branches.ts";
 import type { Checker, ImageWrite } from "../checker.ts";
 import { sectorBytes } from "../disk-state.ts";
 import { describe } from "../oracle.ts";
@@ -97,11 +98,9 @@ export function roleChecker(world: World): Checker {
     onImageWrite(write) {
       const { line, machine, life } = write;
       if (line.oracle.reign.number === 0 || goesBack(write)) return;
-      if (
-        line.diverged.has(machine.name) &&
-        life !== line.oracle.reign.life &&
-        hasSeenLine(write)
-      ) {
+      // Fed by whoever was promoted, also before that one serves.
+      const tenure = recordOf(world, line, machine.name, "durable")?.history.at(-1)?.id ?? "";
+      if (life !== line.oracle.reign.life && line.mustStop(machine.name, tenure)) {
         const status = world.status(machine, line.group.name);
         world.count("checks:I29");
         if (status !== undefined && status.role !== "primary") {

@@ -4,7 +4,6 @@ import type { Mutant } from "./mutant.ts";
 export const branchMutants: readonly Mutant[] = [
   {
     name: "earlier-acks-forgotten",
-    isSeldom: true,
     file: "src/site/promote.ts",
     find: "      record.members[policy.site] = { ...member, mayLackEarlier: true };\n",
     replace: "      record.members[policy.site] = member;\n",
@@ -60,5 +59,21 @@ export const branchMutants: readonly Mutant[] = [
     replace: "record.discarding === undefined ? aloneBefore(record, record.history) : [],",
     ids: ["I31"],
     note: "a former primary whose successor has all that it acked is in split brain with it all the same",
+  },
+  {
+    name: "first-overtaker-alone",
+    file: "src/core/branch.ts",
+    find: "filter(({ isWhole }, place) => place === 0 || isWhole !== true);",
+    replace: "filter((_, place) => place === 0);",
+    ids: ["I29"],
+    note: "a returning primary is judged by who succeeded it, though a later one began with an image from before",
+  },
+  {
+    name: "every-image-whole",
+    file: "src/core/promotion.ts",
+    find: "  return isWhole && !isOlder && failedVolumes.length === 0;\n}",
+    replace: "  return isWhole || isOlder || failedVolumes.length > 0;\n}",
+    ids: ["I29"],
+    note: "who begins at a preserved point says that its image is whole",
   },
 ];
