@@ -155,16 +155,20 @@ function isBeyondRepair(world: World, line: Line, status: GroupStatus): boolean 
   );
 }
 
-/** Some site that holds itself for the primary waits for a strict copy, and that one for the operator's word. */
+/**
+ * Some site that holds itself for the primary waits for a strict copy, and that one for the operator's word: or it follows the
+ * other side by now, and cannot answer.
+ */
 function isSplitStrict(world: World, line: Line): boolean {
-  return line.sites.some((site) =>
-    world
-      .status(world.machine(site), line.group.name)
-      ?.copies.some(
-        (copy) =>
-          copy.state === "split-brain" && line.group.copies.get(copy.site)?.onLoss !== "continue",
-      ),
-  );
+  return line.sites.some((site) => {
+    const status = world.status(world.machine(site), line.group.name);
+    const isTorn = status?.role === "primary" && (status.splits ?? []).length > 0;
+    return status?.copies.some(
+      ({ site: copy, state }) =>
+        line.group.copies.get(copy)?.onLoss !== "continue" &&
+        (state === "split-brain" || (isTorn && !isWellState(state))),
+    );
+  });
 }
 
 function help(world: World, line: Line): void {
