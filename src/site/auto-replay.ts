@@ -11,7 +11,7 @@ import { bunkersOf, isBunkerOf, replaysByItself } from "./group-config.ts";
 import { emit } from "./group-context.ts";
 import { primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
-import { primarySilence } from "./primary-silence.ts";
+import { giveUpSilentFeeder, primarySilence } from "./primary-silence.ts";
 import { refusalBefore, runReplay } from "./replay.ts";
 import type { ReplayCommand } from "./replay.ts";
 
@@ -23,7 +23,7 @@ export function considerReplay(group: Group, site: string): void {
   const { autoReplay: state, context } = group;
   if (site !== primaryOf(group) || !replaysByItself(group.config)) return;
   if (state.isAsked || group.isChangingRole || group.isStopping) return;
-  giveUpFeeder(group, site);
+  giveUpSilentFeeder(group);
   if (group.copy?.fedBy() === site) return;
   const judged = judge(group);
   if (judged.kind === "barred" && judged.isTime)
@@ -51,19 +51,6 @@ export function autoReplayStatus(
   const inMs = judged.kind === "due" ? 0 : judged.inMs;
   const retryMs = state.notBeforeMs - context.ports.clock.nowMs();
   return { from, inMs: Math.max(inMs, retryMs, 0), why: state.failedWhy };
-}
-
-// A machine that is gone ends no connection. The primary, too, has given one up by now over which it asks and hears nothing.
-function giveUpFeeder(group: Group, primary: string): void {
-  const { copy, context } = group;
-  const { timeoutMs = 0 } = termsOf(group) ?? {};
-  if (copy?.fedBy() !== primary || primarySilence(group) < timeoutMs) return;
-  copy.close(`${primary} does not answer: ${context.inquiries.of(primary).why}`);
-}
-
-function termsOf({ config, context }: Group): { readonly timeoutMs: number } | undefined {
-  const [first] = config.copies.values();
-  return config.copies.get(context.site) ?? first;
 }
 
 // ------------------------------------------------------------------------------------------- facts

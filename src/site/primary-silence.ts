@@ -16,3 +16,19 @@ export function primarySilence(group: Group): number {
   const saidMs = views.get(primary)?.atMs ?? 0;
   return Math.max(0, Math.floor(context.ports.clock.nowMs() - Math.max(downSinceMs, saidMs)));
 }
+
+/** What feeds this copy is a connection to a primary that has been silent for longer than a loss takes. */
+export function isFeederSilent(group: Group): boolean {
+  const { copy, config, context } = group;
+  const [first] = config.copies.values();
+  const { timeoutMs } = config.copies.get(context.site) ?? first ?? {};
+  if (timeoutMs === undefined || copy?.fedBy() !== primaryOf(group)) return false;
+  return primarySilence(group) >= timeoutMs;
+}
+
+/** A machine that is gone ends no connection. The primary, too, has given one up by now over which it asks and hears nothing. */
+export function giveUpSilentFeeder(group: Group): void {
+  if (!isFeederSilent(group)) return;
+  const primary = primaryOf(group);
+  group.copy?.close(`${primary} does not answer: ${group.context.inquiries.of(primary).why}`);
+}

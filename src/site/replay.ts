@@ -13,6 +13,7 @@ import { primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { Peer } from "./peer-connection.ts";
 import { refused } from "./refusals.ts";
+import { giveUpSilentFeeder, isFeederSilent } from "./primary-silence.ts";
 import { dialBunker, notOpened } from "./replay-dial.ts";
 import type { StagingRun } from "./staging-run.ts";
 
@@ -50,6 +51,7 @@ export function runReplay(
   ask: (done: (answering: ReadonlySet<string>) => void) => void,
   done: Done,
 ): void {
+  if (!command.dryRun) giveUpSilentFeeder(group);
   const refusal = refusalBefore(group, command);
   const staging = group.copy?.staging;
   if (refusal !== undefined || staging === undefined)
@@ -103,7 +105,7 @@ export function refusalBefore(group: Group, { from }: ReplayCommand): CommandOut
       `wait until it has ended; antipode status ${group.name} --site ${site} shows how far it has come`,
     );
   const feeder = copy.fedBy();
-  if (feeder !== undefined)
+  if (feeder !== undefined && !isFeederSilent(group))
     return refused(
       "unsafe",
       `${feeder} feeds this copy`,

@@ -32,6 +32,7 @@ import { linkDownFor } from "./inquiry.ts";
 import type { InquiryStatus } from "./inquiry.ts";
 import { ownLink, primaryTrouble, whyNoSession } from "./own-link.ts";
 import { ownLsns, stagingOf } from "./own-lsns.ts";
+import { isFeederSilent } from "./primary-silence.ts";
 import { hasFailedHere } from "./refusals.ts";
 import { aloneMs, memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
 import { splitsOf } from "./split.ts";
@@ -93,8 +94,10 @@ function roleOf(group: Group): Role {
   return role === "primary" && isGateway ? "gateway" : role;
 }
 
-function bunkersAtHand({ copy, config, context, replay }: Group): BunkerAtHand[] {
-  if (copy?.staging === undefined || copy.fedBy() !== undefined || replay !== undefined) return [];
+function bunkersAtHand(group: Group): BunkerAtHand[] {
+  const { copy, config, context, replay } = group;
+  const isFed = copy?.fedBy() !== undefined && !isFeederSilent(group);
+  if (copy?.staging === undefined || isFed || replay !== undefined) return [];
   const { replayed } = context.store.record;
   const isWhole = replayed?.isCancelled !== true && (replayed?.lsn ?? 0) >= (replayed?.endLsn ?? 1);
   return [...config.copies.keys()]

@@ -50,6 +50,27 @@ for (let round = 1; round <= rounds; round += 1) {
   });
 }
 
+test("B6, I5, row 14: a primary that falls silent and ends no connection does not keep a replay from its copy", async (t) => {
+  const bank = await startBunkerBank(t);
+  const { cluster, east, west, toWest } = bank;
+  const writer = await startChainWriter({ socket: east.nbd, exports, blocks: 400 });
+  // What the copy does not get any more, the bunker does.
+  toWest.bytesPerSecond = 4096;
+  await writer.more(200);
+  east.signal("SIGSTOP");
+  await west.until("the primary is missed, and the log answers", ({ bunkers = [] }) =>
+    bunkers.some(({ answers }) => answers === true),
+  );
+  const replay = ["replay", "bank", "--from", "vault", "--site", "west"];
+  const dry = await cluster.cli(...replay, "--dry-run");
+  assert.equal(dry.code, 0, dry.stderr);
+  const replayed = await cluster.cli(...replay);
+  assert.equal(replayed.code, 0, replayed.stderr);
+  await east.kill();
+  await takeOver(bank, writer, "vault");
+  count("row 14", { faultsInjected: 1, effectsSeen: 1 });
+});
+
 test("B16, I5, row 14: a replay that ends early leaves a state of the host's, says what is given up, and goes on", async (t) => {
   const bank = await startBunkerBank(t);
   const { cluster, west } = bank;
