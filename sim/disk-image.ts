@@ -65,11 +65,17 @@ export function openSimImage(options: {
     const endUs = endOf(disk, pending, range);
     const operation: Operation = { ...range, endUs, effect, done: false };
     pending.push(operation);
-    disk.scheduler.after(endUs - disk.scheduler.nowUs, process, eventKind.deviceOp, () => {
+    const end = (): void => {
+      // What came due while the process stood still is late, and still comes before what it asked for afterwards.
+      if (isBehind(pending, operation)) {
+        disk.scheduler.after(1, process, eventKind.deviceOp, end);
+        return;
+      }
       operation.done = true;
       pending.splice(pending.indexOf(operation), 1);
       run();
-    });
+    };
+    disk.scheduler.after(endUs - disk.scheduler.nowUs, process, eventKind.deviceOp, end);
   }
 
   function change<C>(
@@ -180,11 +186,24 @@ export function imageInode(disk: SimDisk, name: string, bytes: number): Inode {
 function endOf(disk: SimDisk, pending: readonly Operation[], range: Range): number {
   let endUs = disk.scheduler.nowUs + Math.round(disk.behaviour.imageUs * disk.rng.exponential(1));
   for (const other of pending) {
-    const overlaps =
-      other.offset < range.offset + range.length && range.offset < other.offset + other.length;
-    if (overlaps && (other.writes || range.writes)) endUs = Math.max(endUs, other.endUs + 1);
+    if (isOrdered(other, range)) endUs = Math.max(endUs, other.endUs + 1);
   }
   return endUs;
+}
+
+/** What reaches the same bytes, and not to read them alone, keeps its order. */
+function isOrdered(one: Range, other: Range): boolean {
+  const overlaps =
+    one.offset < other.offset + other.length && other.offset < one.offset + one.length;
+  return overlaps && (one.writes || other.writes);
+}
+
+function isBehind(pending: readonly Operation[], operation: Operation): boolean {
+  for (const other of pending) {
+    if (other === operation) return false;
+    if (isOrdered(other, operation)) return true;
+  }
+  return false;
 }
 
 // The process was killed: each write that a thread was at may have been made or not. (Reads have no effect.)

@@ -11,21 +11,25 @@ const filesPerMemberMax = 8;
 
 /**
  * Nothing grows without end (I36, N6): queues, maps, timers and files stay within their limits in every state. And a primary
- * that has served does not fail because the disk under its journal is full: that is an overflow (I25, row 40).
+ * that has served does not fail because the disk under its journal is full: that is an overflow (I25, row 40). One that was
+ * started on a full disk may: a power cut can take the room that its record had.
  */
 export function boundsChecker(world: World): Checker {
   const openAtStart = new Map<string, number>();
   const served = new Set<string>();
+  const beganFull = new Set<string>();
   return {
     ids: ["I25", "I36", "N6"],
     onEvent(machine, event) {
       const life = `${event.group} ${machine.process?.life}`;
       if (event.kind === "serving") served.add(life);
-      if (event.kind !== "journal" && event.to !== "failed") return;
+      const isFull = event.kind === "journal-disk" && event.to === "full";
+      if (isFull && !served.has(life)) beganFull.add(life);
+      if (event.kind !== "journal-disk" && event.to !== "failed") return;
       world.count("checks:I25");
       const isOfRoom = event.kind === "role" && /no space left/.test(event.why);
       const line = world.line(event.group);
-      if (isOfRoom && served.has(life) && hasSets(line))
+      if (isOfRoom && served.has(life) && !beganFull.has(life) && hasSets(line))
         world.report("I25", `${machine.name} has failed for want of room: ${event.why}`);
     },
     onSample() {

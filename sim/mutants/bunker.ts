@@ -64,7 +64,7 @@ export const bunkerMutants: readonly Mutant[] = [
   {
     name: "replayed-while-fed",
     file: "src/site/replay.ts",
-    find: "  if (feeder !== undefined)\n    return refused(",
+    find: "  if (feeder !== undefined && !isFeederSilent(group))\n    return refused(",
     replace: '  if (feeder === "nobody")\n    return refused(',
     ids: ["I27"],
     note: "a replay is granted while the old primary's session still feeds the copy",

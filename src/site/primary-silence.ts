@@ -26,7 +26,7 @@ export function isFeederSilent(group: Group): boolean {
   return primarySilence(group) >= timeoutMs;
 }
 
-/** A machine that is gone ends no connection. The primary, too, has given one up by now over which it asks and hears nothing. */
+/** A machine that is gone ends no connection. A primary has given one up by then, too, over which it asks and hears nothing. */
 export function giveUpSilentFeeder(group: Group): void {
   if (!isFeederSilent(group)) return;
   const primary = primaryOf(group);
