@@ -234,9 +234,11 @@ function newestOf({ oracle }: Line, volume: number, sector: number): number {
   return oracle.history(volume, sector).at(-1) ?? 0;
 }
 
-/** No write has gone over it since. */
-function isUntouched(line: Line, { volume, sector, writeId }: Rot): boolean {
-  return newestOf(line, volume, sector) === writeId;
+/** No write has gone over it since. One that was refused before it had a place in the order has not. */
+function isUntouched({ oracle }: Line, { volume, sector, writeId }: Rot): boolean {
+  const history = oracle.history(volume, sector);
+  const since = history.slice(history.indexOf(writeId) + 1);
+  return since.every((id) => (oracle.writes[id]?.request?.lsn ?? 0) === 0);
 }
 
 /** A walk that saw everything has found every rotten sector that nobody has written since, and no region without one. */
