@@ -1,6 +1,6 @@
 import type { GroupStatus, VerifyStatus } from "#site/api.ts";
 import { imagesPath } from "./disk-image.ts";
-import { inodeAt, sectorBytes } from "./disk-state.ts";
+import { inodeAt, readInode, sectorBytes } from "./disk-state.ts";
 import type { Inode } from "./disk-state.ts";
 import { isWellState } from "./line.ts";
 import type { Line } from "./line.ts";
@@ -132,9 +132,13 @@ type Rot = {
   readonly volume: number;
   readonly sector: number;
   readonly atByte: number;
+  /** What it has been since. */
+  readonly byte: number;
   /** Newest write of the sector when it rotted. */
   readonly writeId: number;
 };
+
+type Place = Pick<Rot, "site" | "volume" | "sector" | "atByte">;
 
 /**
  * Once the faults are over: blocks of a copy rot, or of its primary, and a walk must find each of them and nothing else; then
@@ -166,8 +170,8 @@ export function verifyPhase(world: World): void {
     world.runFor(walkUsMax, () => allWell(world));
     return line.rotten.clear();
   }
-  // Nobody could walk to the end: what is rotten stays so, unless somebody mends it.
-  for (const rot of rots) if (isUntouched(scene.line, rot)) flip(world, line, rot);
+  // Nobody could walk to the end: what is rotten stays so, unless somebody mends it. A start may have, out of its staging.
+  for (const rot of rots) if (byteAt(world, line, rot) === rot.byte) flip(world, line, rot);
   line.rotten.clear();
 }
 
@@ -200,9 +204,10 @@ function decay(scene: Scene, site: string, rng: Prng): Rot | undefined {
       (write.ackedTick === Infinity || (write.request?.lsn ?? 0) > applied)
     )
       continue;
-    const rot = { site, volume, sector, atByte, writeId: newest };
-    if (!isAtRest(world, line, rot)) continue;
-    flip(world, line, rot);
+    const place = { site, volume, sector, atByte };
+    if (!isAtRest(world, line, place)) continue;
+    flip(world, line, place);
+    const rot = { ...place, byte: byteAt(world, line, place), writeId: newest };
     line.rotten.add(keyOf(volume, sector));
     world.tell(site, () => `disk: a bit of volume ${volume} sector ${sector} turns over`);
     world.countFault("rot");
@@ -212,18 +217,25 @@ function decay(scene: Scene, site: string, rng: Prng): Rot | undefined {
 }
 
 // What is still to be synced lies in memory alone, and would be written over what turned over on the platter.
-function isAtRest(world: World, line: Line, rot: Rot): boolean {
+function isAtRest(world: World, line: Line, rot: Place): boolean {
   const atByte = rot.sector * sectorBytes + rot.atByte;
   const unsynced = imageOf(world, line, rot)?.unsynced ?? [];
   return unsynced.every(({ offset, length }) => atByte < offset || atByte >= offset + length);
 }
 
-function imageOf(world: World, { group }: Line, { site, volume }: Rot): Inode | undefined {
+function imageOf(world: World, { group }: Line, { site, volume }: Place): Inode | undefined {
   const name = imageName(group.name, group.volumes[volume]?.name ?? "");
   return inodeAt(world.machine(site).disk.state, imagesPath, name, "current");
 }
 
-function flip(world: World, line: Line, rot: Rot): void {
+function byteAt(world: World, line: Line, rot: Place): number {
+  const inode = imageOf(world, line, rot);
+  const into = new Uint8Array(1);
+  if (inode !== undefined) readInode(inode, "current", rot.sector * sectorBytes + rot.atByte, into);
+  return into[0] ?? 0;
+}
+
+function flip(world: World, line: Line, rot: Place): void {
   const inode = imageOf(world, line, rot);
   if (inode === undefined) return;
   for (const pages of [inode.current, inode.durable])
