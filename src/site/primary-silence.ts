@@ -17,12 +17,12 @@ export function primarySilence(group: Group): number {
   return Math.max(0, Math.floor(context.ports.clock.nowMs() - Math.max(downSinceMs, saidMs)));
 }
 
-/** What feeds this copy is a connection to a primary that has been silent for longer than a loss takes. */
+/** What feeds this site is a connection to a primary that has been silent for longer than a loss takes. */
 export function isFeederSilent(group: Group): boolean {
-  const { copy, config, context } = group;
+  const { copy, bunker, config, context } = group;
   const [first] = config.copies.values();
   const { timeoutMs } = config.copies.get(context.site) ?? first ?? {};
-  if (timeoutMs === undefined || copy?.fedBy() !== primaryOf(group)) return false;
+  if (timeoutMs === undefined || (bunker ?? copy)?.fedBy() !== primaryOf(group)) return false;
   return primarySilence(group) >= timeoutMs;
 }
 

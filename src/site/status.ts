@@ -285,7 +285,7 @@ function bunkerStatus(group: Group, run: BunkerRun): CopyStatus {
   const { bunker } = run;
   const { record } = bunker;
   const { heard, context } = group;
-  const isFed = bunker.session?.isBegun === true;
+  const isFed = bunker.session?.isBegun === true && !isFeederSilent(group);
   const isWhole = record.bunker?.isWhole === true;
   const fedState = isWhole ? "streaming" : "replaying";
   const lostState = record.syncedAt === undefined ? "init-sync" : "buffering";
@@ -343,7 +343,8 @@ function ownStatus(group: Group): CopyStatus {
   const record = knownRecord(group);
   const copy = group.copy?.copy;
   // Until it is on record that a session has begun, the record is one of the session before.
-  const isFed = copy?.session?.begun === true && copy.recordBefore === undefined;
+  const hasBegun = copy?.session?.begun === true && copy.recordBefore === undefined;
+  const isFed = hasBegun && !isFeederSilent(group);
   const nowMs = context.ports.clock.nowMs();
   const lsns = ownLsns(group);
   const heardLsn = heard?.view.lsn ?? lsns.applied;

@@ -99,6 +99,10 @@ test("B7, row 23: a primary's node that is killed, or falls silent, is raised on
       assert.match(why, site === vault ? words : /no answer for 5000 ms/);
       const { primaryFailure } = await site.group();
       assert.ok(primaryFailure?.site === "east" && why.endsWith(primaryFailure.node ?? "?"), why);
+      // Its connection may stand for ever.
+      await site.until("says that nobody feeds it", ({ copies: [own] }) => {
+        return own?.isFed === false && own.link !== "up" && own.why !== "";
+      });
     }
     if (signal === "SIGKILL") await east.start();
     else east.signal("SIGCONT");
