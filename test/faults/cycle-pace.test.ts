@@ -25,8 +25,7 @@ test("A17, I25, row 7: on a link at a tenth hosts are slowed down before the jou
   const [east, west] = [cluster.site("east"), cluster.site("west")];
   const before = (await east.events()).length;
   // Each block once: folding makes nothing less.
-  // Slow enough for a sync of the image to end, on a disk that others use, while the room that is left is filled.
-  toWest.bytesPerSecond = 6 * MiB;
+  toWest.bytesPerSecond = 12 * MiB;
   const host = await connectHost(east.nbd, "bank/data");
   let written = 0;
   let longestMs = 0;
