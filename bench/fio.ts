@@ -18,6 +18,8 @@ export type FioJob = {
   readonly extent: Extent;
   /** Writes are offered no faster than this; left out: as fast as they are answered. */
   readonly bytesPerSecondMax?: number;
+  /** The last request is a FLUSH, and the run ends with its answer. */
+  readonly flushesAtEnd?: boolean;
 };
 
 /** When a run ends. */
@@ -25,7 +27,7 @@ export type Extent = { readonly seconds: number } | { readonly bytes: number };
 
 /** Puts random writes on an NBD export. The host is the same for every contender: one fio, one socket. */
 export async function runFio(
-  { uri, load, areaBytes, extent, bytesPerSecondMax }: FioJob,
+  { uri, load, areaBytes, extent, bytesPerSecondMax, flushesAtEnd }: FioJob,
   signal: AbortSignal,
 ): Promise<FioRun> {
   const argv = [
@@ -40,6 +42,7 @@ export async function runFio(
       ? ["--time_based", `--runtime=${extent.seconds}`]
       : [`--io_size=${extent.bytes}`]),
     ...(bytesPerSecondMax === undefined ? [] : [`--rate=${bytesPerSecondMax}`]),
+    ...(flushesAtEnd === true ? ["--end_fsync=1"] : []),
     // Places are drawn anew in every run and independently of each other: no run repeats another, no map slows fio down.
     "--randrepeat=0",
     "--norandommap",

@@ -1,6 +1,6 @@
 // What is measured: the rows, in the order in which they run, and the floors that Antipode has to keep.
 
-import { GiB, KiB, MiB } from "#base/limits.ts";
+import { GiB, KiB, limits, MiB } from "#base/limits.ts";
 import { type LinkShape, shortLink } from "./link.ts";
 
 export type SocketKind = "unix" | "tcp";
@@ -118,10 +118,14 @@ export type BunkerTrial = TrialBase & {
   readonly ratioMax: number;
 };
 
-/** The primary is killed behind so many bytes of writes, the copy promoted, and written to. */
+/** The primary is killed, or falls silent, behind so many bytes of writes; the copy is promoted, and written to. */
 export type TakeoverTrial = TrialBase & {
   readonly kind: "takeover";
   readonly writtenBytes: number;
+  /** One set, which the host's FLUSH ends; the kill comes once it is whole at the copy, which applies it from then on. */
+  readonly isOneSet: boolean;
+  /** It is not killed and does not answer: whether it is gone is known after the timeout alone. */
+  readonly isSilent: boolean;
   readonly servedSecondsMax: number;
 };
 
@@ -345,6 +349,9 @@ function backlogTrials(scale: Scale): readonly Trial[] {
   return [drain(deep), drain(large), memory(deep), memory(large), restart];
 }
 
+const oneSet = "behind one set";
+const silent = "silent primary";
+
 /** What it costs to lose nothing, and how long a loss lasts. */
 function lossTrials(scale: Scale): readonly Trial[] {
   const base = { areaBytes: filled.bytes, journalBytes: 1 * GiB };
@@ -363,12 +370,18 @@ function lossTrials(scale: Scale): readonly Trial[] {
     id: `takeover, ${name}`,
     load: large,
     writtenBytes,
+    isOneSet: name === oneSet,
+    isSilent: name === silent,
     servedSecondsMax,
   });
   return [
     bunker(5, 1.2),
     takeover("quiet group", 16 * MiB, 1),
+    // The timeout of the defaults, and a second.
+    takeover(silent, 16 * MiB, 4),
     takeover("behind 1 GiB of writes", scale === "quick" ? 64 * MiB : 1 * GiB, 5),
+    // Nearly the longest set that there can be: a copy has no more that is whole and not applied, whatever is written.
+    takeover(oneSet, limits.bracketBytesMax - 16 * MiB, 5),
   ];
 }
 

@@ -15,6 +15,8 @@ export type Server = {
   stop(): Promise<void>;
   /** SIGKILL; resolves when it is gone. */
   kill(): Promise<void>;
+  /** SIGSTOP: it answers nobody any more, and its machine still does. */
+  silence(): void;
   /** Whether it runs, and the end of what it has said: for whoever has to tell why a run failed. */
   report(): string;
 };
@@ -59,6 +61,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     pid: child.pid,
     stop: () => stopChild(child),
     kill: () => killChild(child),
+    silence: () => void child.kill("SIGSTOP"),
     report: () => `${name} ${stateOf(child)}, and has said: ${words()}`,
   };
 }

@@ -22,6 +22,8 @@ export type GivenUp = {
   disk: DiskState | undefined;
   /** The branch was on record, and nobody has let it go since, brought it back, or promoted its site. */
   isKept: boolean;
+  /** It has been fed to the end: its image is of the line, and has nothing of what was given up. */
+  isOverwritten: boolean;
 };
 
 /** The operator's word, given or taken back, and the moment at which the branch is made. */
@@ -35,7 +37,8 @@ export function noteBranch(world: World, machine: Machine, event: EventRecord): 
     line.forgetSurplus(machine.name);
     if (hadDiverged) world.count("situations:acked writes given up");
     const tenure = record?.history.at(-1)?.id;
-    world.givenUp.set(key, { hadDiverged, tenure, disk: undefined, isKept: false });
+    const image = { disk: undefined, isKept: false, isOverwritten: false };
+    world.givenUp.set(key, { hadDiverged, tenure, ...image });
   }
   if (event.kind === "discard" && event.why.startsWith("takes the image of "))
     line.wentBack(machine.name);
@@ -51,9 +54,12 @@ export function noteBranch(world: World, machine: Machine, event: EventRecord): 
     record?.discarding !== undefined
   )
     given.disk = cloneDiskState(machine.disk.state);
+  if (event.from === "synchronizing" && event.why.startsWith("everything up to "))
+    given.isOverwritten = given.disk !== undefined;
   if (!event.why.startsWith("the branch is back")) return;
   // Whatever it had acked: its image is of no state of the line's, and nobody may overwrite it again without a word.
   given.isKept = false;
+  given.isOverwritten = false;
   line.diverged.add(machine.name);
 }
 
@@ -65,6 +71,11 @@ export function noteDown(world: World, line: Line, machine: Machine): void {
   const isUntouched = record.history.at(-1)?.id === given.tenure && record.branch === undefined;
   if (record.discarding !== undefined) line.diverged.delete(machine.name);
   else if (isUntouched && line.tenure !== given.tenure) line.diverged.add(machine.name);
+}
+
+/** What the site acked off the line was given up, and is nowhere any more but in a branch that may be kept aside. */
+export function isOverwritten(world: World, line: Line, site: string): boolean {
+  return !line.diverged.has(site) && world.givenUp.get(keyOf(line, site))?.isOverwritten === true;
 }
 
 export function keyOf(line: Line, site: string): string {

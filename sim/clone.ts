@@ -285,7 +285,8 @@ function judgeTakeover(clone: World, promises: Promises, crashes: Crashes, rng: 
   if (promoted !== true) {
     // Refused for good reason where somebody holds a later generation, though it may never have served in it.
     const outdated = line.sites.some((other) => hasOtherHistory(clone, line, other));
-    if (copy.participant && !outdated && !keepsBranch(clone, line, site))
+    const isExcused = keepsBranch(clone, line, site) || isInDoubt(clone, line, site);
+    if (copy.participant && !outdated && !isExcused)
       clone.report("I30", `${site} took part in every ack and cannot be promoted without force`);
     else clone.count("clones:takeover refused");
     return;
@@ -311,6 +312,12 @@ function hasGivenUp(clone: World, line: Line, site: string): boolean {
 /** A promotion would give a branch up, and needs the operator's word for that. */
 function keepsBranch(clone: World, line: Line, site: string): boolean {
   return recordOf(clone, line, site, "current")?.branch !== undefined;
+}
+
+/** A failed sync is on record, and the primary may not have heard of it: what the site may lack needs the operator's word. */
+function isInDoubt(clone: World, line: Line, site: string): boolean {
+  const failedVolumes = recordOf(clone, line, site, "current")?.failedVolumes ?? [];
+  return clone.expectStartFailures && failedVolumes.length > 0;
 }
 
 /** The disk says that the site has begun to go back to its point. */

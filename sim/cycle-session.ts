@@ -15,11 +15,6 @@ export type CycleSession = {
   purgedSet: number | undefined;
   /** All that was sent before and is not complete there is to come under this number; undefined where there is nothing. */
   resentSet: number | undefined;
-  /**
-   * Batches are packed: what was under way to be, when the last session ended, is in no trace, and counts as sent. So
-   * the number is this one or a higher one, and shows by what comes under it. 0: it is known.
-   */
-  resentFrom: number;
   isResent: boolean;
   /** More was sent before than one set may hold: how it is split, up to this set, is the engine's affair. */
   unknownThrough: number;
@@ -40,7 +35,6 @@ export function createCycleSession({ generation = 0, epoch = 0 }: TraceLine): Cy
     epoch,
     purgedSet: undefined,
     resentSet: undefined,
-    resentFrom: 0,
     isResent: false,
     unknownThrough: 0,
     parts: new Map(),

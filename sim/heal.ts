@@ -1,8 +1,10 @@
 import { aloneBefore } from "#core/branch.ts";
+import { foreignDisk } from "#core/members.ts";
 import type { GroupStatus } from "#site/api.ts";
 import { hasSets, muchKept } from "./checkers/sets.ts";
 import { isWellState } from "./line.ts";
 import type { Line } from "./line.ts";
+import type { Machine } from "./machine.ts";
 import { primaryOf, promote } from "./operator.ts";
 import { dropBranch, giveUp } from "./settler.ts";
 import { withPreserve } from "./swarm-preserve.ts";
@@ -208,6 +210,13 @@ function help(world: World, line: Line): void {
       restart(world, copy.site);
     if (isWellState(copy.state) || copy.state === "resync" || copy.state === "split-brain")
       continue;
+    if (copy.why.endsWith(foreignDisk)) {
+      // Whom nobody had fed before a takeover: its disk is blank to the new primary, and filled when that is confirmed.
+      world.count("situations:blank disk confirmed");
+      const confirm = { kind: "resync", group, copy: copy.site, full: true } as const;
+      world.command(primary.name, confirm, () => undefined);
+      continue;
+    }
     world.command(primary.name, { kind: "resume", group, copy: copy.site }, () => undefined);
   }
 }
@@ -262,16 +271,20 @@ function replacePrimary(world: World, line: Line, primary: string): void {
 export function stopAll(world: World): void {
   compareImages(world);
   world.troubleUs = world.scheduler.nowUs;
+  const machines = [...world.machines.values()];
+  for (const machine of machines) machine.isRetired = true;
+  // A process that was begun in this very moment has no site yet that could be stopped.
+  world.runFor(1e6, () => machines.every(({ process, site }) => !process === !site));
   // One that is still starting ends its start with that.
   world.expectStartFailures = true;
   world.isStopping = true;
-  let stopped = 0;
-  const sites = [...world.machines.values()].filter((machine) => machine.site !== undefined);
-  for (const machine of sites) machine.site?.stop(() => (stopped += 1));
-  world.runFor(30e6, () => stopped === sites.length);
+  const stopping = new Set(machines.filter(({ site }) => site !== undefined));
+  for (const machine of stopping) machine.site?.stop(() => stopping.delete(machine));
+  // The process of one whose start ends with the stop is gone before that stop is over.
+  const missing = (): Machine[] => [...stopping].filter(({ site }) => site !== undefined);
+  world.runFor(30e6, () => missing().length === 0);
   if (world.failed()) return;
-  if (stopped < sites.length)
-    world.report("N7", `${sites.length - stopped} sites did not finish a clean stop`);
+  for (const { name } of missing()) world.report("N7", `${name} did not finish a clean stop`);
   // What the kernel is still at, a stalled sync for one, may end; nothing else may come.
   world.runFor(15e6);
   for (const checker of world.checkers) checker.onStopped?.();

@@ -76,6 +76,8 @@ export class Machine {
   process: Process | undefined;
   /** It has found its roles: `start` has called back. */
   started = false;
+  /** The world is being stopped: whoever would start this machine again comes too late. */
+  isRetired = false;
   bootId: string;
   boots = 1;
   readonly #options: MachineOptions;
@@ -134,7 +136,7 @@ export class Machine {
 
   /** Starts the program, after a boot when the machine had lost power. */
   start(): void {
-    if (this.process !== undefined) return;
+    if (this.process !== undefined || this.isRetired) return;
     const { observer } = this.#options;
     if (!this.disk.boot.alive) this.disk.boot = this.#newBoot();
     const process = this.#newProcess();

@@ -429,9 +429,21 @@ export class Oracle {
   /** Whether the line has gone on without this write, or without part of it. */
   isGivenUp(write: WriteRecord): boolean {
     if (write.reign < 0) return true;
-    for (let i = 0; i < write.sectors; i += 1)
-      if (this.isLost(write, write.sector + i)) return true;
+    for (let i = 0; i < write.sectors; i += 1) {
+      const sector = write.sector + i;
+      if (this.isLost(write, sector) && !this.#isWrittenOver(write, sector)) return true;
+    }
     return false;
+  }
+
+  /** What the line went on with is of the same primary, and comes later in its order: there the write had been. */
+  #isWrittenOver({ volume, life, request }: WriteRecord, sector: number): boolean {
+    const lsn = request?.lsn ?? 0;
+    return this.history(volume, sector).some((id) => {
+      const write = this.writes[id];
+      if (write?.life !== life || lsnOf(write) <= lsn) return false;
+      return !this.isLost(write, sector);
+    });
   }
 
   /** Whether a crash or a takeover has taken this write from a sector for good. */

@@ -81,6 +81,16 @@ function command(world: World, site: string, order: SiteCommand): CommandOutcome
   return answer as CommandOutcome;
 }
 
+/** Nothing comes through between east and west any more, and no connection ends for it. */
+function cutBothWays(world: World): void {
+  world.troubleUs = world.scheduler.nowUs;
+  for (const [from, to] of [
+    ["east", "west"],
+    ["west", "east"],
+  ] as const)
+    world.network.setDown(world.network.link(from, to), true);
+}
+
 const promotion = { kind: "promote", group: "bank", force: false, dryRun: true } as const;
 
 for (const mode of ["sync", "async"] as const) {
@@ -97,12 +107,7 @@ for (const mode of ["sync", "async"] as const) {
     until(world, "nobody listens there", () => ownOf(world).link === "peer-down");
     world.machine("east").start();
     until(world, "east answers", () => ownOf(world).link === "up");
-    world.troubleUs = world.scheduler.nowUs;
-    for (const [from, to] of [
-      ["east", "west"],
-      ["west", "east"],
-    ] as const)
-      world.network.setDown(world.network.link(from, to), true);
+    cutBothWays(world);
     until(world, "the way is gone", () => ownOf(world).link === "wan-down");
   });
 
@@ -136,6 +141,23 @@ for (const mode of ["sync", "async"] as const) {
     assert.deepEqual([lsn, ...marksOf(copies[0])], [2, 2, 2, 2, 2]);
   });
 }
+
+for (const mode of ["sync", "async"] as const)
+  test(`F11, row 23: a takeover (${mode}) from a primary that is silent waits for one timeout, and serves`, () => {
+    // Nobody tells the judges of this takeover.
+    const world = begun(mode, "silent", []);
+    const { probeMs, timeoutMs } =
+      quietSwarm("flush").config.groups.get("bank")?.copies.get("west") ?? {};
+    assert.ok(probeMs !== undefined && timeoutMs !== undefined);
+    cutBothWays(world);
+    const begunUs = world.scheduler.nowUs;
+    const { ok } = command(world, "west", { ...promotion, force: true, dryRun: false });
+    assert.ok(ok);
+    until(world, "west serves", () => seen(world, "west").serving);
+    const tookMs = (world.scheduler.nowUs - begunUs) / 1000;
+    assert.ok(tookMs <= timeoutMs + 4 * probeMs, `${tookMs} ms`);
+    assert.ok(tookMs > timeoutMs / 2, "it was asked before");
+  });
 
 test("A12, U58: a site that was not reached since the start was never up, by the events", () => {
   const world = begun("sync", "events");

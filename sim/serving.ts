@@ -1,4 +1,5 @@
 import type { GroupStatus } from "#site/api.ts";
+import { isOverwritten } from "./branches.ts";
 import type { Line } from "./line.ts";
 import type { Machine } from "./machine.ts";
 import type { Claim } from "./oracle.ts";
@@ -32,11 +33,13 @@ export function judgeServing(
     () => `serves group ${line.group.name} in generation ${status.generation}${how}`,
   );
   if (reign.number === 0 || world.isClone) return;
+  const sites = sitesBefore(world, name, line);
+  const chosen = sites.filter((site) => !isOverwritten(world, line, site));
   if (!restart && line.diverged.delete(name)) world.count("situations:branch chosen");
   if (!restart) line.forgetSurplus(name);
   // Where the operator has chosen a branch, what it acked by itself is the line from now on.
-  const sites = sitesBefore(world, name, line);
-  const isBranch = !restart && line.oracle.adoptBranch(sites, machine.process?.life ?? -1);
+  const isBranch =
+    !restart && line.oracle.adoptBranch(new Set(chosen), machine.process?.life ?? -1);
   // A site that forks from before the line has not diverged from those that it follows: only from what it gives up.
   const forks = isBranch || (!restart && generationsSince(world, name, line) === 0);
   if (forks) for (const site of sites) line.diverged.delete(site);

@@ -24,10 +24,10 @@ export function generationsSince(world: World, site: string, line: Line): number
 }
 
 /** Sites that were primary before a site, in its own history, and itself. */
-export function sitesBefore(world: World, site: string, line: Line): ReadonlySet<string> {
+export function sitesBefore(world: World, site: string, line: Line): readonly string[] {
   const found = world.inspector(site, line).record("current");
   const history = found.kind === "found" ? found.record.history : [];
-  return new Set([site, ...history.map((tenure) => tenure.site)]);
+  return [...new Set([site, ...history.map((tenure) => tenure.site)])];
 }
 
 /** The invariant that a loss breaks at the beginning of a reign. */

@@ -42,6 +42,8 @@ export type Cluster = Running & {
   stopCopy(): Promise<void>;
   /** SIGKILL for `east`; resolves when it is gone. */
   killPrimary(): Promise<void>;
+  /** SIGSTOP for `east`. */
+  silencePrimary(): void;
   /** A command of `antipode`; resolves with what it printed. */
   cli(...argv: readonly string[]): Promise<string>;
   /** The volume at the copy, once that has been promoted. */
@@ -108,6 +110,7 @@ export async function startCluster(place: Place, options: ClusterOptions): Promi
       await until(copy, ({ state }) => state === "buffering");
     },
     killPrimary: () => sites.get("east").kill(),
+    silencePrimary: () => sites.get("east").silence(),
     startSite: sites.start,
     link() {
       if (opened === undefined) throw new Error(`${name} has no link`);

@@ -27,6 +27,11 @@ function copyOf(trial: Trial): Pick<ClusterOptions, "mode" | "copyOptions"> {
   switch (trial.kind) {
     case "switch":
       return { mode: "cycle", copyOptions: `every: ${trial.everyMs}ms` };
+    case "takeover":
+      return {
+        mode: "async",
+        ...(trial.isOneSet ? { copyOptions: "seal: { onFlush: only }" } : {}),
+      };
     case "wire":
       return trial.mode === "cycle"
         ? { mode: "cycle", copyOptions: "ackAt: journal" }

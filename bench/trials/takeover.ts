@@ -8,8 +8,9 @@ import { type Figure, figure, type TrialOptions } from "./trial.ts";
 type Run = { promoted: number; served: number; unappliedBytes: number };
 
 /**
- * The primary is killed right behind the last write and nobody listens where it was; the operator's `promote` counts with the
- * start of its process, as the first write does with that of the client. Then the roles are put back.
+ * The primary is killed right behind the last write and nobody listens where it was, or it stands still from then on. The
+ * operator's `promote` counts with the start of its process, as the first write does with that of the client. Then the roles
+ * are put back.
  */
 export async function measureTakeover(
   cluster: Cluster,
@@ -18,13 +19,15 @@ export async function measureTakeover(
 ): Promise<readonly Figure[]> {
   const runs: Run[] = [];
   for (let run = 0; run < timing.runs; run += 1) {
-    const extent = { bytes: trial.writtenBytes };
-    await runFio(
-      { uri: cluster.uri, load: trial.load, areaBytes: trial.areaBytes, extent },
-      signal,
-    );
-    const { applyLagBytes, lagBytes } = await cluster.copy();
-    await cluster.killPrimary();
+    const { load, areaBytes, writtenBytes, isOneSet, isSilent } = trial;
+    const extent = { bytes: writtenBytes };
+    const job = { uri: cluster.uri, load, areaBytes, extent, flushesAtEnd: isOneSet };
+    await runFio(job, signal);
+    let last = await cluster.copy();
+    while (isOneSet && last.lagWrites > 0) last = await cluster.copy();
+    const { applyLagBytes, lagBytes } = last;
+    if (isSilent) cluster.silencePrimary();
+    else await cluster.killPrimary();
     const startMs = performance.now();
     // It lacks what was on its way, and says so.
     await cluster.cli("promote", "bench", "--site", "west", "--force");
@@ -36,6 +39,7 @@ export async function measureTakeover(
     );
     const served = (performance.now() - startMs) / 1000;
     runs.push({ promoted, served, unappliedBytes: applyLagBytes + lagBytes });
+    if (isSilent) await cluster.killPrimary();
     await cluster.startSite("east");
     await cluster.cli("failback", "bench", "--to", "east", "--timeout", "300s");
     await cluster.caughtUp();

@@ -67,6 +67,8 @@ export function bunkerChecker(world: World): Checker {
     // What an earlier primary acked is in the images: a log of this generation begins with this generation.
     const { generations } = ack.line.oracle;
     if ((generations[write.reign] ?? 0) < ack.status.generation) return;
+    // Two blind promotions share a number: what the other one acked was in a log that an operator has given up.
+    if (write.site !== ack.machine.name) return;
     // The power cut that took it from the primary was settled when that served again.
     if (ack.line.oracle.isLost(write, write.sector)) return;
     for (const { site, onLoss } of bunkersOf(ack.line.group)) {

@@ -72,11 +72,11 @@ export function createCycleCopies(world: World) {
     const { purgedSet, sent, epoch, lines } = known;
     if (set <= purgedSet) return;
     world.count("checks:I23");
-    const isOwed = sent !== undefined && (sent.resentSet ?? sent.resentFrom) > 0;
-    if (isOwed && set !== sent.resentSet)
+    const resentSet = sent?.resentSet;
+    if (resentSet !== undefined && set !== resentSet)
       world.report(
         "I24",
-        `${machine.name} applies set ${set} before all that was sent before, up to set ${sent.resentSet ?? sent.resentFrom}, has come as one`,
+        `${machine.name} applies set ${set} before all that was sent before, up to set ${resentSet}, has come as one`,
       );
     known.sent = undefined;
     const { entries } = logsOf(world, line)(machine.name, "staging", "current");

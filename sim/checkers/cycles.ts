@@ -136,8 +136,7 @@ export function cycleChecker(world: World): Checker {
       session.unknownThrough = sentSet;
       return world.count("situations:more was sent than one number may hold");
     }
-    if (isPacked(line)) session.resentFrom = sentSet;
-    else session.resentSet = sentSet;
+    session.resentSet = sentSet;
     if (merged.length - writes > 1) world.count("situations:several numbers to be sent as one");
     copies.noteResent(line, fields, session);
   }
@@ -206,14 +205,16 @@ type Sent = {
 };
 
 function judgeSent(sent: Sent, fields: TraceLine): void {
-  const { world, machine, peer } = sent;
+  const { world, machine, line, peer } = sent;
   const { session } = peer;
   const { set = 0, index = 0, epoch, copy, kind } = fields;
   if (session === undefined || session.epoch !== epoch) return;
   if (peer.trippedStep < world.scheduler.steps)
     world.report("I11", `${machine.name} goes on to send to ${copy}, which was tripped`);
   const { resentSet } = session;
-  if (resentSet !== undefined && set !== resentSet && !session.isResent) {
+  // Batches that are packed on several connections pass each other; the copy applies R first all the same.
+  const mayFollow = session.isResent || isPacked(line);
+  if (resentSet !== undefined && set !== resentSet && (set < resentSet || !mayFollow)) {
     world.report(
       "I24",
       `${machine.name} sends ${kind} of set ${set} to ${copy}, before all that was sent before has come as set ${resentSet}`,
@@ -227,7 +228,7 @@ function judgeSent(sent: Sent, fields: TraceLine): void {
   }
   if (kind === "seal") part.count = index - 1;
   else judgeApart(sent, session, part, fields);
-  // Batches that are packed on several connections pass each other.
+  // They pass each other within a set as well.
   if (part.count !== part.lines) return;
   if (set === resentSet) session.isResent = true;
   session.parts.delete(set);
@@ -289,27 +290,17 @@ function judgeWhole(
 ): void {
   if (set <= session.unknownThrough) return;
   const { entries } = logsOf(world, line)(machine.name, logKind(line, machine), "current");
-  if (session.resentFrom > 0 && set >= session.resentFrom) {
-    const asOne = { from: (session.purgedSet ?? 0) + 1, to: set };
-    if (differenceOf(newestOf(entries, asOne), painting) === undefined) {
-      session.resentFrom = 0;
-      session.resentSet = set;
-      session.isResent = true;
-    }
-  }
   const span = spanOf(session, entries, set);
-  const isResent = set === session.resentSet || set < session.resentFrom;
-  const id = isResent ? "I24" : "I10";
+  const id = set === session.resentSet ? "I24" : "I10";
   world.count(`checks:${id}`);
   const difference = differenceOf(newestOf(entries, span), painting);
-  const isApart = set < session.resentFrom;
-  if (difference === undefined && !isApart) return;
-  const [volume, sector] = placeOf(difference?.key ?? 0);
-  const what =
-    difference === undefined
-      ? `by itself, and set ${session.resentFrom} had been sent before`
-      : `with lsn ${difference.found ?? "-"} in sector ${sector} of volume ${volume}, where lsn ${difference.wanted ?? "-"} is the newest`;
-  world.report(id, `${machine.name} has sent numbers ${span.from}..${span.to} to ${copy}, ${what}`);
+  if (difference === undefined) return;
+  const { key, found, wanted } = difference;
+  const [volume, sector] = placeOf(key);
+  world.report(
+    id,
+    `${machine.name} has sent numbers ${span.from}..${span.to} to ${copy}, with lsn ${found ?? "-"} in sector ${sector} of volume ${volume}, where lsn ${wanted ?? "-"} is the newest`,
+  );
 }
 
 function newestOf(entries: readonly Entry[], span: Span): Painting {

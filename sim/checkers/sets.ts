@@ -137,10 +137,13 @@ export function setChecker(world: World): Checker {
     const lsn = made.request?.lsn ?? 0;
     const staging = logsOf(world, line)(site, "staging", "durable");
     const staged = staging.entries.findLast((entry) => entry.kind !== "seal" && entry.lsn === lsn);
+    world.count("checks:I12");
     world.count("checks:I20");
     const why = staged === undefined ? "is not on its disk" : incompleteness(staging, staged.set);
     if (why === "") return;
-    world.report("I20", `${site} applies ${describe(made)}, whose set ${staged?.set ?? ""} ${why}`);
+    // Commit safety, which is a copy's own affair (decision 12), rests on the flag.
+    for (const id of ["I12", "I20"])
+      world.report(id, `${site} applies ${describe(made)}, whose set ${staged?.set ?? ""} ${why}`);
   }
 
   function judgeRest(line: Line): void {
@@ -162,7 +165,7 @@ export function setChecker(world: World): Checker {
   }
 
   return {
-    ids: ["I13", "I16", "I17", "I20", "I22", "I25", "I31", "I33", "I36"],
+    ids: ["I12", "I13", "I16", "I17", "I20", "I22", "I25", "I31", "I33", "I36"],
     onImageWrite: judgeApply,
     onEvent(machine, event) {
       const key = `${event.group} ${machine.process?.life ?? 0}`;

@@ -133,6 +133,15 @@ export const cycleMutants: readonly Mutant[] = [
     note: "a primary does not remember beyond a session what it has sent",
   },
   {
+    name: "sent-while-it-is-packed",
+    file: "src/site/sender-state.ts",
+    find: "  sender.inFlightMerged += sent.merged;",
+    replace:
+      "  sender.inFlightMerged += sent.merged;\n  sender.sentSet = Math.max(sender.sentSet, sent.lastSet);",
+    ids: ["I10", "I24"],
+    note: "what was being packed when a session ended counts as sent, and becomes part of R",
+  },
+  {
     name: "fed-from-before-the-purge",
     isSeldom: true,
     file: "src/core/set-members.ts",

@@ -37,6 +37,7 @@ export const failureMutants: readonly Mutant[] = [
   },
   {
     name: "told-once-and-never-again",
+    isSeldom: true,
     file: "src/site/inquiry.ts",
     find: "  if (link.isToldDown && link.awakeSinceMs <= silentBeforeMs)",
     replace: "  if (link.isToldDown && link.awakeSinceMs < 0)",

@@ -189,8 +189,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "read-from-elsewhere",
     file: "src/site/primary-run.ts",
-    find: "  imageOf(run, request.volume).read(request.offset, request.length, { run, request }, readDone);",
-    replace: "  imageOf(run, request.volume).read(0, request.length, { run, request }, readDone);",
+    find: "  imageOf(run.context, volume).read(offset, length, { run, request }, readDone);",
+    replace: "  imageOf(run.context, volume).read(0, length, { run, request }, readDone);",
     ids: ["I32", "I8"],
     note: "a read is answered with the bytes of another place",
   },
@@ -261,7 +261,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "refuses-its-own-data",
-    file: "src/store/group-store.ts",
+    file: "src/store/record-mismatch.ts",
     find: "  if (was !== now) return",
     replace: "  if (was === now) return",
     ids: ["I2"],

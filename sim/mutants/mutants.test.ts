@@ -29,8 +29,8 @@ test("a bug that fits nowhere, or in two places, is refused", () => {
 
 test("every invariant that the simulator checks is tripped by a planted bug", () => {
   const wanted = [
-    1, 2, 3, 4, 6, 7, 8, 9, 10, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 28, 29, 30, 31, 32, 33,
-    34, 35, 36,
+    1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 28, 29, 30, 31, 32,
+    33, 34, 35, 36,
   ]
     .map((number) => `I${number}`)
     .concat([1, 2, 3, 4, 5, 6, 7, 8].map((number) => `N${number}`));

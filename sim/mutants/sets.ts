@@ -26,7 +26,7 @@ export const setMutants: readonly Mutant[] = [
     find: '  out.push({ kind: "flag", ticket: record.ticket, flags });',
     replace:
       '  out.push({ kind: "flag", ticket: record.ticket, flags });\n  for (const set of staging.flagged) set.phase = "complete";\n  advanceComplete(staging, out);',
-    ids: ["I20", "I6"],
+    ids: ["I12", "I20", "I6"],
     note: "a set is called complete, and applied, when its flag is written and before the sync of it",
   },
   {
@@ -173,5 +173,13 @@ export const setMutants: readonly Mutant[] = [
       "  return bytesUsed + gatheredBytes + 0 * appendingBytes + limits.journalMarginBytes > bytesMax;",
     ids: ["I31"],
     note: "what one step lets into the journal is counted once it is appended, and not before",
+  },
+  {
+    name: "opened-for-another-unit",
+    file: "src/site/member-sessions.ts",
+    find: "!hello.ok || isOfOldMode ||",
+    replace: "!hello.ok || (isOfOldMode && !hello.ok) ||",
+    ids: ["I33", "I6", "I31"],
+    note: "a copy that was asked to take sets is fed as a mirror, since a reload came before its answer",
   },
 ];

@@ -75,6 +75,11 @@ export function firstBytes(chunks: readonly Uint8Array[], bytes: number): Uint8A
   return first;
 }
 
+/** Whether a bit is set, the lowest of each byte first; beyond the end none is. */
+export function hasBit(bits: Uint8Array, bit: number): boolean {
+  return ((bits[bit >>> 3] ?? 0) & (1 << (bit & 7))) !== 0;
+}
+
 let zeros = new Uint8Array(0);
 
 /** Zeros in memory that everybody shares: nobody may write into them. */

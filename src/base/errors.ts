@@ -32,3 +32,8 @@ export type IoFailure = {
 export type Result<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly error: string };
+
+/** The failed result: which rule was broken, in words for whoever broke it. */
+export function wrong(error: string): Extract<Result<never>, { ok: false }> {
+  return { ok: false, error };
+}

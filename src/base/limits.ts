@@ -170,7 +170,7 @@ export const limits = {
   /** Sets are found, and let go, by stretches of the journal about this long. */
   journalStretchBytes: 1 * MiB,
   journalReadBytes: 4 * MiB,
-  /** After so many bytes of writes the images are synced, so that the journal keeps no more on their account. */
+  /** After so many bytes of writes, or a quarter of the journal, the images are synced: it keeps no more on their account. */
   journalForImagesBytes: 128 * MiB,
   /** A journal that no host flushes is synced when so much has been appended. */
   journalUnsyncedBytesMax: 64 * MiB,
@@ -222,6 +222,9 @@ export const limits = {
   paceMemoryNowMs: 200,
   paceElapsedMsMax: 1_000,
   paceMarksMax: 600,
+  /** When a journal will be full is foretold by such whiles, and not where it takes longer than the second. */
+  forecastWhileMs: 2_000,
+  forecastMsMax: 30 * 24 * 3_600_000,
   /** Resyncs of a copy in a row that a full journal may end, before it is left alone. */
   resyncOverflowsMax: 3,
   /** Cycles: their length; how much of what a session may be sending is sent as one set after a loss, and of each of them. */
@@ -257,6 +260,8 @@ export const limits = {
   /** A host's longest request with the table of its batch. */
   peerBodyBytesMax: 33 * MiB,
   peerControlBytesMax: 256 * KiB,
+  /** Of what another site says for people: the rest is cut off. */
+  peerReasonCharsMax: 500,
   peerHandshakeMsMax: 10_000,
   peerDialMsMax: 3_000,
   peerConnectionsMax: 1024,

@@ -310,6 +310,18 @@ const siteTroubles = [
     help: () => "copy the right secret file over the other one, and start that site again",
   },
   {
+    said: /^it is fed through \S+, which is/,
+    waitsFor: () => "its relay to take the journal again",
+    help: () =>
+      "what helps the relay, named here as well, helps it; nothing needs to be done for itself",
+  },
+  {
+    said: /not the one we fed \(blank or foreign\)$/,
+    waitsFor: (at: string) => `an operator to say that the disk at ${at} may be written over`,
+    help: (at: string, { name }: GroupStatus) =>
+      `antipode resync ${name} --copy ${at} --full, if that disk is empty or may be lost; otherwise bring the right one back`,
+  },
+  {
     said: /link slower than writes/,
     waitsFor: () => "a faster link, a larger journal, or hosts that write less",
     help: (at: string, { name }: GroupStatus) =>

@@ -8,7 +8,7 @@ import type { EventQuery, StampedEvent } from "#control/event-log.ts";
 import type { CommandOutcome, SiteCommand, SiteStatus } from "#site/api.ts";
 
 // To import it would have Node lay out all of its names, among them those of a second HTTP client: a quarter of the time that a
-// command, or a site, takes to start.
+// command takes.
 const { request: askOver } = process.getBuiltinModule("node:http");
 
 export type AskOptions = {

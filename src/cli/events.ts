@@ -4,18 +4,22 @@ import type { StampedEvent } from "#control/event-log.ts";
 import { openStream, readEvents } from "./client.ts";
 import type { GlobalOptions } from "./context.ts";
 import { aimOf } from "./context.ts";
-import { checkGroupName, findSite } from "./find-site.ts";
+import { checkGroupName, findGroup, findSite } from "./find-site.ts";
 import { exitCodes, say, sayError } from "./output.ts";
 
 export type EventsOptions = GlobalOptions & { readonly follow?: boolean };
 
 const redialMs = 1_000;
 
-/** `antipode events`: what happened at a site; with `--follow` also what happens, until a signal ends it. */
+/**
+ * `antipode events`: what happened at a site, of a group at its primary; with `--follow` also what happens, until a signal ends
+ * it.
+ */
 export async function events(group: string | undefined, options: EventsOptions): Promise<number> {
   const aim = aimOf(options);
   if (group !== undefined) checkGroupName(aim.config, group);
-  const { api } = await findSite(aim);
+  const isAnywhere = aim.site === undefined && group !== undefined;
+  const { api } = await (isAnywhere ? findGroup(aim, group) : findSite(aim));
   if (options.follow === true) return follow(api, group, options);
   const past = await readEvents(api, group === undefined ? {} : { group });
   for (const event of past) show(event, options);

@@ -1,6 +1,6 @@
 import { AppError } from "#base/errors.ts";
 import { formatSize } from "#config/units.ts";
-import { isPrimaryRole } from "#site/api.ts";
+import { awaitsResumeWords, isPrimaryRole } from "#site/api.ts";
 import type { CopyStatus, GroupStatus } from "#site/api.ts";
 import { findBlockers } from "./blockers.ts";
 import type { Aim, FoundGroup } from "./find-site.ts";
@@ -49,9 +49,14 @@ export async function waitUntilWell(
 /** A copy in one of these states is not brought up by itself. */
 const hopeless: ReadonlySet<CopyStatus["state"]> = new Set(["paused", "split-brain", "stopped"]);
 
+/** `resume: manual`, and it is there to be fed. */
+function isManual({ why }: CopyStatus): boolean {
+  return why.endsWith(awaitsResumeWords);
+}
+
 function refuseHopeless(group: GroupStatus, site: string, to: string): void {
   const copy = group.copies.find((one) => one.site === to);
-  if (copy === undefined || !hopeless.has(copy.state)) return;
+  if (copy === undefined || !(hopeless.has(copy.state) || isManual(copy))) return;
   const [blocker] = findBlockers({ ...group, volumes: [], copies: [copy] }, site);
   const why = copy.why === "" ? "" : `: ${copy.why}`;
   throw new AppError("unsafe", `${to} is ${copy.state}, and is not brought up by itself${why}`, {

@@ -51,7 +51,7 @@ export type InspectedSet = {
   readonly applied: boolean;
 };
 
-export type InspectedGroup = Omit<InspectReport, "journal" | "sets"> & {
+export type InspectedGroup = InspectReport & {
   readonly logs: readonly InspectedLog[];
   readonly journal: readonly InspectedEntry[];
   readonly sets: readonly InspectedSet[];
@@ -83,7 +83,7 @@ export function inspectWithLogs(folder: Folder): InspectedGroup {
     record === undefined ||
     logs.some(({ damage }) => damage !== "") ||
     report.maps.some(({ damage }) => damage !== "");
-  return { ...report, logs, journal, sets: sets.toSorted((a, b) => a.set - b.set), isDamaged };
+  return { ...report, journal, sets: sets.toSorted((a, b) => a.set - b.set), logs, isDamaged };
 }
 
 // The old content in the log of a point, or of a branch, is counted by its records; what it is of, the group's record says.

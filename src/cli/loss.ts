@@ -45,7 +45,7 @@ export function describeLoss(group: GroupStatus, site: string): string {
  * The lag of a copy in bytes, writes and seconds. A fractured copy counts regions, not writes; the larger figure bounds
  * the loss.
  */
-export function describeLag(copy: CopyStatus): string {
+function describeLag(copy: CopyStatus): string {
   const bytes = formatSize(Math.max(copy.lagBytes, copy.dirtyBytes));
   const age = `the last ${round(copy.lagSeconds)} s`;
   // Of how many writes that is nobody has kept count.
@@ -77,7 +77,7 @@ export function isCutOff({ isFed, link }: CopyStatus): boolean {
 }
 
 /** Promotable as it is: its image is one that the primary's once was. */
-export function hasConsistentImage(copy: CopyStatus): boolean {
+function hasConsistentImage(copy: CopyStatus): boolean {
   return copy.image === "synchronized" || copy.image === "consistent";
 }
 

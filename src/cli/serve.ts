@@ -45,7 +45,7 @@ export async function serve(
 }
 
 /** The line that scripts wait for (INTERFACE, `serve`). */
-export function readyLine(name: string, { addresses }: Pick<RunningSite, "addresses">): string {
+function readyLine(name: string, { addresses }: Pick<RunningSite, "addresses">): string {
   const nbd = addresses.nbd.length === 0 ? "none" : addresses.nbd.join(",");
   return `ready site=${name} nbd=${nbd} api=${addresses.api} peer=${addresses.peer}`;
 }

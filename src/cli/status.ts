@@ -38,8 +38,8 @@ export async function status(group: string | undefined, options: StatusOptions):
   const aim = aimOf(options);
   if (options.all === true) return statusOfAll(aim, group, options);
   if (options.watch === true) return watch(aim, group, options);
-  const seen = await look(aim, group, options.check === true);
-  show(seen, options);
+  const { seen, askedAt } = await look(aim, group, options.check === true);
+  show(seen, options, askedAt);
   if (options.check !== true) return exitCodes.done;
   const complaints = missedObjectives(seen, objectivesOf(aim.config));
   for (const { group: name, why } of complaints)
@@ -84,7 +84,7 @@ async function watch(aim: Aim, group: string | undefined, options: StatusOptions
   // Ends by a signal, or when whoever reads has gone.
   for (;;) {
     try {
-      const seen = await look(aim, group, false);
+      const { seen } = await look(aim, group, false);
       if (process.stdout.isTTY) process.stdout.write("\u001b[H\u001b[2J");
       if (options.json === true) say(JSON.stringify(seen));
       else show(seen, options);
@@ -100,21 +100,31 @@ async function watch(aim: Aim, group: string | undefined, options: StatusOptions
  * What the command is about: one group where it is best known, or all that a site tells. To judge objectives without
  * `--site`, each group is asked for at its primary, as only that one knows its copies.
  */
-async function look(aim: Aim, name: string | undefined, judge: boolean): Promise<SiteStatus> {
+async function look(aim: Aim, name: string | undefined, judge: boolean): Promise<Seen> {
+  const askedAt = new Map<string, string>();
   if (name !== undefined) {
     const { status: whole, group } = await findGroup(aim, name);
-    return { ...whole, groups: [group] };
+    return { seen: { ...whole, groups: [group] }, askedAt };
   }
   const { status: whole } = await findSite(aim);
-  if (!judge || aim.site !== undefined) return whole;
+  if (!judge || aim.site !== undefined) return { seen: whole, askedAt };
   const groups: GroupStatus[] = [];
   for (const configured of aim.config.groups.keys()) {
-    groups.push((await findGroup(aim, configured)).group);
+    const { status: asked, group } = await findGroup(aim, configured);
+    groups.push(group);
+    askedAt.set(configured, asked.site);
   }
-  return { ...whole, groups };
+  return { seen: { ...whole, groups }, askedAt };
 }
 
-function show(seen: SiteStatus, options: GlobalOptions): void {
+/** What is shown; and of each group that another site than the one at the head told of, which that was. */
+type Seen = { readonly seen: SiteStatus; readonly askedAt: ReadonlyMap<string, string> };
+
+function show(
+  seen: SiteStatus,
+  options: GlobalOptions,
+  askedAt: ReadonlyMap<string, string> = new Map(),
+): void {
   if (options.json === true) {
     sayJson(seen);
     return;
@@ -123,7 +133,7 @@ function show(seen: SiteStatus, options: GlobalOptions): void {
   if (seen.groups.length === 0) say("no groups here");
   for (const group of seen.groups) {
     say("");
-    for (const line of describeGroup(group, seen.site)) say(line);
+    for (const line of describeGroup(group, askedAt.get(group.name) ?? seen.site)) say(line);
   }
 }
 

@@ -75,7 +75,7 @@ async function ended(
 }
 
 /** What a walk has found, for people. */
-export function describeVerify(copy: string, seen: VerifyStatus): readonly string[] {
+function describeVerify(copy: string, seen: VerifyStatus): readonly string[] {
   const { comparedBytes, totalBytes, differingRegions, differingBytes, ranges } = seen;
   const told = ranges.reduce((sum, { length }) => sum + length, 0);
   const found =

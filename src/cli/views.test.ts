@@ -205,6 +205,16 @@ test("trouble of a copy's own disk has advice that helps, at the primary and at 
   }
 });
 
+test("A18: what is fed through a relay that is away waits for the relay, and is not to be resumed", () => {
+  const why = "it is fed through vault, which is stopped";
+  const [blocker] = findBlockers(group([copyStatus("west", "buffering", { why })]), "east");
+  assert.match(
+    blocker?.waitsFor ?? "",
+    /^its relay to take the journal again \(it is fed through vault/,
+  );
+  assert.doesNotMatch(blocker?.help ?? "", /resume/);
+});
+
 test("B12: whose session is tried again by itself waits for that, and for nobody's hand", () => {
   for (const why of ["the copy is stopping; reconnecting", "the session is being opened"]) {
     const [blocker] = findBlockers(group([copyStatus("west", "fractured", { why })]), "east");

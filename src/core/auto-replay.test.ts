@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isSilentFor, judgeAutoReplay, nextTryMs } from "./auto-replay.ts";
-import type { AutoReplayFacts, BunkerAtHand } from "./auto-replay.ts";
+import type { AutoReplayFacts, BunkerHeard } from "./auto-replay.ts";
 
-const vault: BunkerAtHand = {
+const vault: BunkerHeard = {
   site: "vault",
   replayAfterMs: 60_000,
   answers: true,
@@ -34,7 +34,7 @@ function judge(more: Partial<AutoReplayFacts>) {
   return judgeAutoReplay({ ...due, ...more });
 }
 
-function withBunker(more: Partial<BunkerAtHand>) {
+function withBunker(more: Partial<BunkerHeard>) {
   return judge({ bunkers: [{ ...vault, ...more }] });
 }
 

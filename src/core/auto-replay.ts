@@ -19,7 +19,7 @@ export type AutoReplayFacts = {
   readonly paused: string;
   /** A site of a generation that this one does not have, or undefined. */
   readonly successor: string | undefined;
-  readonly bunkers: readonly BunkerAtHand[];
+  readonly bunkers: readonly BunkerHeard[];
   /** Other sites that answer, and for how long they have had no sign of the primary. */
   readonly others: readonly { readonly site: string; readonly silentMs: number }[];
   /** Copies before this one, in the order of the file, that answer. */
@@ -29,7 +29,7 @@ export type AutoReplayFacts = {
 };
 
 /** A bunker of the group, as it says itself. */
-export type BunkerAtHand = {
+export type BunkerHeard = {
   readonly site: string;
   /** Undefined: an operator begins replays from it. */
   readonly replayAfterMs: number | undefined;
@@ -131,7 +131,7 @@ function hears(site: string, primary: string): string {
   return `${site} hears ${primary}, which lives: it would stop acking`;
 }
 
-function whyNotFrom({ site, answers, isSame, silentMs }: BunkerAtHand, primary: string): string {
+function whyNotFrom({ site, answers, isSame, silentMs }: BunkerHeard, primary: string): string {
   if (!answers) return `${site} does not answer`;
   if (silentMs === undefined) return `${site} does not say whether it hears ${primary}`;
   if (silentMs === 0) return hears(site, primary);
@@ -139,7 +139,7 @@ function whyNotFrom({ site, answers, isSame, silentMs }: BunkerAtHand, primary: 
 }
 
 // A set that a shorter log has ended is led on by no longer one: of several logs the longest is taken, or none.
-function longestOf(bunkers: readonly BunkerAtHand[]): BunkerAtHand | string {
+function longestOf(bunkers: readonly BunkerHeard[]): BunkerHeard | string {
   const endLsn = Math.max(...bunkers.map((one) => one.endLsn));
   const longest = bunkers.filter((one) => one.endLsn === endLsn);
   const chosen = longest.find(({ replayAfterMs }) => replayAfterMs !== undefined);

@@ -180,6 +180,23 @@ test("U32, B12: a replay that is called off is told once that is on record, and 
   assert.deepEqual(kinds(step(bunker, { kind: "deactivate", site: "west" })), ["record"]);
 });
 
+test("U32, U60: behind its own SEAL it takes what a primary sends that has taken that back", () => {
+  const bunker = newBunker();
+  open(bunker);
+  batch(bunker, noPosition, [entry(1, 1, 1)]);
+  step(bunker, { kind: "appended", through: positionOf(entry(1, 1, 1)) });
+  step(bunker, { kind: "activate", site: "west" });
+  const seal = positionOf(entry(1, 2, 1, "seal"));
+  step(bunker, { kind: "appended", through: seal });
+  step(bunker, { kind: "deactivate", site: "west" });
+  step(bunker, { kind: "recorded", ticket: bunker.ticket });
+  open(bunker, 2);
+  const before = positionOf(entry(1, 1, 1));
+  assert.deepEqual(kinds(batch(bunker, seal, [entry(9, 1, 2)], 2)), ["append"]);
+  open(bunker, 3);
+  assert.deepEqual(kinds(batch(bunker, before, [entry(1, 2, 2)], 3)), ["failSession"]);
+});
+
 test("U32: that a replay was called off stays on record until a primary feeds the log, or an operator asks for one", () => {
   const bunker = newBunker();
   const isCalledOff = (): boolean => bunker.record.bunker?.isCalledOff === true;

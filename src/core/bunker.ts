@@ -3,8 +3,16 @@ import type { IoFailure } from "#base/errors.ts";
 import type { EventRecord } from "#ports/events.ts";
 import type { Entry } from "./entry.ts";
 import type { GroupRecord } from "./group-record.ts";
+import { generationCounter } from "./history.ts";
 import type { History } from "./history.ts";
-import { describe, gapBefore, isSamePosition, noPosition, positionOf } from "./log-position.ts";
+import {
+  describe,
+  gapBefore,
+  isBehind,
+  isSamePosition,
+  noPosition,
+  positionOf,
+} from "./log-position.ts";
 import type { LogPosition } from "./log-position.ts";
 
 // The machine of a bunker: a site that keeps the group's log, record by record, and no volume (SPEC-bunker.md). Whatever it
@@ -273,7 +281,7 @@ function becomeWhole(bunker: Bunker, lsn: number, out: Out): void {
   if (session?.isBegun !== true) return failSession(bunker, "SYNCHRONIZED came before BEGIN", out);
   setWhole(record, true);
   record.toldOfFracture = undefined;
-  const generation = record.history.at(-1)?.counter ?? 0;
+  const generation = generationCounter(record.history);
   record.syncedAt = { lsn, generation };
   askRecord(bunker, "synchronizedRecorded", out);
   out.push({
@@ -385,6 +393,8 @@ function take(bunker: Bunker, event: Event<"batch">, out: Out): void {
 
 function appended(bunker: Bunker, through: LogPosition, out: Out): void {
   bunker.end = through;
+  // A SEAL of ours was taken from nobody. A primary that took it back with the rest goes on behind it.
+  if (isBehind(bunker.taken, through)) bunker.taken = through;
   if (bunker.session === undefined) return;
   if (!bunker.isAckDue) out.push({ kind: "awaitTurnEnd" });
   bunker.isAckDue = true;

@@ -1,3 +1,4 @@
+import { must } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { createFifo } from "#base/fifo.ts";
 import type { Fifo } from "#base/fifo.ts";
@@ -235,8 +236,7 @@ export function createCopy(
   return {
     record,
     volumes: record.volumes.map((volume, index) => {
-      const openMap = openMaps[index];
-      if (openMap === undefined) throw new RangeError(`volume ${volume.name} has no open map`);
+      const openMap = must(openMaps[index], `volume ${volume.name} has no open map`);
       return { index, bytes: volume.bytes, openMap, open: openOf(openMap) };
     }),
     ticket: 0,

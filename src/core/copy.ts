@@ -1,7 +1,8 @@
 import { must, unreachable } from "#base/assert.ts";
 import { at, drain, peek, push, shift } from "#base/fifo.ts";
-import { joined } from "#base/bytes.ts";
+import { hasBit, joined } from "#base/bytes.ts";
 import type { Copy, CopyEffect, CopyEvent, CopyVolume, CopyWork } from "./copy-state.ts";
+import { generationCounter } from "./history.ts";
 import { firstGranule, lastGranule } from "./open-map.ts";
 import { overwrites } from "./preserve.ts";
 import {
@@ -393,7 +394,7 @@ function takeMemberMap(copy: Copy, work: CopyWork): void {
   const volume = volumeOf(copy, work);
   const bits = joined(work.body);
   for (let bit = 0; bit < bits.length * 8; bit += 1) {
-    if (((bits[bit >>> 3] ?? 0) & (1 << (bit & 7))) === 0) continue;
+    if (!hasBit(bits, bit)) continue;
     const granule = work.offset + bit;
     if (granule < volume.openMap.units) openGranule(volume, granule, Number.POSITIVE_INFINITY);
   }
@@ -421,7 +422,7 @@ function becomeSynchronized(copy: Copy, work: CopyWork, out: CopyEffect[]): bool
   record.toldOfFracture = undefined;
   record.preservedPoint = undefined;
   delete record.reverted;
-  const generation = record.history[record.history.length - 1]?.counter ?? 0;
+  const generation = generationCounter(record.history);
   record.syncedAt = { lsn: work.lsn, generation };
   copy.syncedLsn = Math.max(copy.syncedLsn, work.lsn);
   if (before !== now) {

@@ -6,7 +6,8 @@ import { sampleSeals } from "../../test/support/sample-seals.ts";
 import { sampleRequest } from "../../test/support/sample-request.ts";
 import type { DeviceFound } from "./device-volume.ts";
 import { createJournal } from "./journal.ts";
-import { journalRoom } from "./journal-room.ts";
+import { journalRoom, lackedLsn } from "./journal-room.ts";
+import { tickJournal } from "./journal-tick.ts";
 import type { PrimaryEffect, PrimaryEvent } from "./primary-events.ts";
 import type { Primary } from "./primary-state.ts";
 import { createPrimary, step } from "./primary.ts";
@@ -179,6 +180,21 @@ test("row 40, decision 13: a journal that a device alone holds stalls hosts, wha
     flushedByDevice(rig);
     assert.equal(journalRoom(rig.primary), "wait", overflow);
   }
+});
+
+test("A16: what the device lacks is what the journal must keep, and foretells when it is full, though every copy has it", () => {
+  const rig = createRig();
+  const { journal } = rig.primary;
+  assert.ok(journal !== undefined);
+  assert.equal(lackedLsn(rig.primary), undefined);
+  ask(rig, "write");
+  assert.equal(lackedLsn(rig.primary), 0);
+  tickJournal(rig.primary, limits.tickMs, []);
+  assert.ok(journal.pace.keptBytes > 0);
+  flushedByDevice(rig);
+  assert.equal(lackedLsn(rig.primary), undefined);
+  tickJournal(rig.primary, limits.tickMs, []);
+  assert.equal(journal.pace.keptBytes, 0);
 });
 
 test("a stop leaves to the journal what the device lacks; a demotion waits until it lacks nothing", () => {

@@ -6,7 +6,7 @@ import { mapOf } from "./member-maps.ts";
 import { isInJournal, keepsLog } from "./member-state.ts";
 import { orOpenInto } from "./open-map.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
-import type { Member, Primary } from "./primary-state.ts";
+import type { FlushRound, Member, Primary } from "./primary-state.ts";
 import { markBytes } from "./region-map.ts";
 
 // The fracture log: what a member lacks, by regions, from the moment it is lost until a resync has brought everything
@@ -51,6 +51,21 @@ export function leaveJournal(primary: Primary, member: Member, out: PrimaryEffec
     orOpenInto(mapOf(primary, member, volume.index, out), volume);
   }
   member.record.phase = "dirty";
+}
+
+/** What waited for a member goes on without it once its loss is on record; rounds at once where nothing has to be. */
+export function goOnOnceRecorded(
+  primary: Primary,
+  { fracturing }: Member,
+  waiting: { readonly requests: readonly HostRequest[]; readonly rounds: readonly FlushRound[] },
+  out: PrimaryEffect[],
+): void {
+  if (fracturing !== undefined) {
+    fracturing.requests.push(...waiting.requests);
+    fracturing.rounds.push(...waiting.rounds);
+    return;
+  }
+  for (const round of waiting.rounds) roundLegDone(primary, round, out);
 }
 
 /** The loss is on record: what waited for the member no longer does. */

@@ -2,6 +2,8 @@ import { MiB } from "#base/limits.ts";
 import { isoTime } from "#base/time.ts";
 import type { Divergence, GroupRecord } from "./group-record.ts";
 import { describeGeneration } from "./history.ts";
+import { force, go, refuse } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 import { describePoint, inMiB } from "./point.ts";
 
 // The way out of a split brain, as plans: the operator gives up what one site wrote by itself, takes that back, or lets the
@@ -35,29 +37,15 @@ export type KeptLog = {
   readonly activation: string;
 };
 
-export type DiscardPlan = {
-  readonly verdict: "go" | "force" | "refuse";
-  readonly lines: readonly string[];
-  readonly refusal: string;
-  readonly hint: string;
-};
-
 /** What giving up this site's own writes costs, and whether it may be done now. */
-export function planDiscard(facts: DiscardFacts): DiscardPlan {
+export function planDiscard(facts: DiscardFacts): Plan {
   const { record, opponents, log } = facts;
   const { group, site, branch } = record;
   const what = log === undefined ? `what ${site} wrote` : `the log that ${site} keeps`;
   const command = `antipode discard ${group} --site ${site}`;
-  if (record.discarding !== undefined)
-    return {
-      verdict: "go",
-      lines: [`${what} is given up already`],
-      refusal: "",
-      hint: "",
-    };
+  if (record.discarding !== undefined) return go([`${what} is given up already`]);
   if (opponents.length === 0)
     return refuse(
-      [],
       `${site} has no part in a split brain of ${group}: no site that was heard has another history`,
       `antipode status ${group} --site ${site} shows what it knows`,
     );
@@ -66,34 +54,33 @@ export function planDiscard(facts: DiscardFacts): DiscardPlan {
   if (keepers.length === 0) {
     const { site: other, answers } = opponents[0] ?? { site: "", answers: false };
     return refuse(
-      lines,
       answers
         ? `${other} is not primary: nobody would serve what ${other} wrote, and bring it here`
         : `${other} does not answer: what it wrote cannot be brought here now`,
       answers
         ? `${facts.isPrimary ? `antipode demote ${group} --site ${site}, ` : ""}antipode promote ${group} --site ${other} --force, then this again; or discard ${other}`
         : `start ${other}, or mend the network to it`,
+      lines,
     );
   }
   if (branch !== undefined)
     return refuse(
-      lines,
       `${site} keeps a branch already, of ${describePoint(branch)}`,
       `${command} --drop-branch lets it go`,
+      lines,
     );
   const dangers = [
     ...(facts.isPrimary ? [`${site} is primary, and serves hosts`] : []),
     ...(whyNotKept(facts) === "" ? [] : [`nothing can be kept aside: ${whyNotKept(facts)}`]),
     ...(log === undefined || log.activation === "" ? [] : [log.activation]),
   ];
-  if (dangers.length === 0) return { verdict: "go", lines, refusal: "", hint: "" };
+  if (dangers.length === 0) return go(lines);
   const others = keepers.map((keeper) => keeper.site).join(" or ");
-  return {
-    verdict: "force",
+  return force(
     lines,
-    refusal: dangers.join("; "),
-    hint: `--force gives up ${what} all the same; --site ${others} would give up the other side`,
-  };
+    dangers.join("; "),
+    `--force gives up ${what} all the same; --site ${others} would give up the other side`,
+  );
 }
 
 function discardLines(facts: DiscardFacts): string[] {
@@ -152,54 +139,34 @@ export function describeWrote({ regions, bytes, sinceMs }: Divergence, site: str
 export function planUndo(
   { group, site, branch, discarding, bunker }: GroupRecord,
   savedBytes: number,
-): DiscardPlan {
+): Plan {
   if (discarding !== undefined)
-    return {
-      verdict: "go",
-      lines: [
-        bunker === undefined
-          ? `${describeWrote(discarding.wrote, site)} are not given up: the split brain stands`
-          : `the log that ${site} keeps is not given up: the split brain stands`,
-      ],
-      refusal: "",
-      hint: "",
-    };
+    return go([
+      bunker === undefined
+        ? `${describeWrote(discarding.wrote, site)} are not given up: the split brain stands`
+        : `the log that ${site} keeps is not given up: the split brain stands`,
+    ]);
   if (branch === undefined) return noBranch(group, site);
-  return {
-    verdict: "go",
-    lines: [
-      `takes the image of ${site} back to the branch: ${describePoint(branch)}, with ${describeWrote(branch.wrote, site)}`,
-      `undoes what has been written here since: ${inMiB(savedBytes)}`,
-      `${site} is no copy of the other side from then on: the split brain stands again`,
-      `once no other site is primary, antipode promote ${group} --site ${site} --force serves the branch`,
-    ],
-    refusal: "",
-    hint: "",
-  };
+  return go([
+    `takes the image of ${site} back to the branch: ${describePoint(branch)}, with ${describeWrote(branch.wrote, site)}`,
+    `undoes what has been written here since: ${inMiB(savedBytes)}`,
+    `${site} is no copy of the other side from then on: the split brain stands again`,
+    `once no other site is primary, antipode promote ${group} --site ${site} --force serves the branch`,
+  ]);
 }
 
-export function planDrop({ group, site, branch }: GroupRecord, usedBytes: number): DiscardPlan {
+export function planDrop({ group, site, branch }: GroupRecord, usedBytes: number): Plan {
   if (branch === undefined) return noBranch(group, site);
   const wrote = describeWrote(branch.wrote, site);
-  return {
-    verdict: "go",
-    lines: [
-      `lets the branch at ${site} go: ${describePoint(branch)}, with ${wrote}; it cannot be brought back then`,
-      `frees ${inMiB(usedBytes)}`,
-    ],
-    refusal: "",
-    hint: "",
-  };
+  return go([
+    `lets the branch at ${site} go: ${describePoint(branch)}, with ${wrote}; it cannot be brought back then`,
+    `frees ${inMiB(usedBytes)}`,
+  ]);
 }
 
-function noBranch(group: string, site: string): DiscardPlan {
+function noBranch(group: string, site: string): Plan {
   return refuse(
-    [],
     `${site} keeps no branch of ${group}`,
     `antipode status ${group} --site ${site} shows what it keeps`,
   );
-}
-
-function refuse(lines: readonly string[], refusal: string, hint: string): DiscardPlan {
-  return { verdict: "refuse", lines, refusal, hint };
 }

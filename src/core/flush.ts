@@ -54,7 +54,7 @@ function startRound(primary: Primary, volume: Volume, out: PrimaryEffect[]): voi
     startCompletions: volume.completions,
     coverLsn,
     clearLsn:
-      isIdle(primary, volume) || isCrowded(primary)
+      isIdle(primary, volume) || isMapCrowded(primary)
         ? coverLsn
         : Math.min(coverLsn, coldLsn(primary)),
     legs: legsHere(primary, volume),
@@ -238,7 +238,7 @@ function hasClosable(round: FlushRound): boolean {
 }
 
 /** Every write up to this LSN has been answered by the image. */
-export function writtenThrough(primary: Primary): number {
+function writtenThrough(primary: Primary): number {
   for (const oldest of primary.writing) return oldest.lsn - 1;
   return primary.nextLsn - 1;
 }
@@ -280,7 +280,7 @@ export function closableLsn(primary: Primary): number {
 }
 
 /** So many granules are open that a round closes all it can. */
-function isCrowded({ openGranules }: Primary): boolean {
+export function isMapCrowded({ openGranules }: Primary): boolean {
   return openGranules >= (limits.openGranulesMax * 3) / 4;
 }
 
@@ -339,7 +339,7 @@ export function closeIdle(primary: Primary, out: PrimaryEffect[]): void {
     if (flush.running !== undefined || primary.nowMs - flush.startedMs < limits.openIdleMs)
       continue;
     const isNew = flush.closedCompletions !== volume.completions;
-    if ((isIdle(primary, volume) && isNew) || due || isCrowded(primary)) {
+    if ((isIdle(primary, volume) && isNew) || due || isMapCrowded(primary)) {
       wantRound(primary, volume, out);
     }
   }

@@ -177,11 +177,6 @@ export function createGateway(of: {
   };
 }
 
-/** Bytes that the device may lack, at most, are those of so many ranges. */
-export function piecesMissing(gateway: Gateway): number {
-  return gateway.overlay.pieces;
-}
-
 /** The device has everything, durably. */
 export function isDrained(gateway: Gateway): boolean {
   return gateway.flushedLsn >= gateway.appendedLsn;

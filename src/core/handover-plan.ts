@@ -1,6 +1,6 @@
 import { limits } from "#base/limits.ts";
 import { generationCounter } from "./history.ts";
-import { keepsLog, shownState, takesSets } from "./member-state.ts";
+import { awaitsResume, keepsLog, shownState, takesSets } from "./member-state.ts";
 import type { Member, Primary } from "./primary-state.ts";
 
 export type SwitchoverPlan = {
@@ -28,7 +28,7 @@ export function planSwitchover(primary: Primary, asked: Asked): SwitchoverPlan {
   const member = primary.members.find((candidate) => candidate.site === to);
   if (member === undefined) {
     const known = primary.members.map((candidate) => candidate.site).join(", ");
-    return no("usage", [`${group} has no copy at ${to}`, `its copies are: ${known}`]);
+    return no("usage", [`${group} has no copy at ${to}`, `its copies are: ${known || "none"}`]);
   }
   if (keepsLog(member))
     return no("refuse", [
@@ -45,7 +45,7 @@ export function planSwitchover(primary: Primary, asked: Asked): SwitchoverPlan {
     ]);
   const state = shownState(member);
   if (member.stage !== "synchronized")
-    return no("refuse", [`${to} is ${state}, and lacks writes`, helpFor(group, to, state)]);
+    return no("refuse", [`${to} is ${state}, and lacks writes`, helpFor(group, member, state)]);
   const generation = generationCounter(primary.record.history);
   if (primary.record.history.length >= limits.generationsMax)
     return no("refuse", [
@@ -79,14 +79,17 @@ function otherLines(primary: Primary, successor: Member): string[] {
     );
 }
 
-function helpFor(group: string, to: string, state: string): string {
+function helpFor(group: string, member: Member, state: string): string {
+  const to = member.site;
+  const resume = `antipode resume ${group} --copy ${to}`;
   switch (state) {
     case "paused":
-      return `antipode resume ${group} --copy ${to}`;
+      return resume;
     case "split-brain":
     case "stopped":
       return why(group);
     default:
+      if (member.stage === "none" && awaitsResume(member)) return resume;
       return `antipode failback ${group} --to ${to} waits until it has everything`;
   }
 }

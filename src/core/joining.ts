@@ -52,6 +52,7 @@ export function sendSynchronized(
 ): void {
   if (member.stage !== "joining" || member.epoch !== told.epoch) return;
   member.stageAtMs = primary.nowMs;
+  noteWhole(member, told.lsn);
   const { journal } = primary;
   if (journal === undefined || !takesSets(member))
     return void out.push({ kind: "sendSynchronized", member: member.index, lsn: told.lsn, set: 0 });
@@ -60,6 +61,14 @@ export function sendSynchronized(
   seal(primary, journal, out);
   appendGathered(primary, out);
   out.push({ kind: "sendSynchronized", member: member.index, lsn: journal.lastLsn, set });
+}
+
+// What a resync brought, and what was written before this start, was never sent to a mirror as writes that it could ack: the
+// flush that it has answered says that it has them, synced.
+function noteWhole(member: Member, lsn: number): void {
+  if (takesSets(member) || keepsLog(member)) return;
+  member.ackedLsn = Math.max(member.ackedLsn, lsn);
+  member.record.syncedLsn = Math.max(member.record.syncedLsn, lsn);
 }
 
 /** The member has recorded that it is synchronized; now we do, and erase what marked it dirty in the same commit. */

@@ -38,7 +38,7 @@ function heldByCopy(primary: Primary, journal: Journal): Member | undefined {
 }
 
 /** For people, who look for the word "disk". */
-export function diskFull({ why }: DiskRoom): string {
+function diskFull({ why }: DiskRoom): string {
   return `the disk under the journal is full: ${why}; it goes on by itself once there is room`;
 }
 
@@ -46,6 +46,14 @@ export function diskFull({ why }: DiskRoom): string {
 export function whyFull(journal: Journal | undefined): string {
   const why = journal?.disk?.why;
   return why === undefined ? "the journal is full" : `the disk under the journal is full (${why})`;
+}
+
+/** Up to where devices that lack something have it, and volumes that have failed; undefined where there are none. */
+export function lackedLsn({ volumes }: Primary): number | undefined {
+  const lsns = volumes
+    .filter((one) => (one.device !== undefined || one.state === "failed") && !isCovered(one))
+    .map(({ flush }) => flush.coveredLsn);
+  return lsns.length === 0 ? undefined : Math.min(...lsns);
 }
 
 function failedLacking({ volumes }: Primary): Volume | undefined {

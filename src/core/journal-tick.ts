@@ -1,5 +1,13 @@
+import { tickForecast } from "./forecast.ts";
 import { sealIdle } from "./journal.ts";
-import { awaitRoom, overflowing, releaseJournal, tailLsn, whyFull } from "./journal-room.ts";
+import {
+  awaitRoom,
+  lackedLsn,
+  overflowing,
+  releaseJournal,
+  tailLsn,
+  whyFull,
+} from "./journal-room.ts";
 import { tickFull } from "./journal-spell.ts";
 import { overflowed } from "./overflow.ts";
 import { tickPace } from "./pace.ts";
@@ -12,8 +20,12 @@ export function tickJournal(primary: Primary, elapsedMs: number, out: PrimaryEff
   sealIdle(primary, out);
   if (journal !== undefined) {
     const lsn = primary.nextLsn - 1;
-    const now = { isSlowing: journal.overflow !== "trip", lsn, tailLsn: tailLsn(primary) };
+    const held = { tailLsn: tailLsn(primary), lackedLsn: lackedLsn(primary) };
+    const now = { isSlowing: journal.overflow !== "trip", lsn, ...held };
     if (tickPace(journal.pace, now, elapsedMs)) primary.recheckHeld = true;
+    const { orderedBytes, keptBytes } = journal.pace;
+    const { everyMs: cycleMs } = journal.policy;
+    tickForecast(journal.forecast, { orderedBytes, keptBytes, cycleMs }, elapsedMs);
   }
   releaseJournal(primary, out);
   awaitRoom(primary, out);

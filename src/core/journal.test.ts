@@ -25,6 +25,8 @@ type Rig = {
   readonly timers: { readonly set: number; readonly afterMs: number }[];
   /** Kinds of effects, in order. */
   readonly order: string[];
+  /** Records that are not durable before the test says so; undefined: all of them are at once. */
+  readonly recordsHeld: number[] | undefined;
 };
 
 const emptyJournal: JournalFound = {
@@ -40,7 +42,7 @@ const emptyJournal: JournalFound = {
 function createRig(
   policy: Partial<SealPolicy> = {},
   found: Partial<JournalFound> = {},
-  powerLost?: { readonly open: boolean },
+  powerLost?: { readonly open: boolean; readonly recordsHeld?: number[] },
 ): Rig {
   const record = sampleRecord({ members: {} });
   const openMaps = record.volumes.map(({ bytes }) => createRegionMap(bytes, 1024 * 1024));
@@ -74,6 +76,7 @@ function createRig(
     replies: [],
     timers: [],
     order: [],
+    recordsHeld: powerLost?.recordsHeld,
   };
   submit(rig, { kind: "start" });
   return rig;
@@ -102,6 +105,7 @@ function perform(rig: Rig, effect: PrimaryEffect): void {
   rig.order.push(effect.kind);
   switch (effect.kind) {
     case "record":
+      if (rig.recordsHeld !== undefined) return void rig.recordsHeld.push(effect.ticket);
       return submit(rig, { kind: "recorded", ticket: effect.ticket });
     case "syncOpenMaps":
       return submit(rig, { kind: "openMapDurable", ticket: effect.ticket });
@@ -306,6 +310,33 @@ test("B17: behind a power cut that left something open, sets follow none before 
   assert.deepEqual([killed.set, coversFrom(killed)], [42, 42], "42 follows 41");
   assert.deepEqual([isClosed.set, coversFrom(isClosed)], [42, 42]);
   assert.deepEqual([isOpen.set, coversFrom(isOpen)], [43, 43], "43 follows 42, which never was");
+});
+
+test("S23, B17: whoever is served as soon as the start is on record writes to a set of this start", () => {
+  const placesBehind = (found: Partial<JournalFound>): string[] => {
+    const recordsHeld: number[] = [];
+    const rig = createRig(
+      {},
+      { lastSealedSet: 41, lastLsn: 9, ...found },
+      { open: true, recordsHeld },
+    );
+    const [reserved, started] = recordsHeld.splice(0);
+    assert.ok(reserved !== undefined && started !== undefined);
+    submit(rig, { kind: "recorded", ticket: reserved });
+    submit(rig, { kind: "tick", nowMs: 500, wallMs: 7_500 });
+    assert.equal(rig.primary.stage, "serving");
+    turn(rig, "write");
+    submit(rig, { kind: "turnEnd" });
+    submit(rig, { kind: "recorded", ticket: started });
+    turn(rig, "flush");
+    assert.equal(sealsOf(rig).at(-1)?.set, sealsOf(rig).map(coversFrom).at(-1), "it follows none");
+    return rig.entries.map(({ kind, set, index }) => `${kind} ${set}/${index}`);
+  };
+  const openSet = { set: 42, count: 3, digest: 77 };
+  const behindOpen = placesBehind({ nextSet: 500, openSet });
+  assert.deepEqual(behindOpen, ["seal 42/4", "write 500/1", "seal 500/2"]);
+  const behindSealed = placesBehind({ nextSet: 42 });
+  assert.deepEqual(behindSealed, ["write 43/1", "seal 43/2"], "42 never was");
 });
 
 test("a turn with more than a batch holds is appended in several", () => {

@@ -4,6 +4,8 @@ import { keepsLog, takesSets } from "./member-state.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import type { Entry } from "./entry.ts";
 import { digestStep } from "./entry.ts";
+import { createForecast } from "./forecast.ts";
+import type { Forecast } from "./forecast.ts";
 import { createPace, notePaced, setPaceRoom } from "./pace.ts";
 import type { Pace } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -42,6 +44,8 @@ export type Journal = {
   disk: DiskRoom | undefined;
   /** How fast hosts are let in while it fills. */
   readonly pace: Pace;
+  /** When it will be full. */
+  readonly forecast: Forecast;
   /** All that was ordered when the images were last to be synced for it. Bytes. */
   imagesAskedBytes: number;
   bytesUsed: number;
@@ -120,6 +124,7 @@ export function createJournal(
     disk: options.disk,
     imagesAskedBytes: found.bytesUsed,
     pace: createPace({ lsn: found.lastLsn, bytes: found.bytesUsed }, { bytesMax, segmentBytes }),
+    forecast: createForecast(found.bytesUsed),
     bytesUsed: found.bytesUsed,
     firstSet: found.firstSet,
     releasedLsn: 0,
@@ -190,7 +195,7 @@ export function journalWrite(
   }
   journal.gatheredRequests.push(request);
   journal.gatheredBytes += payloadBytes;
-  if (isFull(journal)) seal(primary, journal, out);
+  if (isSetFull(journal)) seal(primary, journal, out);
 }
 
 /** What a request adds to the payload of its batch. Bytes. */
@@ -198,7 +203,7 @@ export function payloadBytesOf({ kind, length }: HostRequest): number {
   return kind === "write" ? length : 0;
 }
 
-function isFull(journal: Journal): boolean {
+function isSetFull(journal: Journal): boolean {
   const { policy, setBytes, count } = journal;
   const bytesMax = policy.onFlush === "only" ? limits.bracketBytesMax : policy.bytesMax;
   return setBytes >= bytesMax || count >= policy.countMax;
@@ -337,7 +342,7 @@ export type JournalFigures = {
 };
 
 /** What the log says of itself after entries have gone or come. */
-export function noteJournal(primary: Primary, figures: JournalFigures): void {
+export function noteFigures(primary: Primary, figures: JournalFigures): void {
   const { journal } = primary;
   if (journal === undefined) return;
   // Hosts that waited for room are looked at again: segments go a while after they were let go, and the disk's room comes back.
@@ -352,8 +357,12 @@ export function noteJournal(primary: Primary, figures: JournalFigures): void {
 
 /** Who is slowed down before the journal is full, is so before its disk is. */
 function paceByDisk(journal: Journal): void {
-  const { journalMarginBytes, journalAheadMarginBytes } = limits;
-  const byFile = journal.bytesMax - journalMarginBytes;
-  const byDisk = roomBytesMax(journal) - journalAheadMarginBytes;
-  setPaceRoom(journal.pace, Math.min(byFile, byDisk));
+  setPaceRoom(journal.pace, fullBytes(journal));
+}
+
+/** What it has in it when it counts as full. */
+export function fullBytes(journal: Journal): number {
+  const byFile = journal.bytesMax - limits.journalMarginBytes;
+  if (journal.disk === undefined) return byFile;
+  return Math.min(byFile, roomBytesMax(journal) - limits.journalAheadMarginBytes);
 }

@@ -1,11 +1,16 @@
 import type { HostRequest } from "#ports/host-request.ts";
 import { areDevicesCovered, isCovered } from "./device-volume.ts";
-import { fracture } from "./dirty-maps.ts";
+import { fracture, goOnOnceRecorded } from "./dirty-maps.ts";
 import { roundLegDone, wantRound } from "./flush.ts";
 import { generationCounter } from "./history.ts";
-import { handoverOnRecord, handoverStoodStill, isOffered, leaveHandover } from "./handover.ts";
-import { whyWaiting } from "./handover.ts";
-import { legDone } from "./legs.ts";
+import {
+  handoverOnRecord,
+  handoverStoodStill,
+  isOffered,
+  leaveHandover,
+  whyWaiting,
+} from "./handover.ts";
+import { failWaiting } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
 import { appendGathered, seal, sealLeftOpen } from "./journal.ts";
 import { isFed, isInJournal, keepsLog, mustHave, takesSets } from "./member-state.ts";
@@ -18,7 +23,7 @@ import { copyOf } from "./region-map.ts";
 import { refuseReplies, releaseReplies, reply } from "./replies.ts";
 import { reserve } from "./reserves.ts";
 import { takeStanding } from "./switch.ts";
-import { noteJournal, noteTenureEnd } from "./tenure-end.ts";
+import { noteUnjournaled, noteTenureEnd } from "./tenure-end.ts";
 
 // The life of a primary: its start, which is also its recovery; standing still; draining; and learning that somebody
 // else has become primary.
@@ -31,7 +36,7 @@ export function startPrimary(primary: Primary, out: PrimaryEffect[]): void {
   record.incarnation += 1;
   record.cleanStop = false;
   record.toldOfFracture = undefined;
-  noteJournal(primary);
+  noteUnjournaled(primary);
   // Whoever has been primary has held a whole image.
   const generation = generationCounter(record.history);
   record.syncedAt ??= { lsn: primary.nextLsn - 1, generation };
@@ -43,14 +48,12 @@ export function startPrimary(primary: Primary, out: PrimaryEffect[]): void {
   );
   // A first sync that was interrupted goes on from its dirty map, which must mark these granules too.
   const toMark = primary.members.filter(
-    (member) =>
-      (member.record.phase !== "blank" && !isFollowing(member)) || member.dirty !== undefined,
+    (member) => toResolve.includes(member) || member.dirty !== undefined,
   );
   for (const volume of primary.volumes) {
     primary.openGranules += volume.open.size;
     if (volume.open.size === 0) continue;
     for (const member of toMark) {
-      // The old writes count as issued just before our first, so that the first round may close them.
       orOpenInto(mapOf(primary, member, volume.index, out), volume);
       if (member.record.phase === "synchronized") member.record.phase = "dirty";
     }
@@ -99,24 +102,14 @@ function goOnAfterSuspension(primary: Primary, member: Member, out: PrimaryEffec
   const rounds = member.roundsWhileSuspended.splice(0);
   if (requests.length > 0 || (keepsLog(member) && rounds.length > 0))
     fracture(primary, member, true, out);
-  if (member.fracturing !== undefined) {
-    member.fracturing.requests.push(...requests);
-    member.fracturing.rounds.push(...rounds);
-  } else {
-    for (const round of rounds) roundLegDone(primary, round, out);
-  }
+  goOnOnceRecorded(primary, member, { requests, rounds }, out);
 }
 
 // Whether we still are the primary will not be known: what a member was lost with may not be acked alone.
 function refuseAfterSuspension(primary: Primary, member: Member, out: PrimaryEffect[]): void {
-  for (const request of member.lostWhileSuspended.splice(0)) {
-    request.failure = "gone";
-    legDone(primary, request, out);
-  }
-  for (const round of member.roundsWhileSuspended.splice(0)) {
-    round.failure = "gone";
-    roundLegDone(primary, round, out);
-  }
+  const requests = member.lostWhileSuspended.splice(0);
+  const rounds = member.roundsWhileSuspended.splice(0);
+  failWaiting(primary, { requests, rounds }, "gone", out);
 }
 
 /** See `Primary.suspended`. Requests are held, reads too, and so are the replies that are due. */
@@ -158,14 +151,8 @@ export function beginDrain(primary: Primary, next: "demote" | "stop", out: Prima
   for (const request of primary.held.splice(0)) reply(primary, request, "gone", out);
   for (const member of primary.members) {
     if (!mustHave(member) || isFed(member)) continue;
-    for (const request of member.resend.splice(0)) {
-      request.failure = "gone";
-      legDone(primary, request, out);
-    }
-    for (const round of member.flushWaits.splice(0)) {
-      round.failure = "gone";
-      roundLegDone(primary, round, out);
-    }
+    const [requests, rounds] = [member.resend.splice(0), member.flushWaits.splice(0)];
+    failWaiting(primary, { requests, rounds }, "gone", out);
   }
 }
 
@@ -374,16 +361,17 @@ function everyRequest(primary: Primary): Set<HostRequest> {
   return all;
 }
 
-type LifeAction = Extract<RecordAction, { kind: "started" | "demoted" | "stopped" }>;
+type LifeAction = Extract<RecordAction, { kind: "reserved" | "started" | "demoted" | "stopped" }>;
 
 /** A record that a turn of this life waited for is durable. */
 export function lifeEvent(primary: Primary, action: LifeAction, out: PrimaryEffect[]): void {
   switch (action.kind) {
+    case "reserved":
+      return reserved(primary, action.through, out);
     case "started":
       // Where everybody was heard of before, it serves since its reserve came on record.
       if (primary.stage === "starting")
         primary.why = "asking the copies whether one of them was promoted";
-      sealLeftOpen(primary, out);
       return maybeServe(primary, out);
     case "demoted":
     case "stopped":
@@ -401,6 +389,15 @@ export function lifeEvent(primary: Primary, action: LifeAction, out: PrimaryEffe
         out,
       );
   }
+}
+
+// With the first of them the start is on record: hosts and members may come before anything else does. Whatever they bring
+// must find sets of ours, and none that the last incarnation left open.
+function reserved(primary: Primary, through: number, out: PrimaryEffect[]): void {
+  const isFirst = primary.lsnReserved === 0;
+  primary.lsnReserved = through;
+  primary.recheckHeld = true;
+  if (isFirst) sealLeftOpen(primary, out);
 }
 
 // The next role must not find writes of this one under way in the image.

@@ -1,3 +1,4 @@
+import { must } from "#base/assert.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 import { createRegionMap, markBytes, unitOf, unmark } from "./region-map.ts";
@@ -5,15 +6,14 @@ import type { RegionMap } from "./region-map.ts";
 
 // The dirty maps of a member: which regions it lacks. They are there only while it lacks any.
 
+/** The dirty map of one volume, by its index. */
 export function mapOf(
   primary: Primary,
   member: Member,
   volume: number,
   out: PrimaryEffect[],
 ): RegionMap {
-  const map = dirtyOf(primary, member, out)[volume];
-  if (map === undefined) throw new RangeError(`there is no volume ${volume}`);
-  return map;
+  return must(dirtyOf(primary, member, out)[volume], `there is no volume ${volume}`);
 }
 
 /** The member's dirty maps, made when it has none: from then on it counts as lacking something. */

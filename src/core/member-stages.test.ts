@@ -12,6 +12,7 @@ import {
 } from "../../test/support/primary-bench.ts";
 import type { Bench, BenchMember } from "../../test/support/primary-bench.ts";
 import { aloneTowards } from "./branch.ts";
+import { splitWhy } from "./member-state.ts";
 import type { Member, MemberStage } from "./primary-state.ts";
 import { allMarked, createRegionMap, isMarked, mark, nextMarked, orInto } from "./region-map.ts";
 
@@ -31,6 +32,7 @@ type StageEvent =
   | "pause"
   | "resyncFull"
   | "splitBrain"
+  | "heardSplit"
   | "outranked";
 
 const table: Record<MemberStage, Record<StageEvent, string>> = {
@@ -47,6 +49,7 @@ const table: Record<MemberStage, Record<StageEvent, string>> = {
     pause: "none: record, record, event copy west paused",
     resyncFull: "none: record",
     splitBrain: "none: closeSession west, record, event copy west split-brain",
+    heardSplit: "none: event copy west split-brain",
     outranked: "none: dropExports, record",
   },
   opening: {
@@ -62,6 +65,7 @@ const table: Record<MemberStage, Record<StageEvent, string>> = {
     pause: "none: sendFractured west, closeSession west, event copy west paused, record, record",
     resyncFull: "none: record, closeSession west",
     splitBrain: "none: event copy west split-brain, closeSession west, record",
+    heardSplit: "opening: event copy west split-brain",
     outranked: "none: dropExports, closeSession west, record",
   },
   resync: {
@@ -78,6 +82,7 @@ const table: Record<MemberStage, Record<StageEvent, string>> = {
       "none: sendFractured west, closeSession west, record, event copy west paused, record, record",
     resyncFull: "none: record, closeSession west, record, event copy west fractured",
     splitBrain: "none: record, event copy west split-brain, closeSession west, record",
+    heardSplit: "resync: ",
     outranked: "none: dropExports, closeSession west, record",
   },
   joining: {
@@ -94,6 +99,7 @@ const table: Record<MemberStage, Record<StageEvent, string>> = {
       "none: sendFractured west, closeSession west, record, event copy west paused, record, record",
     resyncFull: "none: record, closeSession west, record, event copy west fractured",
     splitBrain: "none: record, event copy west split-brain, closeSession west, record",
+    heardSplit: "joining: ",
     outranked: "none: dropExports, closeSession west, record",
   },
   synchronized: {
@@ -112,6 +118,7 @@ const table: Record<MemberStage, Record<StageEvent, string>> = {
       "none: createDirtyMaps west, record, closeSession west, record, event copy west fractured",
     splitBrain:
       "none: createDirtyMaps west, record, event copy west split-brain, closeSession west, record",
+    heardSplit: "synchronized: ",
     outranked: "none: dropExports, closeSession west, record",
   },
 };
@@ -131,6 +138,7 @@ const events: Record<StageEvent, (bench: Bench) => void> = {
   pause: (bench) => submit(bench, { kind: "pause", member: 0 }),
   resyncFull: (bench) => submit(bench, { kind: "resyncFull", member: 0 }),
   splitBrain: (bench) => submit(bench, { kind: "splitBrain", member: 0, why: "both served" }),
+  heardSplit: (bench) => submit(bench, { kind: "heardSplit", member: 0, why: "both were primary" }),
   outranked: (bench) => submit(bench, { kind: "outranked", by: "west holds generation 2" }),
 };
 
@@ -216,6 +224,15 @@ for (const stage of stages) {
     }
   });
 }
+
+test("I33: a member that no session reaches is shown as what its history says, until that is another one", () => {
+  const bench = benchAt("none");
+  events.heardSplit(bench);
+  assert.equal(splitWhy(member(bench)), "both were primary");
+  submit(bench, { kind: "heardSplit", member: 0, why: "" });
+  assert.equal(splitWhy(member(bench)), undefined);
+  assert.deepEqual(bench.log, ["event copy west split-brain", "event copy west fractured"]);
+});
 
 test("I29: whom this tenure fed and who was taken back to before may lack anything, and less is not claimed", () => {
   for (const stage of ["none", "synchronized"] as const) {

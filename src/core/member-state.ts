@@ -53,6 +53,11 @@ export function mustHave(member: Member): boolean {
   return !member.policy.loss.mayAckAlone && !member.record.paused;
 }
 
+/** With `resume: manual`: what it lacks is brought over once an operator says so, and nobody connects before that. */
+export function awaitsResume({ policy, record, resumed }: Member): boolean {
+  return !policy.autoResume && record.phase === "dirty" && !resumed;
+}
+
 /** Gives the next frame its sequence and remembers what it is about. */
 export function queue(member: Member, item: Outstanding): void {
   member.sequence += 1;
@@ -66,6 +71,7 @@ export function shownState(member: Member): string {
   if (record.splitBrain) return "split-brain";
   if (record.paused) return "paused";
   if (record.stoppedWhy !== "") return "stopped";
+  if (isHeardSplit(member)) return "split-brain";
   if (member.stage === "synchronized")
     return policy.mode.journal && record.alone ? "replaying" : policy.mode.stateWell;
   if (record.phase === "blank") return "init-sync";
@@ -73,6 +79,17 @@ export function shownState(member: Member): string {
   if (member.stage === "none" || member.stage === "opening")
     return takesSets(member) && record.phase === "dirty" ? "tripped" : policy.mode.stateLost;
   return keepsLog(member) ? "replaying" : "resync";
+}
+
+/** An inquiry says so, and no session that has begun says otherwise: one that waits for a relay may never be opened. */
+function isHeardSplit({ heardSplit, stage }: Member): boolean {
+  return heardSplit !== "" && (stage === "none" || stage === "opening");
+}
+
+/** Why it is shown as `split-brain`; undefined where it is not. */
+export function splitWhy(member: Member): string | undefined {
+  if (shownState(member) !== "split-brain") return undefined;
+  return member.record.splitBrain ? member.record.stoppedWhy : member.heardSplit;
 }
 
 /** Tells of what a step has changed without a word of its own: events alone must tell what `status` shows. */
@@ -83,8 +100,9 @@ export function noteStates(primary: Primary, out: PrimaryEffect[]): void {
 }
 
 /** Why a member is in the state that is shown, where nobody has a better word for it. */
-function stateWhy({ record, why }: Member): string {
-  return record.stoppedWhy === "" ? why : record.stoppedWhy;
+function stateWhy(member: Member): string {
+  const { record, why } = member;
+  return splitWhy(member) ?? (record.stoppedWhy === "" ? why : record.stoppedWhy);
 }
 
 /** Tells of a change of the state that is shown, since it was told of last. */

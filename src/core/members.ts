@@ -1,12 +1,12 @@
-import { limits } from "#base/limits.ts";
+import { hasBit } from "#base/bytes.ts";
 import { at, drain, shift } from "#base/fifo.ts";
-
+import { limits } from "#base/limits.ts";
 import type { HostRequest } from "#ports/host-request.ts";
-import { fracture } from "./dirty-maps.ts";
+import { fracture, goOnOnceRecorded } from "./dirty-maps.ts";
 import { closeLegDone, roundLegDone } from "./flush.ts";
 import { isFavoured, overtakersIn } from "./branch.ts";
 import { compareHistories } from "./history.ts";
-import { legDone } from "./legs.ts";
+import { failWaiting, legDone } from "./legs.ts";
 import { isBehind } from "./log-position.ts";
 import { dirtyOf, mapOf, markAll, unmarkRange } from "./member-maps.ts";
 import {
@@ -26,6 +26,7 @@ import { idleResync } from "./primary-state.ts";
 import type { MemberHello, PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 import { tellWhole } from "./joining.ts";
+import type { ByteRange } from "./ranges.ts";
 import { askRecord } from "./records.ts";
 import { markBytes } from "./region-map.ts";
 import { endFedBy, lacksRelay } from "./relay.ts";
@@ -64,8 +65,9 @@ export function sessionOpened(
     // dirty map that it made at its promotion counts.)
     member.record.phase = "blank";
     member.record.syncedLsn = 0;
-    member.record.fullConfirmed = false;
   }
+  // The operator's word was about this disk, and not about any that comes after it.
+  member.record.fullConfirmed = false;
   member.record.splitBrain = false;
   member.record.stoppedWhy = "";
   member.mustRewrite = hello.mustRewrite;
@@ -82,6 +84,11 @@ export function sessionOpened(
 
 /** What is said of a member that is stopped for that. */
 export const foreignDisk = "answers with a disk that is not the one we fed (blank or foreign)";
+
+/** Whose disk is another one than it was, has nothing that anybody knows of. */
+export function hasForeignDisk({ record }: Member): boolean {
+  return record.stoppedWhy.endsWith(foreignDisk);
+}
 
 type Refusal = {
   readonly why: string;
@@ -112,8 +119,8 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
       isOffOurs: true,
     };
   }
-  const known = record.replicaId;
-  if (known !== undefined && known !== hello.replicaId && !record.fullConfirmed) {
+  const isForeign = record.replicaId !== undefined && record.replicaId !== hello.replicaId;
+  if ((isForeign || hasLostItsDisk(member, hello)) && !record.fullConfirmed) {
     return {
       why: `${member.site} ${foreignDisk}`,
       splitBrain: false,
@@ -122,17 +129,33 @@ function refusalOf(primary: Primary, member: Member, hello: MemberHello): Refusa
   return undefined;
 }
 
-/** The operator has given up what the member's site wrote by itself: it may be fed again, and is asked what it has. */
-export function memberGivenUp(member: Member, out: PrimaryEffect[]): void {
+/**
+ * A primary that has just taken over knows no disk yet. But that a member had the group before it does know, and this one has
+ * nothing, and has never been fed by anybody (row 53). A log begins anew in each tenure, and needs nobody's word for that.
+ */
+function hasLostItsDisk(member: Member, { isBlank, history }: MemberHello): boolean {
+  const { replicaId, phase } = member.record;
+  return (
+    replicaId === undefined &&
+    phase !== "blank" &&
+    isBlank &&
+    history.length === 0 &&
+    !keepsLog(member)
+  );
+}
+
+/** What the member's site wrote by itself is given up, or lost: it may be fed again, and is asked what it has. */
+export function memberGivenUp(member: Member, why: string, out: PrimaryEffect[]): void {
   const { record } = member;
-  if (!record.splitBrain) return;
+  if (!record.splitBrain && member.heardSplit === "") return;
+  member.heardSplit = "";
   // On disk it stands until the member's session has begun; until then a restart hears of the operator's word again.
   record.splitBrain = false;
   record.stoppedWhy = "";
   // What it had of ours was before it wrote by itself, and is told by no LSN of before (I33).
   record.syncedLsn = 0;
   member.resumed = true;
-  noteState(member, "its operator has given up what it wrote by itself", out);
+  noteState(member, why, out);
 }
 
 /** Does not feed the member, and says why, until an operator acts. */
@@ -184,7 +207,7 @@ export function memberOpenMap(
   const dirty = dirtyOf(primary, member, out)[page.volume];
   if (dirty === undefined) return;
   for (let bit = 0; bit < page.bits.length * 8; bit += 1) {
-    if (((page.bits[bit >>> 3] ?? 0) & (1 << (bit & 7))) === 0) continue;
+    if (!hasBit(page.bits, bit)) continue;
     const offset = (page.firstGranule + bit) * limits.openGranuleBytes;
     if (offset < volume.bytes) markBytes(dirty, offset, limits.openGranuleBytes);
   }
@@ -327,7 +350,7 @@ export function flushed(
 function resyncSynced(
   primary: Primary,
   member: Member,
-  done: readonly { volume: number; offset: number; length: number }[],
+  done: readonly ByteRange[],
   out: PrimaryEffect[],
 ): void {
   const { resync } = member;
@@ -389,10 +412,8 @@ export function loseMember(
     // What a mirror has not synced is open, and so on record. Of one that keeps the log only this record tells.
     const isMissed = requests.length > 0 || (keepsLog(member) && rounds.length > 0);
     fracture(primary, member, isMissed, out);
-    member.fracturing?.requests.push(...requests);
-    if (member.fracturing !== undefined) member.fracturing.rounds.push(...rounds);
-    // Nothing was open: everything the rounds cover is synced there already.
-    else for (const round of rounds) roundLegDone(primary, round, out);
+    // Where nothing was open, everything the rounds cover is synced there already.
+    goOnOnceRecorded(primary, member, { requests, rounds }, out);
   }
   noteState(member, why, out);
 }
@@ -417,14 +438,8 @@ function loseStrict(
   if (member.policy.loss.waits && primary.drain === undefined) {
     member.resend.push(...sound);
   } else {
-    for (const request of sound) {
-      request.failure = outcome;
-      legDone(primary, request, out);
-    }
-    for (const round of member.flushWaits.splice(0)) {
-      round.failure = outcome;
-      roundLegDone(primary, round, out);
-    }
+    const rounds = member.flushWaits.splice(0);
+    failWaiting(primary, { requests: sound, rounds }, outcome, out);
   }
   noteState(member, lost.why, out);
 }

@@ -1,12 +1,10 @@
-import { fracture } from "./dirty-maps.ts";
-import { roundLegDone } from "./flush.ts";
-import { mapOf } from "./member-maps.ts";
+import { fracture, goOnOnceRecorded } from "./dirty-maps.ts";
+import { markAll } from "./member-maps.ts";
 import { keepsLog, noteState } from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
-import { markBytes } from "./region-map.ts";
 
 // What an operator may ask of a running primary about one member. Each is on record before it is reported done.
 
@@ -37,12 +35,7 @@ export function goOnWithout(primary: Primary, member: Member, out: PrimaryEffect
   const rounds = member.flushWaits.splice(0);
   const isMissed = requests.length > 0 || (keepsLog(member) && rounds.length > 0);
   fracture(primary, member, member.record.alone || isMissed, out);
-  if (member.fracturing !== undefined) {
-    member.fracturing.requests.push(...requests);
-    member.fracturing.rounds.push(...rounds);
-    return;
-  }
-  for (const round of rounds) roundLegDone(primary, round, out);
+  goOnOnceRecorded(primary, member, { requests, rounds }, out);
 }
 
 export function resumeMember(primary: Primary, member: Member, out: PrimaryEffect[]): void {
@@ -64,9 +57,7 @@ export function resyncMemberFull(primary: Primary, member: Member, out: PrimaryE
   member.record.splitBrain = false;
   member.record.syncedLsn = 0;
   member.resumed = true;
-  for (const volume of keepsLog(member) ? [] : primary.volumes) {
-    markBytes(mapOf(primary, member, volume.index, out), 0, volume.bytes);
-  }
+  if (!keepsLog(member)) markAll(primary, member, out);
   if (member.record.phase === "synchronized") member.record.phase = "dirty";
   askRecord(primary, { kind: "none" }, out);
   if (member.stage !== "none") {

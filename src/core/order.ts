@@ -1,9 +1,10 @@
 import { assert, must } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
+import { isNoRoom } from "#ports/file.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import { fracture, markAbsent, recordAlone, recordBuffering } from "./dirty-maps.ts";
-import { doubtVolume, failVolume, joinFlush, wantRound } from "./flush.ts";
+import { doubtVolume, failVolume, isMapCrowded, joinFlush, wantRound } from "./flush.ts";
 import { journalWrite, sealAtFlush } from "./journal.ts";
 import { journalRoom } from "./journal-room.ts";
 import { noteFull } from "./journal-spell.ts";
@@ -262,12 +263,12 @@ function imageFailed(
 
 /** A full disk fails the one write; anything else fails the volume (DESIGN §5, row 41). */
 function outcomeOf(failure: IoFailure): HostOutcome {
-  return failure.code === "ENOSPC" || failure.code === "EDQUOT" ? "full" : "io";
+  return isNoRoom(failure) ? "full" : "io";
 }
 
-/** Whether a volume has more granules open than is good: a round closes some. */
+/** So many granules are open that rounds are to close some. */
 export function relieve(primary: Primary, out: PrimaryEffect[]): void {
-  if (primary.openGranules < (limits.openGranulesMax * 3) / 4) return;
+  if (!isMapCrowded(primary)) return;
   for (const volume of primary.volumes) {
     if (volume.flush.running === undefined && volume.open.size > 0) {
       wantRound(primary, volume, out);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { limits } from "#base/limits.ts";
-import { createPace, isPaced, notePaced, overflowsInMs, tickPace } from "./pace.ts";
+import { createPace, isPaced, notePaced, tickPace } from "./pace.ts";
 import type { Pace } from "./pace.ts";
 
 const MiB = 1 << 20;
@@ -26,7 +26,7 @@ function run(
     if (wroteLast === 0) stalls += 1;
     lackedMax = Math.max(lackedMax, (lsn - tailLsn) * writeBytes);
     tailLsn = Math.min(lsn, tailLsn + Math.floor(takes(tick) / writeBytes));
-    tickPace(pace, { isSlowing, lsn, tailLsn }, limits.tickMs);
+    tickPace(pace, { isSlowing, lsn, tailLsn, lackedLsn: undefined }, limits.tickMs);
   }
   return { lackedMax, wroteLast, stalls };
 }
@@ -66,12 +66,20 @@ test("U10: with the link cut the whole journal may be filled, at full speed", ()
   assert.deepEqual([stalls, lackedMax], [0, 1200 * MiB]);
 });
 
-test("the time to overflow is foretold by what hosts write and the copy takes, and is none where it takes it all", () => {
+test("A16: what must be kept is what the copy lacks, or what a device does, if that is more", () => {
   const pace = createPace({ lsn: 0, bytes: 0 }, journal);
-  run(pace, { ticks: 100, wants: 4 * MiB, takes: () => 3 * MiB });
-  const inMs = overflowsInMs(pace) ?? assert.fail("no forecast");
-  // 800 MiB of room, 100 of which are taken, at 10 MiB a second.
-  assert.ok(Math.abs(inMs - 70_000) < 2_500, `${inMs} ms`);
-  run(pace, { ticks: 200, wants: 4 * MiB, takes: () => 5 * MiB });
-  assert.equal(overflowsInMs(pace), undefined);
+  const cost = writeBytes + limits.entryCostBytes;
+  const keptBehind = (tailLsn: number | undefined, lackedLsn: number | undefined): number => {
+    for (let i = 0; i < 10; i += 1) notePaced(pace, writeBytes);
+    lsn += 10;
+    tickPace(pace, { isSlowing: true, lsn, tailLsn, lackedLsn }, limits.tickMs);
+    return pace.keptBytes / cost;
+  };
+  let lsn = 0;
+  assert.equal(keptBehind(undefined, undefined), 0);
+  assert.equal(keptBehind(20, undefined), 0);
+  assert.equal(keptBehind(30, 20), 10);
+  assert.equal(keptBehind(40, 20), 20);
+  assert.equal(keptBehind(25, 20), 30);
+  assert.equal(keptBehind(25, 60), 35);
 });

@@ -15,11 +15,11 @@ export type Pace = {
   /** All bytes that were ordered; and how many of them the copy that holds the tail has. */
   orderedBytes: number;
   drainedBytes: number;
+  /** All of them but those that everybody has whom the journal is kept for: copies, devices, volumes that have failed. */
+  keptBytes: number;
   /** Of lately: bytes a millisecond. */
-  ordersPerMs: number;
   drainsPerMs: number;
   drainsNowPerMs: number;
-  orderedBefore: number;
   /** What hosts may still write before the next tick; below 0 what they have taken in advance. */
   allowanceBytes: number;
 };
@@ -38,10 +38,9 @@ export function createPace(
     marks: [{ lsn: 0, bytes: 0 }, found],
     orderedBytes: found.bytes,
     drainedBytes: 0,
-    ordersPerMs: 0,
+    keptBytes: found.bytes,
     drainsPerMs: 0,
     drainsNowPerMs: 0,
-    orderedBefore: found.bytes,
     allowanceBytes: Number.POSITIVE_INFINITY,
   };
 }
@@ -80,6 +79,8 @@ export type PaceTick = {
   /** The last LSN in the order; and up to where the copy has it for which the journal is kept. */
   readonly lsn: number;
   readonly tailLsn: number | undefined;
+  /** Up to where devices that lack something have it, and volumes that have failed; undefined where there are none. */
+  readonly lackedLsn: number | undefined;
 };
 
 /** What hosts may write until the next tick. True when those that wait may go on. */
@@ -108,25 +109,14 @@ export function tickPace(pace: Pace, now: PaceTick, elapsedMs: number): boolean 
   return wasPaced && !isPaced(pace);
 }
 
-/**
- * When hosts will have filled the journal if all goes on as it does; undefined where it does not come to that.
- * Milliseconds.
- */
-export function overflowsInMs(pace: Pace): number | undefined {
-  const { ordersPerMs, drainsPerMs } = pace;
-  const growthPerMs = ordersPerMs - drainsPerMs;
-  // What comes and goes is no trend.
-  if (growthPerMs <= ordersPerMs / 50) return undefined;
-  return Math.max(0, roomOf(pace)) / growthPerMs;
-}
-
-function measure(pace: Pace, { lsn, tailLsn }: PaceTick, elapsedMs: number): void {
+function measure(pace: Pace, { lsn, tailLsn, lackedLsn }: PaceTick, elapsedMs: number): void {
   const share = Math.min(1, elapsedMs / limits.paceMemoryMs);
-  const ordered = pace.orderedBytes - pace.orderedBefore;
-  pace.ordersPerMs += (ordered / elapsedMs - pace.ordersPerMs) * share;
-  pace.orderedBefore = pace.orderedBytes;
   mark(pace, lsn);
+  // Nobody asks for what lies before: it is let go.
+  forgetMarks(pace, Math.min(tailLsn ?? lsn, lackedLsn ?? lsn));
   const drained = tailLsn === undefined ? pace.orderedBytes : bytesAt(pace, tailLsn);
+  const brought = lackedLsn === undefined ? pace.orderedBytes : bytesAt(pace, lackedLsn);
+  pace.keptBytes = pace.orderedBytes - Math.min(drained, brought);
   // Another copy may hold the tail now, or none: what is behind it was not drained in this tick.
   const fresh = Math.min(Math.max(0, drained - pace.drainedBytes), pace.orderedBytes);
   pace.drainsPerMs += (fresh / elapsedMs - pace.drainsPerMs) * share;
@@ -143,13 +133,15 @@ function mark(pace: Pace, lsn: number): void {
     pace.marks = pace.marks.filter((_, i) => i % 2 === 0 || i === pace.marks.length - 1);
 }
 
-function bytesAt(pace: Pace, lsn: number): number {
-  const { marks } = pace;
-  let next = marks.findIndex((one) => one.lsn > lsn);
-  if (next === -1) next = marks.length;
-  // Nobody asks for what lies before: it is drained.
-  if (next > 1) marks.splice(0, next - 1);
-  const [before, after] = marks;
+function forgetMarks({ marks }: Pace, lsn: number): void {
+  const next = marks.findIndex((one) => one.lsn > lsn);
+  marks.splice(0, Math.max(0, (next === -1 ? marks.length : next) - 1));
+}
+
+function bytesAt({ marks }: Pace, lsn: number): number {
+  const found = marks.findIndex((one) => one.lsn > lsn);
+  const next = Math.max(1, found === -1 ? marks.length : found);
+  const [before, after] = [marks[next - 1], marks[next]];
   if (before === undefined || after === undefined || lsn <= before.lsn) return before?.bytes ?? 0;
   return (
     before.bytes + ((after.bytes - before.bytes) * (lsn - before.lsn)) / (after.lsn - before.lsn)

@@ -1,8 +1,9 @@
 import { assert } from "#base/assert.ts";
 import { aloneTowards } from "./branch.ts";
 import type { Copy, CopyBegin, CopyEffect, CopyEvent, CopyWork, KeptAs } from "./copy-state.ts";
+import { generationCounter } from "./history.ts";
 import { createPreserve, gatherUnsaved, isSaved } from "./preserve.ts";
-import type { SaveRange } from "./preserve.ts";
+import type { ByteRange } from "./ranges.ts";
 
 // How a copy comes by its preserved point, keeps it and lets it go (SPEC-preserve.md). The point is put on record with the
 // image's becoming `synchronizing`, and leaves the record with its becoming whole: in between, it is always there.
@@ -56,7 +57,7 @@ export function keepPoint(copy: Copy, begin: CopyBegin): void {
     begin.firstSet > 0 && applied !== undefined
       ? { set: applied.set, lsn: applied.lsn, stampMs: applied.stampMs }
       : { set: 0, lsn: appliedLsn, stampMs: 0 };
-  const generation = record.history.at(-1)?.counter ?? 0;
+  const generation = generationCounter(record.history);
   const { as, ...made } = madePoint;
   const point = { ...made, ...position, generation, phase: "kept" } as const;
   const nothingSaved = createPreserve(record.volumes, copy.preserveStepBytes);
@@ -79,7 +80,7 @@ export function dropPoint(copy: Copy, out: CopyEffect[]): void {
 }
 
 /** Nothing of what this work overwrites is lost to the point, or to the branch. */
-export function isAllSaved({ preserve, branch }: Copy, work: SaveRange): boolean {
+export function isAllSaved({ preserve, branch }: Copy, work: ByteRange): boolean {
   if (preserve !== undefined && !isSaved(preserve, work)) return false;
   return branch === undefined || isSaved(branch, work);
 }

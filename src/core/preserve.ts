@@ -2,6 +2,7 @@ import { at } from "#base/fifo.ts";
 import type { Fifo } from "#base/fifo.ts";
 import { must } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
+import type { ByteRange } from "./ranges.ts";
 import { allMarked, createRegionMap, isMarked, mark, markedBytes, unitOf } from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 
@@ -24,7 +25,7 @@ export type SaveRange = {
 };
 
 /** What waits in a copy's queue, as far as it matters here. */
-export type ImageWork = SaveRange & { readonly kind: string };
+export type ImageWork = ByteRange & { readonly kind: string };
 
 /** A point of which nothing has been overwritten yet, or of which a restart has found `saved`. */
 export function createPreserve(
@@ -52,7 +53,7 @@ export function savedBytes(preserve: Preserve): number {
 }
 
 /** Whether this work may be written: nothing of what it overwrites is lost to the point. */
-export function isSaved(preserve: Preserve, work: SaveRange): boolean {
+export function isSaved(preserve: Preserve, work: ByteRange): boolean {
   const { saved } = volumeOf(preserve, work.volume);
   return allMarked(saved, unitOf(saved, work.offset), unitOf(saved, work.offset + work.length - 1));
 }
@@ -75,7 +76,7 @@ export function gatherUnsaved(preserve: Preserve, queue: Fifo<ImageWork>): SaveR
 // Runs of units that are not saved yet; answers how many bytes they have.
 function gatherFrom(
   preserve: Preserve,
-  work: SaveRange,
+  work: ByteRange,
   room: number,
   ranges: SaveRange[],
 ): number {

@@ -151,7 +151,9 @@ export type PrimaryEvent =
   | { readonly kind: "probeAnswered"; readonly member: number; readonly roundTripMs: number }
   | { readonly kind: "suspend"; readonly why: string; readonly nowMs: number }
   | { readonly kind: "splitBrain"; readonly member: number; readonly why: string }
-  | { readonly kind: "givenUp"; readonly member: number }
+  /** What an inquiry says of its history: a member that no session reaches is shown as what it is. "": it is of ours. */
+  | { readonly kind: "heardSplit"; readonly member: number; readonly why: string }
+  | { readonly kind: "givenUp"; readonly member: number; readonly why: string }
   | { readonly kind: "pause"; readonly member: number }
   | { readonly kind: "resume"; readonly member: number }
   | { readonly kind: "resyncFull"; readonly member: number }

@@ -13,8 +13,8 @@ import { unknownLog } from "./relay.ts";
 import type { MemberLog } from "./relay.ts";
 import type { Check, Verify } from "./verify.ts";
 
-// The state of a group's primary, the events that move it and the effects it asks for. SPEC-primary.md beside this file
-// tells the rules; `primary.ts` joins the machine.
+// The state of a group's primary. `primary-events.ts` has what moves it and what it asks for, `primary.ts` joins the machine,
+// and the SPECs beside this file tell the rules, SPEC-mirror.md first.
 
 export type Primary = {
   readonly record: GroupRecord;
@@ -275,6 +275,8 @@ export type Member = {
   readonly sendMarks: { readonly atMs: number; readonly sequence: number }[];
   /** Lost as `slow`: probes under half of `ackTimeout` still wanted before it may come back. */
   slowProbes: number;
+  /** Its history and ours fork, by its last word to an inquiry: why no session would be let in; "" where they do not. */
+  heardSplit: string;
   /** Resyncs in a row that a full journal has ended (decision 10). */
   overflows: number;
   mustRewrite: boolean;
@@ -315,21 +317,19 @@ export type Resync = {
   cursorVolume: number;
   cursorRegion: number;
   /** Ranges found different, to be read again and sent. */
-  readonly differing: ResyncRange[];
+  readonly differing: ByteRange[];
   inFlightBytes: number;
   /** How much may be in flight now. */
   windowBytes: number;
   /** Ranges that the member has, to be cleared once it has synced them. */
-  done: ResyncRange[];
+  done: ByteRange[];
   doneBytes: number;
   flushing: boolean;
   /** Bytes that the ceiling still allows in this tick. */
   allowanceBytes: number;
 };
 
-export type ResyncRange = ByteRange;
-
-export type ResyncItem = ResyncRange & {
+export type ResyncItem = ByteRange & {
   readonly kind: "compare" | "region";
   readonly member: number;
   readonly epoch: number;
@@ -354,7 +354,7 @@ export type Unawaited = {
 export type MemberFlush = (
   | { readonly kind: "round"; readonly round: FlushRound; readonly participates: boolean }
   /** The ranges that a resync has brought over: they are no longer dirty once synced. */
-  | { readonly kind: "resync"; readonly done: readonly ResyncRange[] }
+  | { readonly kind: "resync"; readonly done: readonly ByteRange[] }
   | { readonly kind: "joining"; readonly coverLsn: number }
   /** What a relay has synced, for which nobody waits. */
   | { readonly kind: "log" }
@@ -435,6 +435,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
     sentLsn: 0,
     sendMarks: [],
     slowProbes: 0,
+    heardSplit: "",
     overflows: 0,
     mustRewrite: false,
     toldState: "",
@@ -468,7 +469,7 @@ export function createResyncItem(
   primary: Primary,
   member: Member,
   kind: ResyncItem["kind"],
-  { volume, offset, length }: ResyncRange,
+  { volume, offset, length }: ByteRange,
 ): ResyncItem {
   return {
     kind,

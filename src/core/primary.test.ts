@@ -395,3 +395,19 @@ test("F15: a sync that ends well behind a failed write covers nothing of its vol
   assert.ok((data?.flush.coveredLsn ?? 0) < broken.lsn, "the journal would let go of it");
   bench.judge.allAnswered(bench);
 });
+
+test("decision 8, I33: who has joined has everything up to there, acked and synced, though regions brought it and no writes", () => {
+  const bench = createServingBench();
+  const [member] = bench.primary.members;
+  assert.ok(member !== undefined);
+  ask(bench, "write");
+  settle(bench);
+  const { ackedLsn } = member;
+  lose(bench, memberOf(bench, 0));
+  for (const region of [0, 1, 2]) ask(bench, "write", { region });
+  settle(bench);
+  assert.deepEqual([member.ackedLsn, bench.primary.nextLsn - 1], [ackedLsn, ackedLsn + 3]);
+  settle(bench, true);
+  bench.judge.converged(bench);
+  assert.deepEqual([member.ackedLsn, member.record.syncedLsn], [ackedLsn + 3, ackedLsn + 3]);
+});

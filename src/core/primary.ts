@@ -1,6 +1,5 @@
-import { unreachable } from "#base/assert.ts";
+import { must, unreachable } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
-import { must } from "#base/assert.ts";
 import { fractured } from "./dirty-maps.ts";
 import type { DeviceFound } from "./device-volume.ts";
 import {
@@ -39,7 +38,7 @@ import {
   storeFailed,
   suspend,
 } from "./life.ts";
-import { appendGathered, noteJournal, sealDue } from "./journal.ts";
+import { appendGathered, noteFigures, sealDue } from "./journal.ts";
 import { releaseJournal } from "./journal-room.ts";
 import { tickJournal } from "./journal-tick.ts";
 import type { Journal } from "./journal.ts";
@@ -76,7 +75,7 @@ import { beginVerify, pumpVerify } from "./verify.ts";
 import { checkSlow, mayConnect, noteProbe } from "./slow.ts";
 
 // The machine of a group's primary: `step(state, event, out)`, synchronous and pure. Whatever takes time or may fail
-// comes back as an event, so the order "recorded, then acked" can be read in order.ts and members.ts, and a simulator
+// comes back as an event, so the order "recorded, then acked" can be read in order.ts and dirty-maps.ts, and a simulator
 // can run it.
 
 export type PrimaryOptions = {
@@ -253,16 +252,15 @@ function stepGroup(primary: Primary, event: GroupEvent, out: PrimaryEffect[]): v
     case "sealDue":
       return sealDue(primary, event.set, out);
     case "reclaimed":
-      return noteJournal(primary, event);
+      return noteFigures(primary, event);
     case "openMapDurable":
       readmit(primary, opened(primary, event.ticket, out), out);
       return relieve(primary, out);
     case "imageDone":
       imageDone(primary, event.request, event.failure, out);
       return pumpAll(primary, out);
-    case "imageSynced": {
+    case "imageSynced":
       return imageSynced(primary, event, out);
-    }
     case "recorded":
       return recorded(primary, event.ticket, out);
     case "storeFailed":
@@ -352,8 +350,11 @@ function stepMember(primary: Primary, event: MemberEvent, out: PrimaryEffect[]):
       return maybeServe(primary, out);
     case "splitBrain":
       return foundDiverged(primary, member, event.why, out);
+    case "heardSplit":
+      if (primary.stage === "serving") member.heardSplit = event.why;
+      return;
     case "givenUp":
-      return memberGivenUp(member, out);
+      return memberGivenUp(member, event.why, out);
     case "pause":
       return pauseMember(primary, member, out);
     case "resume":
@@ -400,10 +401,6 @@ function isOfLife(action: RecordAction): boolean {
 function afterRecord(primary: Primary, action: RecordAction, out: PrimaryEffect[]): void {
   switch (action.kind) {
     case "none":
-      return;
-    case "reserved":
-      primary.lsnReserved = action.through;
-      primary.recheckHeld = true;
       return;
     case "tripped":
       return releaseJournal(primary, out);

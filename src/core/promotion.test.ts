@@ -38,6 +38,9 @@ function facts(
     successor: undefined,
     silentSites: ["east"],
     primaryLsn: 9,
+    primarySet: 0,
+    lackedBytes: undefined,
+    lackedWrites: undefined,
     heardMsAgo: 1500,
     appliedLsn: 9,
     sets: undefined,
@@ -111,7 +114,7 @@ test("I33: a site that another one succeeded is promoted only by force, which na
 
 test("decision 7: a copy of sets that is known to lack writes needs --force, which names them", () => {
   const record = { image: "consistent" } as const;
-  const sets = { completeLsn: 40, knownLsn: 45, endedLsn: undefined };
+  const sets = { completeLsn: 40, completeSet: 9, knownLsn: 45, endedLsn: undefined };
   const plan = planPromotion(facts(record, { sets, primaryState: "silent" }));
   assert.equal(plan.verdict, "force");
   assert.match(
@@ -120,9 +123,37 @@ test("decision 7: a copy of sets that is known to lack writes needs --force, whi
   );
 });
 
+test("decision 7: the known loss is named in LSNs, sets and bytes as the primary told it last, and no further", () => {
+  const record = { image: "consistent" } as const;
+  const told = { primaryLsn: 45, primarySet: 12, lackedBytes: 5 * 4096 };
+  const lost = (knownLsn: number): string => {
+    const sets = { completeLsn: 40, completeSet: 9, knownLsn, endedLsn: undefined };
+    return planPromotion(facts(record, { sets, ...told })).lines.at(-1) ?? "";
+  };
+  const since = "and whatever east acked since we last heard of it (1.5 s ago)";
+  const known = (last: number): string =>
+    `lacks ${last - 40} writes known, LSN 41 to ${last}, sets 10 to 12, at most 20480 bytes`;
+  assert.equal(lost(45), `${known(45)}, ${since}`);
+  // Something has come since, and is of no use without what is before it.
+  assert.equal(lost(47), `${known(47)} up to LSN 45, ${since}`);
+  // The primary was started meanwhile, and left out LSNs: it knows how many writes there were.
+  const started = { completeLsn: 40, completeSet: 9, knownLsn: 1_000_045, endedLsn: undefined };
+  const told3 = { ...told, primaryLsn: 1_000_045, lackedWrites: 7 };
+  assert.match(
+    planPromotion(facts(record, { sets: started, ...told3 })).lines.at(-1) ?? "",
+    /^lacks 7 writes known, LSN 41 to 1000045, sets 10 to 12, at most 20480 bytes, and/,
+  );
+  const told2 = { lsn: 5, why: "paused" };
+  const mirror = facts({ ...record, toldOfFracture: told2 }, { ...told, appliedLsn: 40 });
+  assert.match(
+    planPromotion(mirror).lines.join("; "),
+    /lacks 5 writes known, LSN 41 to 45, at most 20480 bytes, and whatever east acked/,
+  );
+});
+
 test("decision 7: a copy of sets that knows of nothing more is promoted, and says what is unknown", () => {
   const record = { image: "consistent" } as const;
-  const sets = { completeLsn: 45, knownLsn: 45, endedLsn: undefined };
+  const sets = { completeLsn: 45, completeSet: 9, knownLsn: 45, endedLsn: undefined };
   const plan = planPromotion(facts(record, { sets, primaryState: "silent" }));
   assert.equal(plan.verdict, "go");
   assert.doesNotMatch(plan.lines.join("; "), /nothing is lost/);
@@ -131,7 +162,7 @@ test("decision 7: a copy of sets that knows of nothing more is promoted, and say
 
 test("a switchover to a copy of sets loses nothing; what an orderly demotion left behind is known exactly", () => {
   const record = { image: "consistent" } as const;
-  const all = { completeLsn: 45, knownLsn: 40, endedLsn: 45 };
+  const all = { completeLsn: 45, completeSet: 9, knownLsn: 40, endedLsn: 45 };
   const handedOver = planPromotion(facts(record, { sets: all, primaryState: "demoted" }));
   assert.equal(handedOver.verdict, "go");
   assert.match(handedOver.lines.join("; "), /nothing is lost/);
@@ -176,7 +207,7 @@ test("I30: an image that went back is not promoted as if it held everything", ()
 });
 
 test("decision 7c: a copy that has a bunker's whole log needs no force; a log within reach is replayed first", () => {
-  const sets = { completeLsn: 45, knownLsn: 40, endedLsn: undefined };
+  const sets = { completeLsn: 45, completeSet: 9, knownLsn: 40, endedLsn: undefined };
   const bunkers = [{ site: "vault", endLsn: 0 }];
   const whole = { from: "vault", set: 9, lsn: 45, endLsn: 45, isWhole: true };
   const planned = (replayed: GroupRecord["replayed"]) =>
@@ -203,7 +234,7 @@ test("F15, decision 7: an image that a failed sync has put in doubt needs force,
   assert.match(mirror.refusal, /a sync of data has failed at west: up to 3\.0 MiB/);
   assert.match(mirror.lines.join("\n"), /may lack up to 3\.0 MiB .* data/);
   assert.doesNotMatch(mirror.lines.join("\n"), /nothing (acked until then )?is lost/);
-  const sets = { completeLsn: 45, knownLsn: 45, endedLsn: undefined };
+  const sets = { completeLsn: 45, completeSet: 9, knownLsn: 45, endedLsn: undefined };
   const copy = planPromotion(facts({ ...failed, image: "consistent" }, { failedBytes, sets }));
   assert.equal(copy.verdict, "force");
   // What was written since a point is written back and synced: the point is in no doubt.
@@ -216,7 +247,7 @@ test("F15, decision 7: an image that a failed sync has put in doubt needs force,
 });
 
 test("decision 7c: with two bunkers, one whose log ends behind what was replayed is in nobody's way; the longest comes first", () => {
-  const sets = { completeLsn: 45, knownLsn: 40, endedLsn: undefined };
+  const sets = { completeLsn: 45, completeSet: 9, knownLsn: 40, endedLsn: undefined };
   const whole = { from: "vault", set: 9, lsn: 45, endLsn: 45, isWhole: true };
   const with2 = (replayed: GroupRecord["replayed"], endLsn: number) => {
     const bunkers = [

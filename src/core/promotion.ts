@@ -1,5 +1,8 @@
 import { limits } from "#base/limits.ts";
 import type { Branch, GroupRecord, ReplayedRecord, RevertedPoint } from "./group-record.ts";
+import { generationCounter } from "./history.ts";
+import { force, go, refuse } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 import { describePoint, inMiB } from "./point.ts";
 
 /** What a site knows when it is asked to become the primary. */
@@ -17,6 +20,11 @@ export type PromotionFacts = {
   readonly silentSites: readonly string[];
   /** What the primary last said of itself, and how long ago that was. */
   readonly primaryLsn: number;
+  /** The set that was open there then, 0 where it has none. */
+  readonly primarySet: number;
+  /** Writes and bytes that this site lacked of all that, at most, as the primary said. */
+  readonly lackedWrites: number | undefined;
+  readonly lackedBytes: number | undefined;
   readonly heardMsAgo: number | undefined;
   /** The last LSN in the image; undefined where a mirror was not fed since its process started, and so cannot tell. */
   readonly appliedLsn: number | undefined;
@@ -24,6 +32,7 @@ export type PromotionFacts = {
   readonly sets:
     | {
         readonly completeLsn: number;
+        readonly completeSet: number;
         readonly knownLsn: number;
         readonly endedLsn: number | undefined;
       }
@@ -42,16 +51,8 @@ export type PromotionFacts = {
 /** `endLsn`: what it last said of where its log ends, in the generation that is held here; 0: unknown. */
 export type BunkerFacts = { readonly site: string; readonly endLsn: number };
 
-export type PromotionPlan = {
-  /** `go`; `force`: only with `--force`, which loses what the lines name; `refuse`: not even then. */
-  readonly verdict: "go" | "force" | "refuse";
-  readonly lines: readonly string[];
-  readonly refusal: string;
-  readonly hint: string;
-};
-
 /** Decision 7: when a copy may become the primary, and what that would lose. */
-export function planPromotion(facts: PromotionFacts): PromotionPlan {
+export function planPromotion(facts: PromotionFacts): Plan {
   const { branch, discarding, group, site } = facts.record;
   const ofImage = planForImage(facts);
   if (ofImage.verdict === "refuse") return ofImage;
@@ -72,7 +73,7 @@ function isInDoubt({ failedVolumes, preservedPoint }: GroupRecord): boolean {
 }
 
 /** The kernel may have dropped what it could not write, which was acked: only another site can tell (F15, trap 8). */
-function doubtfulPlan(facts: PromotionFacts, plan: PromotionPlan): PromotionPlan {
+function doubtfulPlan(facts: PromotionFacts, plan: Plan): Plan {
   const { failedVolumes, site } = facts.record;
   const names = failedVolumes.join(", ");
   const amount = `up to ${inMiB(facts.failedBytes)}`;
@@ -91,7 +92,7 @@ function doubtfulPlan(facts: PromotionFacts, plan: PromotionPlan): PromotionPlan
 }
 
 /** Hosts that write here would overwrite what only the branch's log could tell from before. */
-function branchPlan(facts: PromotionFacts, branch: Branch, plan: PromotionPlan): PromotionPlan {
+function branchPlan(facts: PromotionFacts, branch: Branch, plan: Plan): Plan {
   const { record } = facts;
   const name = `the branch at ${describePoint(branch)}`;
   const command = `antipode discard ${record.group} --site ${record.site}`;
@@ -108,7 +109,7 @@ function branchPlan(facts: PromotionFacts, branch: Branch, plan: PromotionPlan):
   );
 }
 
-function planForImage(facts: PromotionFacts): PromotionPlan {
+function planForImage(facts: PromotionFacts): Plan {
   const { record, primary } = facts;
   if (facts.primaryState === "serves") {
     // It takes no command any more, and no host's write; whatever it has acked it may bring back.
@@ -139,7 +140,7 @@ function planForImage(facts: PromotionFacts): PromotionPlan {
   if (facts.successor !== undefined) return succeededPlan(facts.successor, lines);
   switch (record.image) {
     case "synchronized":
-      return { ...go([...lines, ...synchronizedLines(facts)]) };
+      return go([...lines, ...synchronizedLines(facts)]);
     case "consistent":
       if (record.reverted !== undefined) return pointPlan(facts, record.reverted, lines);
       return facts.sets === undefined || record.toldOfFracture !== undefined
@@ -172,11 +173,7 @@ function backLines(facts: PromotionFacts): string[] {
 }
 
 /** Only what the point has is kept, and that is never all that is known of: a resync had begun. */
-function pointPlan(
-  facts: PromotionFacts,
-  point: RevertedPoint,
-  lines: readonly string[],
-): PromotionPlan {
+function pointPlan(facts: PromotionFacts, point: RevertedPoint, lines: readonly string[]): Plan {
   const { primary, record } = facts;
   const { lsn } = point;
   const missing = Math.max(0, facts.primaryLsn - lsn);
@@ -204,7 +201,7 @@ function ageOf(point: RevertedPoint, { wallMs }: PromotionFacts): string {
   return ago(Math.max(0, wallMs - (point.stampMs > 0 ? point.stampMs : point.keptSinceMs)));
 }
 
-function startingPlan(primary: string, lines: readonly string[]): PromotionPlan {
+function startingPlan(primary: string, lines: readonly string[]): Plan {
   return force(
     [
       ...lines,
@@ -218,7 +215,7 @@ function startingPlan(primary: string, lines: readonly string[]): PromotionPlan 
 function succeededPlan(
   successor: { readonly site: string; readonly generation: number },
   lines: readonly string[],
-): PromotionPlan {
+): Plan {
   const { site, generation } = successor;
   return force(
     [...lines, `gives up everything that ${site} acked as primary of generation ${generation}`],
@@ -241,7 +238,7 @@ function synchronizedLines(facts: PromotionFacts): string[] {
   ];
 }
 
-function consistentPlan(facts: PromotionFacts, lines: readonly string[]): PromotionPlan {
+function consistentPlan(facts: PromotionFacts, lines: readonly string[]): Plan {
   const { record, primary } = facts;
   // A primary that was demoted here or there handed over a finished image; nobody wrote since, as far as anyone knows.
   if (record.toldOfFracture === undefined) {
@@ -274,13 +271,37 @@ function consistentPlan(facts: PromotionFacts, lines: readonly string[]): Promot
   );
 }
 
-function knownToLack({ primaryLsn, appliedLsn }: PromotionFacts): string {
+function knownToLack(facts: PromotionFacts): string {
+  const { primaryLsn, appliedLsn } = facts;
   // It may have lacked some for long when it was told.
   if (appliedLsn === undefined)
     return primaryLsn === 0 ? "the writes after that" : `some writes up to LSN ${primaryLsn}`;
-  const missing = Math.max(0, primaryLsn - appliedLsn);
+  const missing = missingWrites(facts, appliedLsn, primaryLsn);
   if (missing === 0) return "the writes after that";
-  return `${missing} writes known, LSN ${appliedLsn + 1} to ${primaryLsn},`;
+  return `${missing} writes known, LSN ${appliedLsn + 1} to ${primaryLsn}${bytesKnown(facts)},`;
+}
+
+// A start of the primary leaves LSNs out: then the primary's own count is the lower one.
+function missingWrites(facts: PromotionFacts, heldLsn: number, knownLsn: number): number {
+  const { lackedWrites = Number.POSITIVE_INFINITY, primaryLsn } = facts;
+  const since = Math.max(0, knownLsn - primaryLsn);
+  return Math.min(Math.max(0, knownLsn - heldLsn), lackedWrites + since);
+}
+
+/** The primary told it with its last probe; what came after that is counted by its LSNs alone. */
+function amountKnown(
+  facts: PromotionFacts,
+  { completeSet, knownLsn, endedLsn }: NonNullable<PromotionFacts["sets"]>,
+): string {
+  const { primarySet, primaryLsn } = facts;
+  const bytes = bytesKnown(facts);
+  const of = bytes === "" || (endedLsn ?? knownLsn) <= primaryLsn ? "" : ` up to LSN ${primaryLsn}`;
+  const sets = primarySet <= completeSet ? "" : `, sets ${completeSet + 1} to ${primarySet}`;
+  return `${sets}${bytes}${of}`;
+}
+
+function bytesKnown({ lackedBytes = 0 }: PromotionFacts): string {
+  return lackedBytes === 0 ? "" : `, at most ${lackedBytes} bytes`;
 }
 
 /** A copy that takes sets is a state of the past: it is promoted as it is, unless it is known to lack writes. */
@@ -288,11 +309,15 @@ function setsPlan(
   facts: PromotionFacts,
   sets: NonNullable<PromotionFacts["sets"]>,
   lines: readonly string[],
-): PromotionPlan {
+): Plan {
   const { primary } = facts;
   const { completeLsn, endedLsn } = sets;
-  const missing = Math.max(0, (endedLsn ?? sets.knownLsn) - completeLsn);
-  const known = `${missing} writes known, LSN ${completeLsn + 1} to ${completeLsn + missing}`;
+  const lastLsn = endedLsn ?? sets.knownLsn;
+  const missing =
+    endedLsn === undefined
+      ? missingWrites(facts, completeLsn, lastLsn)
+      : Math.max(0, lastLsn - completeLsn);
+  const known = `${missing} writes known, LSN ${completeLsn + 1} to ${lastLsn}${amountKnown(facts, sets)}`;
   if (endedLsn !== undefined && missing === 0)
     return go([...lines, `${primary} was demoted and handed everything over; nothing is lost`]);
   const replayed = replayedBy(facts.record, completeLsn);
@@ -334,7 +359,7 @@ function unreadPlan(
   { record }: PromotionFacts,
   bunkers: readonly BunkerFacts[],
   lines: readonly string[],
-): PromotionPlan {
+): Plan {
   // The longest first: what one log has ended early, another cannot bring any more.
   const [longest, ...others] = [...bunkers].sort((one, other) => other.endLsn - one.endLsn);
   const { site: from = "", endLsn = 0 } = longest ?? {};
@@ -348,7 +373,7 @@ function unreadPlan(
   );
 }
 
-function cutShortPlan(replayed: ReplayedRecord, lines: readonly string[]): PromotionPlan {
+function cutShortPlan(replayed: ReplayedRecord, lines: readonly string[]): Plan {
   const { from, lsn, endLsn } = replayed;
   const lost = `LSN ${lsn + 1} to ${endLsn} of the log of ${from}`;
   return force(
@@ -363,7 +388,7 @@ function replayedPlan(
   { primary }: PromotionFacts,
   { from, lsn }: ReplayedRecord,
   lines: readonly string[],
-): PromotionPlan {
+): Plan {
   return go([
     ...lines,
     `was brought up to LSN ${lsn}, the end of the log of ${from}, which had everything when it last heard of ${primary}`,
@@ -389,22 +414,10 @@ export function isWholeImage(record: GroupRecord): boolean {
 }
 
 function nextCounter(record: GroupRecord): number {
-  return (record.history[record.history.length - 1]?.counter ?? 0) + 1;
+  return generationCounter(record.history) + 1;
 }
 
 function ago(ms: number | undefined): string {
   if (ms === undefined) return "the last contact, before this process started";
   return `${(ms / 1000).toFixed(1)} s ago`;
-}
-
-function go(lines: readonly string[]): PromotionPlan {
-  return { verdict: "go", lines, refusal: "", hint: "" };
-}
-
-function force(lines: readonly string[], refusal: string, hint: string): PromotionPlan {
-  return { verdict: "force", lines, refusal, hint };
-}
-
-function refuse(refusal: string, hint: string): PromotionPlan {
-  return { verdict: "refuse", lines: [], refusal, hint };
 }

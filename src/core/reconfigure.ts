@@ -1,9 +1,8 @@
 import { leaveJournal } from "./dirty-maps.ts";
-import { roundLegDone } from "./flush.ts";
 import { blankMember } from "./group-record.ts";
 import { appendGathered } from "./journal.ts";
 import type { Journal } from "./journal.ts";
-import { legDone } from "./legs.ts";
+import { failWaiting, legDone } from "./legs.ts";
 import {
   isFed,
   isInJournal,
@@ -22,7 +21,7 @@ import type { Member, Primary } from "./primary-state.ts";
 import { askRecord } from "./records.ts";
 import { reserve } from "./reserves.ts";
 import { takeStanding } from "./switch.ts";
-import { noteJournalNeeded, noteNewJournal } from "./tenure-end.ts";
+import { forgetUnjournaled, noteNewJournal } from "./tenure-end.ts";
 import { forgetRounds } from "./terms.ts";
 
 // A running primary takes another configuration (ARCHITECTURE.md, Reload): members come, go, and are fed on other terms. Nobody
@@ -32,7 +31,7 @@ import { forgetRounds } from "./terms.ts";
 /** Takes the new configuration, as one step. It is on record, with all that follows from it, before anything rests on it. */
 export function reconfigure(primary: Primary, change: Reconfiguration, out: PrimaryEffect[]): void {
   primary.durability = change.durability;
-  noteJournalNeeded(primary, change.policies);
+  forgetUnjournaled(primary, change.policies);
   if (change.journal !== undefined) beginJournal(primary, change.journal, out);
   if (primary.journal !== undefined && change.sets !== undefined)
     Object.assign(primary.journal, change.sets);
@@ -230,13 +229,7 @@ function adopt(primary: Primary, member: Member, policy: MemberPolicy, out: Prim
     // Its loss was on no record, since nothing was acked without it: from now on something may be.
     if (isWaitedFor || !isFed(member)) goOnWithout(primary, member, out);
   } else if (!policy.loss.waits && !isFed(member)) {
-    for (const request of member.resend.splice(0)) {
-      request.failure = "io";
-      legDone(primary, request, out);
-    }
-    for (const round of member.flushWaits.splice(0)) {
-      round.failure = "io";
-      roundLegDone(primary, round, out);
-    }
+    const [requests, rounds] = [member.resend.splice(0), member.flushWaits.splice(0)];
+    failWaiting(primary, { requests, rounds }, "io", out);
   }
 }

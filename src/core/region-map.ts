@@ -91,20 +91,13 @@ export function unmark(map: RegionMap, first: number, last: number): void {
   }
 }
 
-export function unmarkAll(map: RegionMap): void {
-  for (const [index, page] of map.pages) {
-    page.bytes.fill(0);
-    page.count = 0;
-    map.unwritten.add(index);
-  }
-  map.count = 0;
-}
-
+/** Whether any of the units `first` to `last`, both included, is marked. */
 export function anyMarked(map: RegionMap, first: number, last: number): boolean {
   const found = nextMarked(map, first);
   return found !== -1 && found <= last;
 }
 
+/** Whether all of them are. */
 export function allMarked(map: RegionMap, first: number, last: number): boolean {
   for (let unit = first; unit <= last; unit += 1) if (!isMarked(map, unit)) return false;
   return true;

@@ -1,4 +1,4 @@
-import { allZero } from "#base/bytes.ts";
+import { allZero, hasBit } from "#base/bytes.ts";
 import { at } from "#base/fifo.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
@@ -6,12 +6,22 @@ import type { HostRequest } from "#ports/host-request.ts";
 import { askFlush, failVolume } from "./flush.ts";
 import { join } from "./joining.ts";
 import { isFed, mustHave, queue } from "./member-state.ts";
+import { firstGranule } from "./open-map.ts";
 import { allVolumesIndex, createResyncItem, memberOf } from "./primary-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
-import type { Member, Primary, ResyncItem, ResyncRange, Volume } from "./primary-state.ts";
+import type { Member, Primary, ResyncItem, Volume } from "./primary-state.ts";
 import { isBeingWritten, overlaps } from "./ranges.ts";
+import type { ByteRange } from "./ranges.ts";
 import { awaitsRedone } from "./refused.ts";
-import { copyOf, isMarked, nextMarked, runLength, unitOf, unmark } from "./region-map.ts";
+import {
+  anyMarked,
+  copyOf,
+  isMarked,
+  nextMarked,
+  runLength,
+  unitOf,
+  unmark,
+} from "./region-map.ts";
 import type { RegionMap } from "./region-map.ts";
 import { verifyAnswered, verifyRead } from "./verify.ts";
 
@@ -91,7 +101,7 @@ function nextItem(primary: Primary, member: Member): ResyncItem | undefined {
   return createResyncItem(primary, member, resync.compare ? "compare" : "region", range);
 }
 
-function nextWanted(primary: Primary, member: Member): ResyncRange | undefined {
+function nextWanted(primary: Primary, member: Member): ByteRange | undefined {
   const { wanted, pending } = member.resync;
   for (let want = wanted.shift(); want !== undefined; want = wanted.shift()) {
     const map = pending?.[want.volume];
@@ -102,7 +112,7 @@ function nextWanted(primary: Primary, member: Member): ResyncRange | undefined {
   return undefined;
 }
 
-function nextInOrder(primary: Primary, member: Member): ResyncRange | undefined {
+function nextInOrder(primary: Primary, member: Member): ByteRange | undefined {
   const { resync } = member;
   for (; resync.cursorVolume < primary.volumes.length; resync.cursorVolume += 1) {
     const volume = primary.volumes[resync.cursorVolume];
@@ -119,14 +129,14 @@ function nextInOrder(primary: Primary, member: Member): ResyncRange | undefined 
   return undefined;
 }
 
-function rangeOf(volume: Volume, map: RegionMap, region: number): ResyncRange {
+function rangeOf(volume: Volume, map: RegionMap, region: number): ByteRange {
   const regions = runLength(map, region, Math.max(1, limits.resyncChunkBytes / map.unitBytes));
   const offset = region * map.unitBytes;
   const length = Math.min(regions * map.unitBytes, volume.bytes - offset);
   return { volume: volume.index, offset, length };
 }
 
-function takeFrom(map: RegionMap | undefined, range: ResyncRange): void {
+function takeFrom(map: RegionMap | undefined, range: ByteRange): void {
   if (map === undefined) return;
   unmark(map, unitOf(map, range.offset), unitOf(map, range.offset + range.length - 1));
 }
@@ -171,10 +181,7 @@ export function regionRead(
 /** The member has said which regions of a compare differ. */
 export function compareAnswered(item: ResyncItem, bits: Uint8Array): void {
   const regions = Math.ceil(item.length / item.regionBytes);
-  item.differs = Array.from(
-    { length: regions },
-    (_, i) => ((bits[i >>> 3] ?? 0) & (1 << (i & 7))) !== 0,
-  );
+  item.differs = Array.from({ length: regions }, (_, i) => hasBit(bits, i));
 }
 
 /** The member has acked a compare or a region. */
@@ -205,7 +212,7 @@ function fitWindow(primary: Primary, member: Member, item: ResyncItem): void {
     resync.windowBytes = Math.max(1, Math.floor(resync.windowBytes / 2));
 }
 
-function noteDone(member: Member, range: ResyncRange): void {
+function noteDone(member: Member, range: ByteRange): void {
   member.resync.done.push({ volume: range.volume, offset: range.offset, length: range.length });
   member.resync.doneBytes += range.length;
 }
@@ -258,13 +265,12 @@ function isSettled(primary: Primary, member: Member, volume: Volume, granule: nu
   const map = resync.pending[volume.index];
   if (map === undefined) return false;
   const last = Math.min(offset + limits.openGranuleBytes, volume.bytes) - 1;
-  const found = nextMarked(map, unitOf(map, offset));
-  if (found !== -1 && found <= unitOf(map, last)) return false;
+  if (anyMarked(map, unitOf(map, offset), unitOf(map, last))) return false;
   return !isUnderWay(primary, member, { volume: volume.index, offset, length: last + 1 - offset });
 }
 
 // Being read, on its way, or found different and not sent again yet.
-function isUnderWay(primary: Primary, member: Member, where: ResyncRange): boolean {
+function isUnderWay(primary: Primary, member: Member, where: ByteRange): boolean {
   for (const lock of primary.locks) {
     if (lock.member === member.index && overlaps(lock, where)) return true;
   }
@@ -281,8 +287,7 @@ export function wantRegions(primary: Primary, volume: Volume, request: HostReque
   for (const member of primary.members) {
     const map = member.resync.pending?.[volume.index];
     if (map === undefined) continue;
-    const granule = Math.floor(request.offset / limits.openGranuleBytes);
-    const first = unitOf(map, granule * limits.openGranuleBytes);
+    const first = unitOf(map, firstGranule(request.offset) * limits.openGranuleBytes);
     const end = unitOf(map, request.offset + request.length - 1);
     for (let region = first; region <= end; region += 1) {
       if (isMarked(map, region)) {

@@ -14,7 +14,6 @@ import {
   inOrder,
   isAsFlagged,
   isWhole,
-  missing,
   take,
   takeFound,
 } from "./set-tracker.ts";
@@ -72,10 +71,6 @@ test("S8, S15, I15: whatever the order and however often it comes, bits are what
         assert.equal(has(tracker, index), twin.has(index - 1));
       assert.equal(tracker.count, twin.size - (isSealed ? 1 : 0));
       assert.equal(isWhole(tracker), twin.size === count + 1);
-      const last = isSealed ? count : Math.max(0, ...[...twin].map((place) => place + 1));
-      const gaps = plain.map(({ index }) => index).filter((i) => i <= last && !twin.has(i - 1));
-      assert.deepEqual(missing(tracker, 1_000), gaps);
-      assert.deepEqual(missing(tracker, 3), gaps.slice(0, 3));
       if (isWhole(tracker)) assert.equal(faultOf(tracker), undefined);
     }),
     { numRuns: 300 },
@@ -87,7 +82,7 @@ test("S8: with any one bit missing a sealed set is not whole", () => {
   for (const absent of plain) {
     const tracker = tracked([sealOf(plain), ...plain.filter((entry) => entry !== absent)]);
     assert.ok(!isWhole(tracker));
-    assert.deepEqual(missing(tracker, 10), [absent.index]);
+    assert.ok(!has(tracker, absent.index));
     take(tracker, absent, "");
     assert.ok(isWhole(tracker) && faultOf(tracker) === undefined);
   }

@@ -106,16 +106,6 @@ export function faultOf(tracker: SetTracker<unknown>): Broken | undefined {
   return undefined;
 }
 
-/** Indexes that did not come, lowest first, at most so many: up to n, or below the highest seen while n is not known. */
-export function missing(tracker: SetTracker<unknown>, most: number): number[] {
-  const last = tracker.seal === undefined ? tracker.entries.length : countOf(tracker.seal);
-  const indexes: number[] = [];
-  for (let index = tracker.prefix + 1; index <= last && indexes.length < most; index += 1) {
-    if (!has(tracker, index)) indexes.push(index);
-  }
-  return indexes;
-}
-
 /** What the set counts in the bounds: payloads, and a place for every index up to the highest. Bytes. */
 export function costOfSet(tracker: SetTracker<unknown>): number {
   const places = tracker.entries.length + (tracker.seal === undefined ? 0 : 1);

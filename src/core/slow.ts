@@ -1,4 +1,4 @@
-import { isInJournal, mayFeed } from "./member-state.ts";
+import { awaitsResume, isInJournal, mayFeed } from "./member-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 import { lacksRelay } from "./relay.ts";
@@ -55,7 +55,7 @@ export function noteProbe(primary: Primary, member: Member, roundTripMs: number)
 
 /** Whether the site may dial this member for a session now. */
 export function mayConnect(primary: Primary, member: Member): boolean {
-  const { record, policy } = member;
+  const { record } = member;
   if (member.isTurning) return false;
   if (primary.stage === "ended" || primary.drain !== undefined || member.stage !== "none")
     return false;
@@ -69,5 +69,5 @@ export function mayConnect(primary: Primary, member: Member): boolean {
   // knows how far it is: what a full log may cost it rests on that (`isRelayAlone`).
   const isAsked = primary.stage === "starting" || (isInJournal(member) && !member.sets.isTold);
   if (!isAsked && lacksRelay(primary, member)) return false;
-  return policy.autoResume || record.phase !== "dirty" || member.resumed;
+  return !awaitsResume(member);
 }

@@ -15,6 +15,7 @@ import {
   settle,
   step,
 } from "../../test/support/staging-rig.ts";
+import { completeBytes } from "./staging-lag.ts";
 import { viewSets, watermarksOf } from "./staging-state.ts";
 
 // The machine of staging alone: what a restart keeps, and where a session and a resync go on.
@@ -165,6 +166,8 @@ test("I33: watermarks are contiguous, and each follows the one before", () => {
     const { received, staged, complete, applied, synced } = watermarksOf(rig.staging);
     return [received, staged, complete, applied, synced];
   };
+  // What has come and is not complete lags, and not behind the apply.
+  const applyLagBytes = (): number => completeBytes(rig.staging);
   const [first, second, third] = makeSet(1, 3);
   give(rig, [first ?? assert.fail(), third ?? assert.fail()]);
   assert.deepEqual(marks(), [11, 0, 0, 0, 0]);
@@ -175,12 +178,15 @@ test("I33: watermarks are contiguous, and each follows the one before", () => {
   give(rig, makeSet(2, 2).slice(0, 1));
   give(rig, makeSet(1, 3).slice(3));
   assert.deepEqual(marks(), [21, 11, 0, 0, 0]);
+  assert.equal(applyLagBytes(), 0);
   settle(rig, /^(stage|flag|sync)/);
   assert.deepEqual(marks(), [21, 21, 13, 0, 0]);
+  assert.equal(applyLagBytes(), 3 * (first?.length ?? 0));
   settle(rig);
   rest(rig);
   settle(rig);
   assert.deepEqual(marks(), [21, 21, 13, 13, 13]);
+  assert.equal(applyLagBytes(), 0);
 
   const memory = createFedRig("memory");
   for (const set of [1, 2]) give(memory, makeSet(set, 1));

@@ -416,8 +416,6 @@ export type Watermarks = {
   readonly complete: number;
   readonly applied: number;
   readonly synced: number;
-  /** What is here and not in the images, by the measure of `costOf`. */
-  readonly waitingBytes: number;
 };
 
 export function watermarksOf(staging: Staging<unknown>): Watermarks {
@@ -427,7 +425,6 @@ export function watermarksOf(staging: Staging<unknown>): Watermarks {
     complete: staging.complete.lsn,
     applied: staging.applied.lsn,
     synced: staging.synced.lsn,
-    waitingBytes: staging.waitingBytes,
   };
 }
 

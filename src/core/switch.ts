@@ -1,5 +1,5 @@
 import type { HostRequest } from "#ports/host-request.ts";
-import { noteJournal, payloadBytesOf } from "./journal.ts";
+import { noteFigures, payloadBytesOf } from "./journal.ts";
 import type { Journal, JournalFigures } from "./journal.ts";
 import { legDone } from "./legs.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -19,7 +19,7 @@ export function appended(
   out: PrimaryEffect[],
 ): void {
   const { journal } = primary;
-  noteJournal(primary, done);
+  noteFigures(primary, done);
   for (const request of done.requests) {
     if (journal !== undefined) journal.appendingBytes -= payloadBytesOf(request);
     out.push({ kind: "image", request });

@@ -7,7 +7,7 @@ import { policyTable } from "./policy.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Primary } from "./primary-state.ts";
 import { releaseReplies, reply } from "./replies.ts";
-import { noteJournal, noteJournalNeeded, noteNewJournal, noteTenureEnd } from "./tenure-end.ts";
+import { noteUnjournaled, forgetUnjournaled, noteNewJournal, noteTenureEnd } from "./tenure-end.ts";
 
 /** A primary whose record was kept by a start before, with a journal whose last write has LSN 20; numbers go on at 100. */
 function started(changes: { readonly isJournalWhole?: boolean } = {}): Primary {
@@ -112,7 +112,7 @@ test("I29, decision 9: without a journal nothing is known, and a start forgets w
   noteTenureEnd(primary);
   assert.equal(primary.record.tenureEnd, undefined);
   primary.record.tenureEnd = { id: "a1", lsn: 3 };
-  noteJournal(primary);
+  noteUnjournaled(primary);
   assert.equal(primary.record.tenureEnd, undefined);
   assert.equal(primary.record.unjournaled?.lsn, undefined);
 });
@@ -122,9 +122,9 @@ test("I29, decision 9: a journal that comes with a reload has nothing of before,
   primary.nextLsn = 150;
   noteNewJournal(primary);
   assert.equal(primary.record.unjournaled?.lsn, 149);
-  noteJournalNeeded(primary, [samplePolicy({ site: "west", mode: policyTable.async })]);
+  forgetUnjournaled(primary, [samplePolicy({ site: "west", mode: policyTable.async })]);
   assert.equal(primary.record.unjournaled?.lsn, 149);
-  noteJournalNeeded(primary, [samplePolicy({ site: "west", mode: policyTable.sync })]);
+  forgetUnjournaled(primary, [samplePolicy({ site: "west", mode: policyTable.sync })]);
   assert.equal(primary.record.unjournaled?.lsn, undefined);
   assert.equal(endOf(primary), undefined);
 });

@@ -6,7 +6,7 @@ import type { Primary } from "./primary-state.ts";
 // tenure, and so both know whether anything lies above the fork (decision 9, SPEC-branch.md).
 
 /** A start: what the journal has lost, or may never have had, lies below the numbers of this start. */
-export function noteJournal({ record, journal, isJournalWhole, nextLsn }: Primary): void {
+export function noteUnjournaled({ record, journal, isJournalWhole, nextLsn }: Primary): void {
   const { incarnation, unjournaled } = record;
   delete record.tenureEnd;
   // A build that notes nothing of this may have started in between.
@@ -21,7 +21,7 @@ export function noteNewJournal({ record, nextLsn }: Primary): void {
 }
 
 /** A configuration with which the journal ends: on record before anything is acked without one. */
-export function noteJournalNeeded({ record }: Primary, policies: readonly MemberPolicy[]): void {
+export function forgetUnjournaled({ record }: Primary, policies: readonly MemberPolicy[]): void {
   if (!policies.some(({ mode }) => mode.journal)) delete record.unjournaled;
 }
 

@@ -5,7 +5,7 @@ import { appendGathered, seal } from "./journal.ts";
 import { mapOf } from "./member-maps.ts";
 import { queue, takesSets } from "./member-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
-import { createResyncItem } from "./primary-state.ts";
+import { createResyncItem, memberOf } from "./primary-state.ts";
 import type { Member, Primary, ResyncItem } from "./primary-state.ts";
 import { isBeingWritten, overlaps } from "./ranges.ts";
 import type { ByteRange } from "./ranges.ts";
@@ -173,7 +173,7 @@ export function verifyRead(
   out: PrimaryEffect[],
 ): void {
   const { item, check, bytes, failure } = read;
-  const member = primary.members.find(({ index }) => index === item.member);
+  const member = memberOf(primary, item.member);
   if (member?.verify?.underWay.has(item) !== true) return;
   if (failure !== undefined)
     return endVerify(primary, member, `it cannot be read here: ${failure.message}`, out);

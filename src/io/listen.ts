@@ -49,7 +49,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 }
 
 /** Reads an address to listen on: other than in the cluster file, where others must find it, the port may be 0. */
-export function listenAddressOf(text: string): Address {
+function listenAddressOf(text: string): Address {
   const anyPort = !text.startsWith("unix:") && text.endsWith(":0");
   const parsed = parseAddress(anyPort ? `${text.slice(0, -1)}1` : text);
   if (!parsed.ok) throw new AppError("config", parsed.reason, { hint: parsed.hint });

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { must } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { isDeviceUri, parseDeviceUri } from "#config/device-uri.ts";
+import { imagePath } from "#config/places.ts";
 import type { Config, VolumeConfig } from "#config/types.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import type { Events, Trace } from "#ports/events.ts";
@@ -37,7 +38,7 @@ export type SitePortsOptions = {
  */
 export async function createSitePorts(options: SitePortsOptions): Promise<SitePorts> {
   const { config, site, events, trace, memory } = options;
-  const { data } = must(config.sites.get(site), `no site ${site} in the configuration`);
+  const own = must(config.sites.get(site), `no site ${site} in the configuration`);
   const budget = createUnsyncedBudget();
   const clock = createClock();
   const transport = createTransport(memory);
@@ -49,26 +50,16 @@ export async function createSitePorts(options: SitePortsOptions): Promise<SitePo
     events,
     trace,
     bootId: readBootId(),
-    openFolder: (group) => openFolder(join(data, group)),
+    openFolder: (group) => openFolder(join(own.data, group)),
     openLogFolder: (path, group, makes) => openFolderIn(path, group, makes),
     openImage(group, volume, { bytes, isOnRecord }) {
-      const place = imagePath(options, group, volume);
+      const named = volumeOf(config, group, volume);
+      const place = imagePath(own, group, named);
       if (!isDeviceUri(place)) return openVolume(place, { bytes, isOnRecord, budget });
-      const trustDevice = volumeOf(config, group, volume).trustDevice === true;
+      const trustDevice = named.trustDevice === true;
       return openDevice(place, { bytes, trustDevice, clock, transport });
     },
   };
-}
-
-/** Where a volume's image lies at a site: what the cluster file says, else `<data>/<group>/<volume>.img`. */
-export function imagePath(
-  options: { readonly config: Config; readonly site: string },
-  group: string,
-  volume: string,
-): string {
-  const { data } = must(options.config.sites.get(options.site), `no site ${options.site}`);
-  const { at } = volumeOf(options.config, group, volume);
-  return at.get(options.site) ?? join(data, group, `${volume}.img`);
 }
 
 function volumeOf(config: Config, group: string, volume: string): VolumeConfig {

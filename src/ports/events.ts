@@ -9,6 +9,9 @@ export type EventRecord = {
   readonly volume?: string;
   readonly from?: string;
   readonly to?: string;
+  /** Of a replay: the first and the last write that it shall bring, or has brought; left out where there is none. */
+  readonly fromLsn?: number;
+  readonly toLsn?: number;
   readonly why: string;
 };
 

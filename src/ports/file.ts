@@ -1,7 +1,7 @@
 import type { IoFailure } from "#base/errors.ts";
 
 /**
- * A file of metadata: maps, records, later the journal.
+ * A file of a site's own: a map, a record, a segment of a log.
  *
  * `write` returns at once and leaves the bytes in the page cache: they survive the death of the process, not of the
  * machine. `sync` makes everything written before the call durable. A failed `sync` is final for the file (DESIGN §5):

@@ -6,6 +6,9 @@ import type { CopyState, ImageState, LinkState, Role } from "#core/states.ts";
 export { copyStates, imageStates, isPrimaryRole, linkStates, roles } from "#core/states.ts";
 export type { CopyState, ImageState, LinkState, Role } from "#core/states.ts";
 
+/** How `why` ends of a copy that answers, and waits for an operator before it is fed again. */
+export const awaitsResumeWords = "its resume is manual: `antipode resume` feeds it again";
+
 /** `antipode status --json` and GET /v1/status; the names are INTERFACE's and stay. */
 export type SiteStatus = {
   readonly site: string;

@@ -1,11 +1,11 @@
 import { judgeAutoReplay, nextTryMs } from "#core/auto-replay.ts";
-import type { AutoReplay, AutoReplayFacts, BunkerAtHand } from "#core/auto-replay.ts";
+import type { AutoReplay, AutoReplayFacts, BunkerHeard } from "#core/auto-replay.ts";
 import { compareHistories } from "#core/history.ts";
 import { policyTable } from "#core/policy.ts";
 import { limits } from "#base/limits.ts";
 import { saveRecord } from "#store/group-store.ts";
 import type { CommandOutcome } from "./api.ts";
-import { askAll, otherSites } from "./ask-all.ts";
+import { otherSites } from "./ask-all.ts";
 import { noAutoReplay } from "./auto-replay-state.ts";
 import { bunkersOf, isBunkerOf, replaysByItself } from "./group-config.ts";
 import { emit } from "./group-context.ts";
@@ -13,6 +13,7 @@ import { primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import { giveUpSilentFeeder, primarySilence } from "./primary-silence.ts";
 import { refusalBefore, runReplay } from "./replay.ts";
+import { successorHeard } from "./successor.ts";
 import type { ReplayCommand } from "./replay.ts";
 
 // A replay that begins by itself (SPEC-bunker.md, By itself): core/auto-replay.ts says when, and then it is the operator's own
@@ -82,8 +83,8 @@ function factsOf(group: Group): AutoReplayFacts {
     // A session with a primary that is silent is given up before long.
     hindrance: refusal?.ok === false && copy?.fedBy() !== primary ? refusal.message : "",
     paused: pausedOf(group, bunkers),
-    successor: successorOf(group),
-    bunkers: bunkers.map((site) => bunkerAtHand(group, site)),
+    successor: successorHeard(group)?.site,
+    bunkers: bunkers.map((site) => bunkerHeard(group, site)),
     // Who does not say so, as a site of an earlier version, has no word in it; a bunker's is asked for.
     others: answering.flatMap((site) => {
       const silentMs = views.get(site)?.view.primarySilentMs;
@@ -94,7 +95,7 @@ function factsOf(group: Group): AutoReplayFacts {
   };
 }
 
-function bunkerAtHand({ config, context, views }: Group, site: string): BunkerAtHand {
+function bunkerHeard({ config, context, views }: Group, site: string): BunkerHeard {
   const view = views.get(site)?.view;
   const { history } = context.store.record;
   return {
@@ -112,15 +113,6 @@ function bunkerAtHand({ config, context, views }: Group, site: string): BunkerAt
 function pausedOf({ context, heard }: Group, bunkers: readonly string[]): string {
   if (context.store.record.heldBack === true) return context.site;
   return bunkers.find((site) => heard?.view.paused?.includes(site) === true) ?? "";
-}
-
-function successorOf({ views, context }: Group): string | undefined {
-  const { history } = context.store.record;
-  for (const [site, { view }] of views) {
-    const relation = compareHistories(view.history, history);
-    if (relation === "ahead" || relation === "diverged") return site;
-  }
-  return undefined;
 }
 
 /** Copies that come before this one in the file, and are fed with sets as it is. The first primary may be one by now. */
@@ -147,8 +139,7 @@ function commandOf(group: Group, from: string, automaticAfterMs?: number): Repla
 function begin(group: Group, { from, afterMs }: Extract<AutoReplay, { kind: "due" }>): void {
   const command = commandOf(group, from, afterMs);
   group.autoReplay.isAsked = true;
-  const ask = (asked: (answering: ReadonlySet<string>) => void): void => askAll(group, asked);
-  runReplay(group, command, ask, (outcome) => ended(group, from, outcome));
+  runReplay(group, command, (outcome) => ended(group, from, outcome));
 }
 
 function ended(group: Group, from: string, outcome: CommandOutcome): void {

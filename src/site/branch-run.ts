@@ -7,7 +7,8 @@ import { savedMaps } from "#core/preserve.ts";
 import { saveRecord } from "#store/group-store.ts";
 import { closeLog } from "#store/log.ts";
 import type { Log } from "#store/log.ts";
-import { openPreserveLog, removeOtherPreserveLogs } from "#store/preserve-log.ts";
+import { removeOtherLogs } from "#store/log-files.ts";
+import { openPreserveLog } from "#store/preserve-log.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { logOptions, markReverted, openPreserve } from "./preserve-run.ts";
@@ -32,7 +33,7 @@ function openBranch(run: PreserveRun, done: (result: Result<PreserveRun>) => voi
   const { context } = run;
   const { record, folder } = context.store;
   const { branch } = record;
-  removeOtherPreserveLogs(folder, "branch", branch?.id);
+  removeOtherLogs(folder, "branch", branch?.id);
   const end: Done = (failure) => {
     if (failure === undefined) done({ ok: true, value: run });
     else done({ ok: false, error: failure });
@@ -75,7 +76,7 @@ export function dropBranch(context: GroupContext, how: string, done: Done): void
   delete store.record.branch;
   saveRecord(store, (failure) => {
     if (failure !== undefined) return done(failure.message);
-    removeOtherPreserveLogs(store.folder, "branch", undefined);
+    removeOtherLogs(store.folder, "branch", undefined);
     emit(context, { kind: "branch", why: `the branch at ${describePoint(branch)} is ${how}` });
     done(undefined);
   });
@@ -140,7 +141,7 @@ function recordBroughtBack(context: GroupContext, log: Log, done: Done): void {
   saveRecord(store, (failure) => {
     if (failure !== undefined) return done(failure.message);
     closeLog(log);
-    removeOtherPreserveLogs(store.folder, "branch", undefined);
+    removeOtherLogs(store.folder, "branch", undefined);
     const why = `the branch is back, ${describePoint(branch)}`;
     emit(context, { kind: "image", from: "synchronizing", to: "consistent", why });
     done(undefined);

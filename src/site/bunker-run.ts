@@ -10,8 +10,9 @@ import { noPosition, positionOf } from "#core/log-position.ts";
 import type { Timer } from "#ports/clock.ts";
 import { saveRecord } from "#store/group-store.ts";
 import { isSyncAwaited, sync } from "#store/log.ts";
+import { removeOtherLogs } from "#store/log-files.ts";
 import { encodeTable } from "#wire/batch/encode.ts";
-import { decodeJson } from "#wire/peer/decode.ts";
+import { decodeJson, reasonIn } from "#wire/peer/decode.ts";
 import { parseBegin } from "#wire/peer/documents.ts";
 import type { SessionOpen, SessionOpened } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
@@ -26,7 +27,6 @@ import {
   firstSetThere,
   openJournalLog,
   reclaimThrough,
-  removeOtherLogs,
 } from "./journal-run.ts";
 import type { AppendedBatch, JournalRun, OpenedJournal } from "./journal-run.ts";
 import { createRelay } from "./relay.ts";
@@ -261,7 +261,11 @@ function receive(run: Run, wire: SessionWire, session: number, frame: Frame): vo
     case frameType.begin:
       return takeBegin(run, wire, session, frame);
     case frameType.fractured:
-      return submit(run, { kind: "toldFractured", lsn, why: whyOf(frame) });
+      return submit(run, {
+        kind: "toldFractured",
+        lsn,
+        why: reasonIn(frame) ?? "the primary gave no reason",
+      });
     case frameType.feed:
     case frameType.feedEnd:
     case frameType.applied:
@@ -269,12 +273,6 @@ function receive(run: Run, wire: SessionWire, session: number, frame: Frame): vo
     default:
       return wire.peer.connection.close(`a bunker takes no frame of type ${header.type}`);
   }
-}
-
-function whyOf(frame: Frame): string {
-  const document = decodeJson(frame);
-  const why = document.ok ? (document.value as { why?: unknown } | null)?.why : undefined;
-  return typeof why === "string" ? why.slice(0, 500) : "the primary gave no reason";
 }
 
 function takeBegin(run: Run, wire: SessionWire, session: number, frame: Frame): void {

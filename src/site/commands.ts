@@ -1,11 +1,14 @@
 import { logAddress, pathBunkerOf } from "#base/path-bunker.ts";
-import { compareHistories, generationCounter } from "#core/history.ts";
+import { compareHistories } from "#core/history.ts";
 import { savedBytes } from "#core/preserve.ts";
+import type { Plan } from "#core/plan.ts";
 import { planPromotion } from "#core/promotion.ts";
 import { markedBytes } from "#core/region-map.ts";
-import { takesSets } from "#core/member-state.ts";
-import type { Member, Volume } from "#core/primary-state.ts";
-import type { PromotionFacts, PromotionPlan } from "#core/promotion.ts";
+import { keepsLog, splitWhy, takesSets } from "#core/member-state.ts";
+import { hasForeignDisk } from "#core/members.ts";
+import type { Member, Primary, Volume } from "#core/primary-state.ts";
+import { lacksRelay } from "#core/relay.ts";
+import type { PromotionFacts } from "#core/promotion.ts";
 import type { GroupView } from "#wire/peer/probe.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
 import { runDiscard } from "./discard.ts";
@@ -28,8 +31,9 @@ import { isBunkerOf, replaysByItself } from "./group-config.ts";
 import { primaryOf } from "./group.ts";
 import { promote } from "./promote.ts";
 import { policiesOf } from "./policies.ts";
-import { runSwitchover, takeBack } from "./switchover.ts";
+import { runSwitchover, keepRoleByForce } from "./switchover.ts";
 import type { Group } from "./group.ts";
+import { successorHeard } from "./successor.ts";
 import { runVerify } from "./verify.ts";
 
 // What an operator may tell a site. A change of role is a plan first: what will be done, and what it would lose.
@@ -59,7 +63,6 @@ export function runCommand(
       return (command.cancel === true ? cancelReplay : runReplay)(
         group,
         withSource(group, command),
-        (asked) => askAll(group, asked),
         done,
       );
     case "reload":
@@ -71,7 +74,7 @@ export function runCommand(
     case "verify":
       return runVerify(group, command, done);
     case "discard":
-      return runDiscard(group, command, { askAll, done });
+      return runDiscard(group, command, done);
     default:
       return runMemberCommand(group, command, done);
   }
@@ -101,27 +104,47 @@ function runMemberCommand(
   if (member === undefined) {
     const known = run.primary.members.map((candidate) => candidate.site).join(", ");
     const message = `${group.name} has no copy at ${command.copy}`;
-    return done(refused("usage", message, `its copies are: ${known}`));
+    return done(refused("usage", message, `its copies are: ${known || "none"}`));
   }
-  if (member.record.splitBrain && command.kind !== "pause")
-    return done(
-      refused(
-        "unsafe",
-        `${member.site} is split-brain: ${member.record.stoppedWhy}`,
-        settle(group, member),
-      ),
-    );
   const kind = command.kind === "resync" ? "resyncFull" : command.kind;
   if (command.kind === "resync" && !command.full) {
     return done(refused("usage", "a resync runs by itself", "--full compares everything"));
   }
+  const no = whyNotFed(group, member, kind);
+  if (no !== undefined) return done(no);
   run.submit({ kind, member: member.index });
-  const plan = {
-    pause: `${command.copy} is no longer fed; what it misses is remembered`,
-    resume: `${command.copy} is fed again; what it missed is brought over`,
-    resyncFull: `every region of ${command.copy} is compared, and what differs is copied`,
-  }[kind];
-  done({ ok: true, plan: [plan] });
+  done({ ok: true, plan: [planOf(run.primary, member, kind)] });
+}
+
+type MemberWord = "pause" | "resume" | "resyncFull";
+
+/** What only another word than this one helps: to claim that the member is fed again would be a lie. */
+function whyNotFed(group: Group, member: Member, kind: MemberWord): CommandOutcome | undefined {
+  if (kind === "pause") return undefined;
+  const { site, record } = member;
+  const split = splitWhy(member);
+  if (split !== undefined)
+    return refused("unsafe", `${site} is split-brain: ${split}`, settle(group, member));
+  if (kind === "resume" && hasForeignDisk(member)) {
+    const command = `antipode resync ${group.name} --copy ${site} --full`;
+    return refused("unsafe", record.stoppedWhy, `${command}, if that disk may be written over`);
+  }
+  return undefined;
+}
+
+function planOf(primary: Primary, member: Member, kind: MemberWord): string {
+  const { site, policy } = member;
+  const relay = lacksRelay(primary, member) ? ` once ${policy.through}, its relay, is well` : "";
+  switch (kind) {
+    case "pause":
+      return `${site} is no longer fed; what it misses is remembered`;
+    case "resume":
+      return `${site} is fed again${relay}; what it missed is brought over`;
+    case "resyncFull":
+      return keepsLog(member)
+        ? `${site} is asked what its log has, and gets the rest; where that does not lead on, its log begins anew`
+        : `every region of ${site} is compared${relay}, and what differs is copied`;
+  }
 }
 
 // Nobody feeds it: what an operator may stop here is a replay that begins by itself.
@@ -177,7 +200,8 @@ function runPromote(
   done: Done,
 ): void {
   if (group.run !== undefined && group.run.primary.stage !== "ended") {
-    if (group.run.primary.handover !== undefined) return takeBack(group, group.run, command, done);
+    if (group.run.primary.handover !== undefined)
+      return keepRoleByForce(group, group.run, command, done);
     return done({ ok: true, plan: [`${group.context.site} is the primary of ${group.name}`] });
   }
   if (group.bunker !== undefined)
@@ -228,7 +252,7 @@ type Heard = {
   readonly pathEndLsn: number;
 };
 
-function promotionPlan(group: Group, { answering, sinceMs, pathEndLsn }: Heard): PromotionPlan {
+function promotionPlan(group: Group, { answering, sinceMs, pathEndLsn }: Heard): Plan {
   const { context, heard } = group;
   const { record } = context.store;
   const primary = primaryOf(group);
@@ -248,9 +272,12 @@ function promotionPlan(group: Group, { answering, sinceMs, pathEndLsn }: Heard):
     primary,
     primaryState: serves ? "serves" : isStarting ? "starting" : isDemoted ? "demoted" : "silent",
     primaryFailed: primaryTrouble(group),
-    successor: successorKnown(group),
+    successor: successorHeard(group),
     silentSites: otherSites(group).filter((site) => !answering.has(site)),
     primaryLsn: heard?.view.lsn ?? 0,
+    primarySet: heard?.view.set ?? 0,
+    lackedBytes: heard?.view.lackedBytes,
+    lackedWrites: heard?.view.lackedWrites,
     heardMsAgo: heard === undefined ? undefined : context.ports.clock.nowMs() - heard.atMs,
     appliedLsn: group.copy?.copy.lsnIsKnown === true ? group.copy.copy.appliedLsn : undefined,
     sets: policy?.mode.unit === "set" ? setsKnown(group, answers ? view : undefined) : undefined,
@@ -301,26 +328,16 @@ function setsKnown(group: Group, view: GroupView | undefined): PromotionFacts["s
   const hasEnded = isSame && view.role === "demoted" && view.lsn > 0;
   return {
     completeLsn: complete.lsn,
+    completeSet: complete.set,
     knownLsn: Math.max(group.heard?.view.lsn ?? 0, received.lsn),
     endedLsn: hasEnded ? view.lsn : undefined,
   };
 }
 
-function successorKnown(group: Group): PromotionFacts["successor"] {
-  const { history } = group.context.store.record;
-  for (const [site, { view }] of group.views) {
-    const relation = compareHistories(view.history, history);
-    if (relation === "ahead" || relation === "diverged") {
-      return { site, generation: generationCounter(view.history) };
-    }
-  }
-  return undefined;
-}
-
 function decidePromote(
   group: Group,
   command: { readonly force: boolean; readonly dryRun: boolean },
-  decided: { readonly plan: PromotionPlan; readonly done: Done },
+  decided: { readonly plan: Plan; readonly done: Done },
 ): void {
   const { plan, done } = decided;
   const { lines } = plan;

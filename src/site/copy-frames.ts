@@ -1,8 +1,9 @@
 import { totalBytes } from "#base/bytes.ts";
+import { wrong } from "#base/errors.ts";
 import type { Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { CopyVolume, CopyWork, CopyWorkKind } from "#core/copy-state.ts";
-import { decodeJson } from "#wire/peer/decode.ts";
+import { decodeJson, reasonIn } from "#wire/peer/decode.ts";
 import { parseBegin } from "#wire/peer/documents.ts";
 import { allVolumes, frameFlags, frameType } from "#wire/peer/messages.ts";
 import type { Frame, FrameHeader } from "#wire/peer/messages.ts";
@@ -42,10 +43,9 @@ export function workOf(
     return parsed.ok ? { ok: true, value: { ...work, begin: parsed.value } } : parsed;
   }
   if (kind === "fractured") {
-    const told = decodeJson(frame);
-    const why = told.ok ? (told.value as { why?: unknown } | null)?.why : undefined;
-    if (typeof why !== "string") return wrong("a FRACTURED gives no reason");
-    return { ok: true, value: { ...work, why: why.slice(0, 500) } };
+    const why = reasonIn(frame);
+    if (why === undefined) return wrong("a FRACTURED gives no reason");
+    return { ok: true, value: { ...work, why } };
   }
   return { ok: true, value: work };
 }
@@ -124,8 +124,4 @@ function brokenVolume(header: FrameHeader, volumes: readonly CopyVolume[]): stri
   return volumes[header.volume] === undefined
     ? `there is no volume ${header.volume} here`
     : undefined;
-}
-
-function wrong(error: string): { readonly ok: false; readonly error: string } {
-  return { ok: false, error };
 }

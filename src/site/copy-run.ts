@@ -34,7 +34,7 @@ import { closeStaging, holdUp, settleStaging } from "./staging-run.ts";
 import type { StagingFailure, StagingRun } from "./staging-run.ts";
 import { createDriver, drive } from "./driver.ts";
 import type { Driver } from "./driver.ts";
-import { emit } from "./group-context.ts";
+import { emit, imageOf } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
@@ -51,7 +51,8 @@ import type { SessionWire } from "./session-wire.ts";
 import { syncImages } from "./sync-images.ts";
 import { traceIn, traceOut } from "./trace-session.ts";
 
-// Drives a group's copy: frames become events, effects become image writes, syncs and answers. It decides nothing.
+// Drives a group's copy: frames become events, effects become image writes, syncs and answers. It decides nothing but when its
+// primary is not read from, since a disk here has too much unsynced.
 
 export type CopyRun = {
   readonly copy: Copy;
@@ -419,12 +420,6 @@ function flushAck(run: Run): void {
 
 // ------------------------------------------------------------------------------------------ images
 
-function imageOf(run: Run, volume: number) {
-  const image = run.context.images[volume];
-  if (image === undefined) throw new RangeError(`volume ${volume} has no image`);
-  return image;
-}
-
 // Beyond this much unsynced data the kernel would stall the loop: the primary waits for the sync instead (DESIGN
 // §3.11).
 function relievePressure(run: Run, image: BlockDevice): void {
@@ -439,7 +434,7 @@ function relievePressure(run: Run, image: BlockDevice): void {
 }
 
 function writeImage(run: Run, work: CopyWork): void {
-  const image = imageOf(run, work.volume);
+  const image = imageOf(run.context, work.volume);
   if (image.isPressed()) relievePressure(run, image);
   if (work.kind === "write" || work.kind === "region") {
     image.write(work.offset, work.body, { run, work }, imageDone);
@@ -466,12 +461,12 @@ function tellQuiet(run: Run): void {
 }
 
 function syncForWork(run: Run, work: CopyWork, lsn: number): void {
-  const images = work.volume < 0 ? run.context.images : [imageOf(run, work.volume)];
+  const images = work.volume < 0 ? run.context.images : [imageOf(run.context, work.volume)];
   syncImages(images, (failure) => submit(run, { kind: "imagesSynced", work, lsn, failure }));
 }
 
 function compare(run: Run, work: CopyWork): void {
-  readRegion(imageOf(run, work.volume), work, work, (_, failure, bytes) => {
+  readRegion(imageOf(run.context, work.volume), work, work, (_, failure, bytes) => {
     if (failure === undefined) tellDifferences(run, work, bytes);
     submit(run, { kind: "compared", work, failure });
   });

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { crc32c } from "#base/checksum.ts";
 import { KiB, MiB } from "#base/limits.ts";
 import type { Entry } from "#core/entry.ts";
-import { digestStep } from "#core/entry.ts";
+import { coversFrom, digestStep } from "#core/entry.ts";
 import { sync } from "#store/log.ts";
 import { encodeTable } from "#wire/batch/encode.ts";
 import { createMemoryFolder } from "../../test/support/memory-folder.ts";
@@ -13,6 +13,7 @@ import { wireTo } from "../../test/support/wire-to.ts";
 import { appendRecord, openJournalLog, reclaimThrough } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { endSender, startSender } from "./sender-run.ts";
+import type { Sender } from "./sender-state.ts";
 
 // What a copy with cycles is sent of a log, and what it is never sent.
 
@@ -82,4 +83,49 @@ test("I17, I24: a copy is never sent the end of a set whose beginning the log ha
   assert.ok(cut > 0, "the log begins in the midst of a set");
   assert.equal(await firstSent(journal, cut), `the beginning of set ${cut} is not there any more`);
   assert.equal(await firstSent(journal, cut + 1), `set ${cut + 1} index 1`);
+});
+
+/** A copy that has nothing yet is fed with packed batches, and each set that goes out whole is told. */
+function feedPacked(journal: JournalRun, foldsFrom: number, pack: (done: () => void) => void) {
+  const sent: { set: number; coversFrom: number }[] = [];
+  const wire = wireTo("west", () => undefined);
+  const sender: Sender = startSender(journal, wire, 1, {
+    packing: {
+      name: "held",
+      pack: (bytes, done) => pack(() => done({ ok: true, value: bytes.slice(1) })),
+      unpack: () => assert.fail(),
+    },
+    compress: "on",
+    onUnreadable: assert.fail,
+    nowMs: () => 0,
+    onSent(_, entries) {
+      for (const entry of entries)
+        if (entry.kind === "seal") sent.push({ set: entry.set, coversFrom: coversFrom(entry) });
+    },
+    foldsFrom,
+  });
+  return { sender, sent };
+}
+
+test("I24, U5: a set that was being packed when its session ended was never sent, and keeps its number", async () => {
+  const sets = 4;
+  for (let packed = 0; packed <= sets; packed += 1) {
+    const journal = await openedJournal();
+    for (let set = 1; set <= sets; set += 1) appendSet(journal, set);
+    const held: (() => void)[] = [];
+    const before = feedPacked(journal, 0, (done) => held.push(done));
+    await until("all sets are being packed", () => before.sender.inFlightSeals === sets);
+    while (before.sent.length < packed) held.shift()?.();
+    assert.equal(before.sender.sentSet, packed, "the last set of which anything has gone out");
+    endSender(before.sender);
+    for (const done of held) done();
+    assert.equal(before.sent.length, packed, "nothing goes out behind the end");
+
+    const { sender, sent } = feedPacked(journal, before.sender.sentSet, (done) => done());
+    await until("all sets have come", () => sent.at(-1)?.set === sets);
+    endSender(sender);
+    const own = Array.from({ length: sets }, (_, i) => ({ set: i + 1, coversFrom: i + 1 }));
+    const merged = packed === 0 ? [] : [{ set: packed, coversFrom: 1 }];
+    assert.deepEqual(sent, [...merged, ...own.slice(packed)]);
+  }
 });

@@ -1,12 +1,14 @@
 import { knowsItsWrites } from "#core/branch.ts";
 import { activationOf } from "#core/bunker.ts";
 import { planDiscard, planDrop, planUndo } from "#core/discard.ts";
-import type { DiscardPlan, KeptLog, Opponent } from "#core/discard.ts";
+import type { KeptLog, Opponent } from "#core/discard.ts";
 import type { GroupRecord } from "#core/group-record.ts";
+import type { Plan } from "#core/plan.ts";
 import { savedBytes } from "#core/preserve.ts";
 import { saveRecord } from "#store/group-store.ts";
 import { figuresOf } from "#store/log.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
+import { askAll } from "./ask-all.ts";
 import { dropBranch, undoDiscard } from "./branch-run.ts";
 import type { BunkerRun } from "./bunker-run.ts";
 import type { CopyRun } from "./copy-run.ts";
@@ -23,15 +25,9 @@ import type { Split } from "./split.ts";
 // the next: a demotion, the word with all that may differ, and, with BEGIN of the other side's session, history and branch.
 
 type Done = (outcome: CommandOutcome) => void;
-export type DiscardCommand = Extract<SiteCommand, { kind: "discard" }>;
-/** Asks the other sites of the group; calls back with those that answer. */
-export type AskAll = (group: Group, done: (answering: ReadonlySet<string>) => void) => void;
+type DiscardCommand = Extract<SiteCommand, { kind: "discard" }>;
 
-export function runDiscard(
-  group: Group,
-  command: DiscardCommand,
-  { askAll, done }: { readonly askAll: AskAll; readonly done: Done },
-): void {
+export function runDiscard(group: Group, command: DiscardCommand, done: Done): void {
   const busy = whyNotNow(group);
   if (busy !== "") return done(refused("failed", `${group.name} cannot be settled now: ${busy}`));
   if (command.what !== "give-up") return decide(group, command, branchPlan(group, command), done);
@@ -54,7 +50,7 @@ function whyNotNow(group: Group): string {
   return isOpen ? "" : "the copy here is not open";
 }
 
-function discardPlan(group: Group, answering: ReadonlySet<string>): DiscardPlan {
+function discardPlan(group: Group, answering: ReadonlySet<string>): Plan {
   const { record } = group.context.store;
   const splits = splitsOf(group);
   const [split] = splits;
@@ -77,7 +73,7 @@ function opponentOf({ site, view, theirs }: Split, answers: boolean): Opponent {
   return { site, answers, isPrimary: answers && view.role === "primary", wrote: theirs };
 }
 
-function branchPlan(group: Group, { what }: DiscardCommand): DiscardPlan {
+function branchPlan(group: Group, { what }: DiscardCommand): Plan {
   const record = knownRecord(group);
   const { copy } = group;
   const { branch } = copy?.copy ?? {};
@@ -86,7 +82,7 @@ function branchPlan(group: Group, { what }: DiscardCommand): DiscardPlan {
   return planDrop(record, log === undefined ? 0 : figuresOf(log).bytesUsed);
 }
 
-function decide(group: Group, command: DiscardCommand, plan: DiscardPlan, done: Done): void {
+function decide(group: Group, command: DiscardCommand, plan: Plan, done: Done): void {
   const { lines } = plan;
   const isAllowed = plan.verdict === "go" || (plan.verdict === "force" && command.force);
   if (!isAllowed) return done(refused("unsafe", plan.refusal, plan.hint, lines));
@@ -191,6 +187,9 @@ function goOn(
 
 // --------------------------------------------------------------------------------------------- undoing
 
+const nothingKept =
+  "the resync has begun meanwhile, and nothing was kept aside: there is nothing left to bring back";
+
 function undo(group: Group, done: End): void {
   const { bunker, copy, context } = group;
   if (bunker !== undefined) return recordLogWord(group, bunker, undefined, done);
@@ -203,6 +202,12 @@ function undo(group: Group, done: End): void {
       // Nothing was overwritten yet; what was marked open stays so.
       delete record.discarding;
       return save(group, copy, done);
+    }
+    // The resync began while this was asked, and keeps nothing: what it was to bring back is being written over.
+    if (record.branch === undefined) {
+      copy.dispose();
+      goOn(group, copy, undefined, () => done(nothingKept));
+      return;
     }
     group.recordBefore = { ...record };
     undoDiscard(copy.preserve, (failure) => {

@@ -3,7 +3,7 @@ import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { DeviceFound } from "#core/device-volume.ts";
 import type { Entry } from "#core/entry.ts";
-import { createGateway, isCrowded, isDrained, stepGateway } from "#core/gateway.ts";
+import { createGateway, isCrowded, stepGateway } from "#core/gateway.ts";
 import type {
   DeviceRead,
   DeviceWrite,
@@ -415,9 +415,4 @@ export function deviceFound(run: GatewayRun | undefined): DeviceFound | undefine
   if (run === undefined) return undefined;
   const { appendedLsn, flushedLsn } = run.gateway;
   return { lastLsn: appendedLsn, coveredLsn: flushedLsn };
-}
-
-/** All devices have everything, durably. */
-export function areDrained(gateways: readonly (GatewayRun | undefined)[]): boolean {
-  return gateways.every((run) => run === undefined || isDrained(run.gateway));
 }

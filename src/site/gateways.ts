@@ -56,6 +56,11 @@ export function neededByDevices(gateways: Gateways): number {
   return Math.min(...needed);
 }
 
+/** All devices have everything, durably. */
+export function areDrained(gateways: Gateways): boolean {
+  return gateways.every((one) => one === undefined || isDrained(one.gateway));
+}
+
 /** A device that is away and lacks something, in words: its role cannot be given up by plan, for the journal ends with it. */
 export function whyNotDrained(gateways: Gateways): string | undefined {
   const away = gateways.find(

@@ -1,3 +1,4 @@
+import { must } from "#base/assert.ts";
 import type { GroupConfig } from "#config/types.ts";
 import type { EventRecord } from "#ports/events.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
@@ -25,4 +26,9 @@ export type GroupContext = {
 
 export function emit(context: GroupContext, event: Omit<EventRecord, "group">): void {
   context.ports.events.emit({ ...event, group: context.config.name });
+}
+
+/** The image of a volume, by its index. */
+export function imageOf({ images }: Pick<GroupContext, "images">, volume: number): BlockDevice {
+  return must(images[volume], `volume ${volume} has no image`);
 }

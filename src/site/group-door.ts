@@ -31,6 +31,11 @@ import { replayAsked } from "./replay-source.ts";
 import { replayedWhy } from "./replay.ts";
 import { deadImageWhy } from "./sync-images.ts";
 import { takeBackAsked } from "./take-back.ts";
+import { toldLack } from "./told-lack.ts";
+
+const bothPrimary = "both sides have been primary in generations that the other does not know";
+const wordGiven = "its operator has given up what it wrote by itself";
+const diskGone = "it is blank: what it wrote by itself is not there any more";
 
 // What other sites ask of a group here, and tell of it: sessions of a primary elsewhere, more connections for them, views.
 
@@ -67,12 +72,7 @@ export function sessionAsked(group: Group, peer: Peer, open: SessionOpen): void 
     );
   }
   if (relation === "diverged" && discarding === undefined) {
-    return refuseSession(
-      group,
-      peer,
-      "diverged",
-      "both sides have been primary in generations that the other does not know",
-    );
+    return refuseSession(group, peer, "diverged", bothPrimary);
   }
   if (relation === "same" && open.incarnation < record.incarnation && group.run === undefined) {
     const why = `${group.context.site} was fed by incarnation ${record.incarnation} of this generation; older metadata was restored at ${peer.site}`;
@@ -195,7 +195,7 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
   }
   if (group.run !== undefined) {
     if (relation === "ahead") group.run.submit(outrankedBy(site, view.history, record.history));
-    noteGivenUp(group.run, site, view);
+    noteHistory(group.run, site, view);
     return hearConfiguration(group, site, view);
   }
   if (group.bunker !== undefined && relation === "same") {
@@ -212,11 +212,23 @@ export function viewHeard(group: Group, site: string, view: GroupView): boolean 
   return hearConfiguration(group, site, view);
 }
 
-function noteGivenUp(run: PrimaryRun, site: string, { discards = [] }: GroupView): void {
+// No session may ever say it: the member's relay may be of the other side, or the other side's primary away.
+function noteHistory(run: PrimaryRun, site: string, { history, discards = [] }: GroupView): void {
   const { record, members } = run.primary;
   const member = members.find((candidate) => candidate.site === site);
-  if (member?.record.splitBrain === true && isFavoured(discards, record.history))
-    run.submit({ kind: "givenUp", member: member.index });
+  if (member === undefined) return;
+  const { index } = member;
+  const isGivenUp = isFavoured(discards, record.history);
+  const isSplit = member.record.splitBrain || member.heardSplit !== "";
+  if (isSplit && isGivenUp) run.submit({ kind: "givenUp", member: index, why: wordGiven });
+  // Its operator has put another disk there, or moved that one away: nobody can give up any more what lay on it.
+  else if (isSplit && history.length === 0)
+    run.submit({ kind: "givenUp", member: index, why: diskGone });
+  // A history with another root is of a disk that was made anew, which finds that out by itself.
+  const isFork = !isGivenUp && history[0]?.id === record.history[0]?.id;
+  const forks = isFork && compareHistories(history, record.history) === "diverged";
+  const why = forks ? bothPrimary : "";
+  if (member.heardSplit !== why) run.submit({ kind: "heardSplit", member: index, why });
 }
 
 /** What this site says of the group to another. */
@@ -233,7 +245,7 @@ export function viewOf(group: Group, site: string): GroupView {
     image: record.image,
     lsn: own?.lsn ?? lsnWithout(group, record),
     lsnReserved: record.lsnReserved,
-    set: 0,
+    ...toldLack(group, site),
     stableLsn: own?.stableLsn ?? 0,
     fractured: own?.fractured ?? fracturedBefore(record),
     ...failedVolumes(group.run),
@@ -283,5 +295,3 @@ function fracturedBefore(record: GroupRecord): Record<string, string> {
   }
   return fractured;
 }
-
-// ----------------------------------------------------------------------------------------- exports

@@ -10,6 +10,7 @@ import type { Timer } from "#ports/clock.ts";
 import type { ExportFound } from "#ports/exports.ts";
 import { isFailure } from "#ports/file.ts";
 import { eraseDirtyMaps, openGroupStore } from "#store/group-store.ts";
+import { removeOtherLogs } from "#store/log-files.ts";
 import { createUnmadeStore } from "#store/unmade-store.ts";
 import type { GroupStore, StoreOptions } from "#store/group-store.ts";
 import type { FeedUnit } from "#wire/peer/documents.ts";
@@ -28,7 +29,7 @@ import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { giveUpRoom } from "./journal-disk.ts";
 import { bunkersOf, isBunkerOf, needsJournal, takesSets } from "./group-config.ts";
-import { closeJournal, removeLogs } from "./journal-run.ts";
+import { closeJournal } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { openJournal } from "./journal-start.ts";
 import type { TakeBack } from "./journal-start.ts";
@@ -335,7 +336,7 @@ function runPrimary(group: Group, journal: JournalRun | undefined): void {
     gateways: group.gateways,
     onServed() {
       emit(context, { kind: "serving", why: describe(context) });
-      if (group.journal === undefined) removeLogs(context.store.folder, "journal");
+      if (group.journal === undefined) removeOtherLogs(context.store.folder, "journal", undefined);
       group.onServed(group);
     },
     onJournalEnded: () => void (group.journal = undefined),

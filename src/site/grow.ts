@@ -2,14 +2,13 @@ import { must } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { compareHistories, currentGeneration, generationCounter } from "#core/history.ts";
 import { markBytes } from "#core/region-map.ts";
-import type { BlockDevice } from "#ports/block-device.ts";
 import { growVolume, saveRecord, syncOpenMaps } from "#store/group-store.ts";
 import type { GrowOpen, PeerRefusal, SessionOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import { setConfig } from "./configuration.ts";
 import type { CopyRun } from "./copy-run.ts";
 import { followTerms, reopen, settleAside, unitOf } from "./copy-unit.ts";
-import { emit } from "./group-context.ts";
+import { emit, imageOf } from "./group-context.ts";
 import { fail, knownRecord } from "./group.ts";
 import type { Group } from "./group.ts";
 import { refusePeer, sendDocument } from "./peer-connection.ts";
@@ -28,7 +27,7 @@ export function growHere(group: Group, index: number, bytes: number, done: Done)
   const { store } = context;
   const { name, bytes: before } = must(store.record.volumes[index], "a volume of the record");
   if (bytes <= before) return done(undefined);
-  imageOf(group, index).grow(bytes, (failure) => {
+  imageOf(group.context, index).grow(bytes, (failure) => {
     if (failure !== undefined) return done(failure.message);
     if (group.isStopping) return done("this site is stopping");
     growVolume(store, index, bytes);
@@ -48,10 +47,6 @@ export function growHere(group: Group, index: number, bytes: number, done: Done)
       done(undefined);
     });
   });
-}
-
-function imageOf({ context }: Group, index: number): BlockDevice {
-  return must(context.images[index], "each volume has an image");
 }
 
 // ------------------------------------------------------------------------------- the primary asks
@@ -74,7 +69,7 @@ export function growAsked(group: Group, peer: Peer, open: GrowOpen): void {
   if (group.copy === undefined || group.isStopping)
     return no("busy", `${group.context.site} is no copy now`);
   if (group.isChangingRole) return no("busy", "a change of role is under way");
-  const refused = imageOf(group, index).whyNotGrow(open.bytes);
+  const refused = imageOf(group.context, index).whyNotGrow(open.bytes);
   if (refused !== undefined && open.bytes > volume.bytes) return no("not-a-copy", refused.message);
   if (!open.isWanted) return sendDocument(peer, frameType.opened, {});
   growAll(group, [{ index, bytes: open.bytes }], (why) => {
@@ -168,7 +163,7 @@ function zeroAll(group: Group, [first, ...more]: readonly Wanted[], done: Done):
     markBytes(map, offset, length);
     syncOpenMaps(store, marked);
   };
-  zeroStored({ image: imageOf(group, first.index), mark }, first.bytes, (failure) => {
+  zeroStored({ image: imageOf(group.context, first.index), mark }, first.bytes, (failure) => {
     if (failure !== undefined) return done(failure.message);
     const why = `its primary has ${first.bytes} bytes of ${name}: ${storedBytes} bytes that were stored beyond are zeros now`;
     if (storedBytes > 0) emit(context, { kind: "configuration", copy, volume: name, why });

@@ -32,12 +32,17 @@ export type InquiryStatus = {
   readonly roundTripMs: number;
   /** Since when it counts as down without a break, and this process has not stood still; undefined while it does not. */
   readonly downSinceMs?: number | undefined;
+  /** It counts as down for it refuses our inquiry: somebody is there. */
+  readonly refuses?: boolean;
   readonly why: string;
 };
 
-/** What a link is that does not answer: a machine that answers for its process says that this is down. */
+/**
+ * What a link is that does not answer: a machine that answers for its process says that this is down, and so does the file of a
+ * unix socket that is not there.
+ */
 export function linkDownFor(why: string): "peer-down" | "wan-down" {
-  return /refused|nobody listens/i.test(why) ? "peer-down" : "wan-down";
+  return /refused|nobody listens|connect ENOENT/i.test(why) ? "peer-down" : "wan-down";
 }
 
 export type InquiryOptions = {
@@ -71,6 +76,7 @@ type Link = {
   isUp: boolean;
   isToldDown: boolean;
   downSinceMs: number | undefined;
+  refuses: boolean;
   lastAnswerMs: number | undefined;
   /** Since when silence counts: the start, the last answer, or the end of a standstill of our own. */
   silentSinceMs: number;
@@ -190,6 +196,7 @@ function createLink(target: InquirySite, nowMs: number): Link {
     isUp: false,
     isToldDown: false,
     downSinceMs: undefined,
+    refuses: false,
     lastAnswerMs: undefined,
     silentSinceMs: nowMs,
     awakeSinceMs: nowMs,
@@ -246,6 +253,7 @@ function dial(options: InquiryOptions, link: Link): void {
       case "opened":
         return take(options, link, outcome.peer);
       case "refused":
+        link.refuses = true;
         return down(options, link, "it refuses our inquiry");
       case "failed":
         // Nobody listens: the process is down for certain. Anything else may pass, and is given its time.
@@ -288,6 +296,7 @@ function answered(options: InquiryOptions, link: Link, id: number): void {
   link.isUp = true;
   link.isToldDown = false;
   link.downSinceMs = undefined;
+  link.refuses = false;
   link.why = "";
 }
 

@@ -1,11 +1,12 @@
 import { limits } from "#base/limits.ts";
 import type { DiskRoom, JournalFigures } from "#core/journal.ts";
 import type { Log } from "#store/log.ts";
+import { removeSpareLogs } from "#store/log-files.ts";
 import { diskRoom, giveSpare, keepRoom } from "#store/log-room.ts";
 import { dropReserve, keepReserve } from "#store/reserve.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
-import { journalFigures, removeSpareLogs } from "./journal-run.ts";
+import { journalFigures } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 
 // The disk under a primary's journal: what room is held there, and what is said where there is none (row 40).

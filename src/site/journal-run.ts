@@ -9,6 +9,8 @@ import { noPosition, positionOf } from "#core/log-position.ts";
 import type { LogPosition } from "#core/log-position.ts";
 import { append, closeLog, figuresOf, placeOf, reclaim, sync } from "#store/log.ts";
 import type { Log, LogPlace } from "#store/log.ts";
+import { logName } from "#store/log-files.ts";
+import type { LogKind } from "#store/log-files.ts";
 import { openLog } from "#store/log-open.ts";
 import { keepRoom } from "#store/log-room.ts";
 import type { OpenedLog } from "#store/log-open.ts";
@@ -57,36 +59,6 @@ export type JournalRun = {
 function segmentBytesOf(bytesMax: number): number {
   const usual = Math.min(limits.journalSegmentBytes, Math.floor(bytesMax / 4));
   return Math.max(usual, Math.ceil(bytesMax / limits.logSegmentsMax));
-}
-
-export type LogKind = "journal" | "staging" | "bunker";
-
-/** A log's files carry its id: those of an earlier tenure are told apart, and go. */
-export function logName(kind: LogKind, logId: number): string {
-  return `${kind}-${logId.toString(16).padStart(8, "0")}`;
-}
-
-/** Logs that the record does not name are of an earlier tenure, or of a start that did not get far. */
-export function removeOtherLogs(folder: Folder, kind: LogKind, logId: number): void {
-  for (const name of folder.list()) {
-    // One that stays behind costs space, and is removed by the next start.
-    if (isLogFile(name, kind) && !name.startsWith(logName(kind, logId))) folder.remove(name);
-  }
-}
-
-/** The record names no such log: whatever is there is of the past. */
-export function removeLogs(folder: Folder, kind: LogKind): void {
-  for (const name of folder.list()) if (isLogFile(name, kind)) folder.remove(name);
-}
-
-/** Nothing will be appended to such a log: what waits to be a segment of it goes, and what it holds stays to be looked at. */
-export function removeSpareLogs(folder: Folder, kind: LogKind): void {
-  for (const name of folder.list())
-    if (isLogFile(name, kind) && !name.endsWith(".log")) folder.remove(name);
-}
-
-function isLogFile(name: string, kind: LogKind): boolean {
-  return name.startsWith(`${kind}-`) && /\.log(\.spare)?$/.test(name);
 }
 
 export type LogWhere = {

@@ -1,6 +1,7 @@
 import type { IoFailure, Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { closeLog, figuresOf, placeOf } from "#store/log.ts";
+import { logName, removeOtherLogs } from "#store/log-files.ts";
 import type { LogPlace } from "#store/log.ts";
 import { segmentOfName } from "#store/log-format.ts";
 import { readRecords } from "#store/log-read.ts";
@@ -9,7 +10,7 @@ import type { LogRecord } from "#store/log-read.ts";
 import { decodeTable } from "#wire/batch/decode.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
-import { logName, openJournalLog, removeOtherLogs } from "./journal-run.ts";
+import { openJournalLog } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import type { GatewayRun } from "./gateway-run.ts";
 import { openParts } from "./open-parts.ts";

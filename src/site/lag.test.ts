@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { samplePrimary } from "../../test/support/sample-primary.ts";
-import { lagWritesOf } from "./lag.ts";
+import { lagWritesOf, ownLagWrites } from "./lag.ts";
 import type { LagWrites } from "./lag.ts";
 
 test("I33, trap 5: writes of this start are counted, and numbers that were reserved and never used are no writes", () => {
@@ -19,4 +19,15 @@ test("I33, trap 5: writes of this start are counted, and numbers that were reser
   assert.deepEqual(lag(2, 1, 0), { lagWrites: 1, isLagCounted: false });
   // LSNs bound it, too.
   assert.deepEqual(lag(1_048_570, 1 << 30, 0), { lagWrites: 6, isLagCounted: false });
+});
+
+test("I33, trap 5: a bunker whose primary does not count it among its members has not counted what it lacks", () => {
+  assert.deepEqual(ownLagWrites(undefined, 7), { lagWrites: 0 });
+  assert.deepEqual(ownLagWrites({ lsn: 7, lackedWrites: 0 }, 7), { lagWrites: 0 });
+  assert.deepEqual(ownLagWrites({ lsn: 9, lackedWrites: 5 }, 7), { lagWrites: 2 });
+  assert.deepEqual(ownLagWrites({ lsn: 1_048_580, lackedWrites: 5 }, 7), { lagWrites: 5 });
+  assert.deepEqual(ownLagWrites({ lsn: 1_048_576 }, 2), {
+    lagWrites: 1_048_574,
+    isLagCounted: false,
+  });
 });

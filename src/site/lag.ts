@@ -1,4 +1,5 @@
 import { limits } from "#base/limits.ts";
+import type { GroupView } from "#wire/peer/probe.ts";
 import type { Primary } from "#core/primary-state.ts";
 import type { CopyStatus } from "./api.ts";
 
@@ -19,4 +20,17 @@ export function lagWritesOf(
   const ofThisStart = lsn - (firstLsn - 1);
   const ofBefore = Math.ceil(bytes() / limits.hostBlockBytesMin);
   return { lagWrites: Math.min(lsn - heldLsn, ofThisStart + ofBefore), isLagCounted: false };
+}
+
+/**
+ * What a bunker that has everything up to `heldLsn` lacks of what its primary has told of, at most. A primary that does not
+ * count this site among its members tells no lack, and its LSNs may have begun far above those of the log.
+ */
+export function ownLagWrites(
+  told: Pick<GroupView, "lsn" | "lackedWrites"> | undefined,
+  heldLsn: number,
+): LagWrites {
+  const behind = Math.max(0, (told?.lsn ?? 0) - heldLsn);
+  if (told?.lackedWrites !== undefined) return { lagWrites: Math.min(behind, told.lackedWrites) };
+  return behind === 0 ? { lagWrites: 0 } : { lagWrites: behind, isLagCounted: false };
 }

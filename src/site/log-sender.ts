@@ -122,7 +122,7 @@ export function offerRecord(sender: LogSender, batch: AppendedBatch): void {
 }
 
 /** Reads on and sends, as long as the connection has little enough to send. */
-export function pumpLog(sender: LogSender): void {
+function pumpLog(sender: LogSender): void {
   const { journal, wire, owner } = sender;
   const isBusy = wire.peer.connection.queuedBytes() >= limits.laneQueueBytesMax;
   if (sender.isEnded || sender.isReading || isBusy) return;

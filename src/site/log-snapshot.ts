@@ -11,7 +11,7 @@ import { segmentOfName } from "#store/log-format.ts";
 
 type Patch = { readonly offset: number; readonly bytes: Uint8Array };
 
-type Overlay = {
+type Snapshot = {
   readonly folder: Folder;
   readonly clock: Clock;
   /** The log of this name ends there, whatever has been written behind that place since. */
@@ -27,7 +27,7 @@ export function snapshotOf(
   clock: Clock,
   end: { readonly name: string; readonly place: LogPlace } | undefined,
 ): Folder {
-  const overlay: Overlay = {
+  const snapshot: Snapshot = {
     folder,
     clock,
     end,
@@ -36,23 +36,23 @@ export function snapshotOf(
     gone: new Set(),
   };
   const isThere = (name: string): boolean =>
-    !overlay.gone.has(name) && !isBehindEnd(overlay, name) && folder.exists(name);
+    !snapshot.gone.has(name) && !isBehindEnd(snapshot, name) && folder.exists(name);
   return {
     path: folder.path,
-    list: () => [...folder.list().filter((name) => isThere(name)), ...overlay.made],
-    exists: (name) => overlay.made.has(name) || isThere(name),
+    list: () => [...folder.list().filter((name) => isThere(name)), ...snapshot.made],
+    exists: (name) => snapshot.made.has(name) || isThere(name),
     open(name) {
       if (!isThere(name)) {
-        overlay.made.add(name);
-        return openOver(overlay, name, undefined);
+        snapshot.made.add(name);
+        return openOver(snapshot, name, undefined);
       }
       const file = folder.open(name);
-      return isFailure(file) ? file : openOver(overlay, name, file);
+      return isFailure(file) ? file : openOver(snapshot, name, file);
     },
     remove(name) {
-      overlay.made.delete(name);
-      overlay.patches.delete(name);
-      overlay.gone.add(name);
+      snapshot.made.delete(name);
+      snapshot.patches.delete(name);
+      snapshot.gone.add(name);
       return undefined;
     },
     rename: (from) => ({
@@ -63,21 +63,21 @@ export function snapshotOf(
   };
 }
 
-function isBehindEnd({ end }: Overlay, name: string): boolean {
+function isBehindEnd({ end }: Snapshot, name: string): boolean {
   if (end === undefined) return false;
   return (segmentOfName(end.name, name) ?? 0) > end.place.segment;
 }
 
-function openOver(overlay: Overlay, name: string, file: File | undefined): File {
-  const { end, clock, folder } = overlay;
-  const patches = overlay.patches.get(name) ?? [];
-  overlay.patches.set(name, patches);
+function openOver(snapshot: Snapshot, name: string, file: File | undefined): File {
+  const { end, clock, folder } = snapshot;
+  const patches = snapshot.patches.get(name) ?? [];
+  snapshot.patches.set(name, patches);
   const isLast = end !== undefined && segmentOfName(end.name, name) === end.place.segment;
   const bytesMax = isLast ? end.place.byte : Number.POSITIVE_INFINITY;
   const below = (): number => Math.min(file?.bytes() ?? 0, bytesMax);
   const patch = (offset: number, into: Uint8Array): void => {
     if (offset + into.length > below()) into.fill(0, Math.max(0, below() - offset));
-    for (const one of patches) overlap(one, offset, into);
+    for (const one of patches) patchInto(one, offset, into);
   };
   const bytes = (): number =>
     patches.reduce((most, one) => Math.max(most, one.offset + one.bytes.length), below());
@@ -117,7 +117,7 @@ function isEqual(a: Uint8Array, b: Uint8Array): boolean {
   return a.every((byte, i) => byte === b[i]);
 }
 
-function overlap(patch: Patch, offset: number, into: Uint8Array): void {
+function patchInto(patch: Patch, offset: number, into: Uint8Array): void {
   const from = Math.max(offset, patch.offset);
   const until = Math.min(offset + into.length, patch.offset + patch.bytes.length);
   if (from >= until) return;

@@ -6,7 +6,7 @@ import type { Member } from "#core/primary-state.ts";
 import { noPosition } from "#core/log-position.ts";
 import type { LogPosition } from "#core/log-position.ts";
 import { mayConnect } from "#core/slow.ts";
-import { decodeJson } from "#wire/peer/decode.ts";
+import { decodeJson, reasonIn } from "#wire/peer/decode.ts";
 import { parseOpened, parseRefusal } from "#wire/peer/documents.ts";
 import type { SessionOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
@@ -180,7 +180,11 @@ function dialIfDue(sessions: Sessions, slot: Slot): void {
     slot.isDialing = false;
     switch (outcome.kind) {
       case "opened":
-        return opened(sessions, slot, { peer: outcome.peer, epoch, document: outcome.document });
+        return opened(sessions, slot, {
+          peer: outcome.peer,
+          asked: document,
+          answer: outcome.document,
+        });
       case "refused":
         return refused(sessions, slot, outcome.document);
       case "failed":
@@ -237,12 +241,15 @@ function noSession(sessions: Sessions, slot: Slot, why: string, isAbsent: boolea
 function opened(
   sessions: Sessions,
   slot: Slot,
-  session: { readonly peer: Peer; readonly epoch: number; readonly document: unknown },
+  session: { readonly peer: Peer; readonly asked: SessionOpen; readonly answer: unknown },
 ): void {
-  const { peer, epoch } = session;
-  const hello = parseOpened(session.document);
+  const { peer, asked } = session;
+  const { epoch } = asked;
+  const hello = parseOpened(session.answer);
   const member = slot.member.index;
-  if (!hello.ok || !mayConnect(sessions.primary, slot.member)) {
+  // A copy has made itself ready for what it was asked to take: staged sets would undo what it is sent as a mirror.
+  const isOfOldMode = asked.unit !== slot.member.policy.mode.unit;
+  if (!hello.ok || isOfOldMode || !mayConnect(sessions.primary, slot.member)) {
     peer.connection.close(hello.ok ? "not wanted any more" : hello.error);
     if (!hello.ok) noSession(sessions, slot, hello.error, false);
     return;
@@ -347,12 +354,9 @@ function toldIn({ lsn, set, index }: FrameHeader): LogPosition {
 
 function failureIn(frame: Frame): { readonly why: string; readonly isActivated: boolean } {
   const document = decodeJson(frame);
-  const told = document.ok ? (document.value as { why?: unknown; code?: unknown } | null) : null;
-  const { why, code } = told ?? {};
-  return {
-    why: typeof why === "string" ? why.slice(0, 500) : "the copy failed and did not say why",
-    isActivated: code === "activated",
-  };
+  const code = document.ok ? (document.value as { code?: unknown } | null)?.code : undefined;
+  const why = reasonIn(frame) ?? "the copy failed and did not say why";
+  return { why, isActivated: code === "activated" };
 }
 
 // The wire has 32 bits of a sequence; the rest follows from what was acked last.

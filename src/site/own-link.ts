@@ -1,5 +1,6 @@
 import { groupOfPathBunker } from "#base/path-bunker.ts";
 import type { LinkState } from "#core/states.ts";
+import { otherSites } from "./ask-all.ts";
 import { primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import { linkDownFor } from "./inquiry.ts";
@@ -18,13 +19,9 @@ export function ownLink(group: Group, isFed: boolean): LinkState {
 
 // Who gave its role up, and knows of no successor, hears of one from whoever answers.
 function sitesToAsk(group: Group): string[] {
-  const { config, context } = group;
   const primary = primaryOf(group);
-  if (primary !== context.site) return [primary];
-  const others = new Set([config.primary, ...config.copies.keys()]);
-  return [...others].filter(
-    (site) => site !== context.site && groupOfPathBunker(site) === undefined,
-  );
+  if (primary !== group.context.site) return [primary];
+  return otherSites(group).filter((site) => groupOfPathBunker(site) === undefined);
 }
 
 /** Why the primary cannot feed anybody, as it says itself; "" where it does not answer, or does not say so. */

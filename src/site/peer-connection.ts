@@ -1,5 +1,6 @@
 import { hex, utf8 } from "#base/bytes.ts";
 import { limits } from "#base/limits.ts";
+import { wrong } from "#base/errors.ts";
 import type { Result } from "#base/errors.ts";
 import type { Clock, Timer } from "#ports/clock.ts";
 import type { Crypto } from "#ports/crypto.ts";
@@ -310,23 +311,19 @@ function judgeGreeting(state: Handshake, parsed: Result<Greeting>): Result<Greet
   const version = commonVersion(theirs.protocol);
   if (!version.ok) return version;
   if (theirs.cluster !== identity.cluster) {
-    return refuse(`it belongs to cluster "${theirs.cluster}", we to "${identity.cluster}"`);
+    return wrong(`it belongs to cluster "${theirs.cluster}", we to "${identity.cluster}"`);
   }
   if (!identity.knownSites.has(theirs.site)) {
-    return refuse(`site "${theirs.site}" is not in our configuration`);
+    return wrong(`site "${theirs.site}" is not in our configuration`);
   }
   if (expected !== undefined && theirs.site !== expected) {
-    return refuse(`we dialled "${expected}" and "${theirs.site}" answered; check its address`);
+    return wrong(`we dialled "${expected}" and "${theirs.site}" answered; check its address`);
   }
-  if (theirs.site === identity.site) return refuse("it claims to be this very site");
+  if (theirs.site === identity.site) return wrong("it claims to be this very site");
   if (theirs.secured !== (identity.secret !== undefined)) {
-    return refuse("only one of both sites is configured with a secret");
+    return wrong("only one of both sites is configured with a secret");
   }
   return parsed;
-}
-
-function refuse(error: string): { readonly ok: false; readonly error: string } {
-  return { ok: false, error };
 }
 
 function proofOf(state: Handshake, theirs: Greeting, role: PeerRole): string {

@@ -9,13 +9,13 @@ import type { SaveRange } from "#core/preserve.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { saveRecord } from "#store/group-store.ts";
 import { closeLog } from "#store/log.ts";
+import { removeOtherLogs } from "#store/log-files.ts";
 import type { Log } from "#store/log.ts";
 import {
   bytesWith,
   encodeStep,
   makePreserveLog,
   openPreserveLog,
-  removeOtherPreserveLogs,
   saveStep,
 } from "#store/preserve-log.ts";
 import { emit } from "./group-context.ts";
@@ -70,7 +70,7 @@ export function openPreserve(
   const { record, folder } = context.store;
   const point = record.preservedPoint;
   const bytesMax = preserveBytesMax(context);
-  removeOtherPreserveLogs(folder, "preserve", point?.id);
+  removeOtherLogs(folder, "preserve", point?.id);
   const end = (log: Log | undefined, found: readonly RegionMap[] | undefined): void =>
     done({
       ok: true,
@@ -136,7 +136,7 @@ function forget(context: GroupContext, why: string, done: Done): void {
   store.record.preservedPoint = undefined;
   saveRecord(store, (failure) => {
     if (failure !== undefined) return done(failure.message);
-    removeOtherPreserveLogs(store.folder, "preserve", undefined);
+    removeOtherLogs(store.folder, "preserve", undefined);
     emit(context, { kind: "preserve", why: `${describePoint(point)} is given up: ${why}` });
     done(undefined);
   });
@@ -182,7 +182,7 @@ export function whenIdle(run: PreserveRun, done: () => void): void {
 export function dropPoint(run: PreserveRun, as: KeptAs): void {
   if (as === "point") closePoint(run);
   else closeBranch(run);
-  removeOtherPreserveLogs(run.context.store.folder, kindOf[as], undefined);
+  removeOtherLogs(run.context.store.folder, kindOf[as], undefined);
 }
 
 export function closePreserve(run: PreserveRun): void {
@@ -313,7 +313,7 @@ function endUndo(context: GroupContext, log: Log, done: Done): void {
     saveRecord(store, (failure) => {
       if (failure !== undefined) return done(failure.message);
       closeLog(log);
-      removeOtherPreserveLogs(store.folder, "preserve", undefined);
+      removeOtherLogs(store.folder, "preserve", undefined);
       const why = `back at the preserved point, ${describePoint(point)}`;
       emit(context, { kind: "image", from: "synchronizing", to: "consistent", why });
       done(undefined);

@@ -72,7 +72,9 @@ export function nodeAnswered(group: Group, site: string, roundTripMs: number): v
 
 // The way to a site, as the primary sees it, by name and class (A12): devices have links of their own (core/gateway.ts).
 function tellLink(group: Group, site: string, why: string | undefined): void {
-  const { context, linksDown } = group;
+  const { context, linksDown, run } = group;
+  // A neighbour of another group is no business of this one's.
+  if (run === undefined || !run.primary.members.some((member) => member.site === site)) return;
   const was = linksDown.get(site);
   if ((why === undefined) === (was === undefined)) return;
   const down = linkDownFor(why ?? "");

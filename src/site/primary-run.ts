@@ -1,7 +1,7 @@
 import { must, unreachable } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
-import type { History } from "#core/history.ts";
+import { generationCounter } from "#core/history.ts";
 import type { MemberPolicy } from "#core/policy.ts";
 import { isOffered } from "#core/handover.ts";
 import { createPrimary, step } from "#core/primary.ts";
@@ -14,34 +14,29 @@ import type { Timer } from "#ports/clock.ts";
 import type { HostOutcome, HostRequest, HostVolume } from "#ports/host-request.ts";
 import { eraseDirtyMaps, saveRecord } from "#store/group-store.ts";
 import { sync } from "#store/log.ts";
+import { removeOtherLogs } from "#store/log-files.ts";
 import type { GroupView } from "#wire/peer/probe.ts";
 import { createDriver, drive } from "./driver.ts";
 import type { Driver } from "./driver.ts";
-import { areDrained as hasAll, deviceFound } from "./gateway-run.ts";
-import { neededByDevices } from "./gateways.ts";
+import { deviceFound } from "./gateway-run.ts";
+import { areDrained, neededByDevices } from "./gateways.ts";
 import type { Gateways } from "./gateways.ts";
-import { emit } from "./group-context.ts";
+import { emit, imageOf } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import type { HandoverWaiter } from "./group.ts";
 import { createMemberSessions } from "./member-sessions.ts";
 import type { MemberSessions } from "./member-sessions.ts";
 import { askDiskDue, createDiskWatch, figuresOn } from "./journal-disk.ts";
 import type { DiskWatch } from "./journal-disk.ts";
-import {
-  appendBatch,
-  closeJournal,
-  reclaimThrough,
-  removeLogs,
-  removeOtherLogs,
-} from "./journal-run.ts";
+import { appendBatch, closeJournal, reclaimThrough } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { machineJournal, setsOf } from "./journal-terms.ts";
 import { performStore } from "./primary-store.ts";
 import type { StoreOwner } from "./primary-store.ts";
 import { readRegion } from "./read-region.ts";
 
-// Drives a group's primary: hands events to the machine one at a time, and performs its effects in order. It decides
-// nothing.
+// Drives a group's primary: hands events to the machine one at a time, and performs its effects in order. It decides nothing
+// but what the machine cannot see: that hosts wait for a disk which has too much unsynced, and that this process stood still.
 
 export type PrimaryRun = {
   readonly primary: Primary;
@@ -103,7 +98,7 @@ export function startPrimaryRun(options: PrimaryRunOptions): PrimaryRun {
     journal:
       options.journal === undefined
         ? undefined
-        : machineJournal(context, options.journal, hasAll(options.gateways)),
+        : machineJournal(context, options.journal, areDrained(options.gateways)),
     isJournalWhole: options.journal?.isWhole ?? false,
     devices: options.gateways.map(deviceFound),
   });
@@ -223,7 +218,7 @@ function hostVolume(run: Run, volume: Primary["volumes"][number]): HostVolume {
       submit(run, { kind: "request", request });
     },
     extents(offset, length, done) {
-      imageOf(run, volume.index).extents(offset, length, done);
+      imageOf(run.context, volume.index).extents(offset, length, done);
     },
   };
 }
@@ -233,7 +228,7 @@ function hostVolume(run: Run, volume: Primary["volumes"][number]): HostVolume {
 function isPressed(run: Run, request: HostRequest): boolean {
   if (request.kind !== "write" && request.kind !== "zero") return false;
   const gateway = run.options.gateways[request.volume];
-  return gateway?.isPressed() ?? imageOf(run, request.volume).isPressed();
+  return gateway?.isPressed() ?? imageOf(run.context, request.volume).isPressed();
 }
 
 function press(run: Run, request: HostRequest): void {
@@ -250,7 +245,7 @@ function press(run: Run, request: HostRequest): void {
   };
   const gateway = run.options.gateways[request.volume];
   // A failure needs no answer here: the device fails all writes from now on, these first.
-  if (gateway === undefined) imageOf(run, request.volume).sync(release);
+  if (gateway === undefined) imageOf(run.context, request.volume).sync(release);
   else gateway.whenRoom(release);
 }
 
@@ -268,12 +263,6 @@ function watchStandstill(run: Run): void {
 
 function submit(run: Run, event: PrimaryEvent): void {
   drive(run.driver, event);
-}
-
-function imageOf(run: Run, volume: number) {
-  const image = run.context.images[volume];
-  if (image === undefined) throw new RangeError(`volume ${volume} has no image`);
-  return image;
 }
 
 function perform(run: Run, effect: PrimaryEffect): void {
@@ -294,7 +283,7 @@ function perform(run: Run, effect: PrimaryEffect): void {
     case "syncJournal":
     case "reclaim":
     case "weighJournal":
-      return journal(run, effect);
+      return performJournal(run, effect);
     case "closeJournal":
       return endJournal(run);
     case "forgetMember":
@@ -330,13 +319,13 @@ function perform(run: Run, effect: PrimaryEffect): void {
 // ------------------------------------------------------------------------------------------ images
 
 function read(run: Run, request: HostRequest): void {
-  const gateway = run.options.gateways[request.volume];
+  const { volume, offset, length } = request;
+  const gateway = run.options.gateways[volume];
   if (gateway !== undefined) {
-    const { offset, length } = request;
     const range = { offset, length, patienceMs: limits.deviceTimeoutMs };
     return gateway.read(range, { run, request }, readDone);
   }
-  imageOf(run, request.volume).read(request.offset, request.length, { run, request }, readDone);
+  imageOf(run.context, volume).read(offset, length, { run, request }, readDone);
 }
 
 function readDone(
@@ -357,7 +346,7 @@ function writeImage(run: Run, request: HostRequest): void {
   // The journal has it, and the device gets it from there.
   if (run.options.gateways[request.volume] !== undefined)
     return submit(run, { kind: "imageDone", request, failure: undefined });
-  const image = imageOf(run, request.volume);
+  const image = imageOf(run.context, request.volume);
   if (request.kind === "write") {
     image.write(request.offset, request.payload, { run, request }, imageDone);
   } else {
@@ -373,7 +362,7 @@ function imageDone(
 }
 
 function syncImage(run: Run, volume: number, ticket: number): void {
-  imageOf(run, volume).sync((failure) => {
+  imageOf(run.context, volume).sync((failure) => {
     submit(run, { kind: "imageSynced", ticket, volume, failure });
   });
 }
@@ -384,7 +373,7 @@ function readForMember(run: Run, item: ResyncItem): void {
   const gateway = run.options.gateways[item.volume];
   // Hosts' writes to the region wait for this read: it does not wait for a device that is away.
   if (gateway !== undefined) gateway.read({ ...item, patienceMs: 0 }, item, done);
-  else readRegion(imageOf(run, item.volume), item, item, done);
+  else readRegion(imageOf(run.context, item.volume), item, item, done);
 }
 
 function reply(run: Run, request: HostRequest, outcome: HostOutcome): void {
@@ -394,7 +383,7 @@ function reply(run: Run, request: HostRequest, outcome: HostOutcome): void {
       dir: "out",
       kind: `${outcome === "ok" ? "ack" : "fail"}-${request.kind}`,
       group: run.context.config.name,
-      generation: generationOf(run.primary.record.history),
+      generation: generationCounter(run.primary.record.history),
       // What was refused has no place in the order, and a FLUSH is about all that was written.
       ...(request.lsn === 0 ? {} : { lsn: request.lsn }),
       volume: run.primary.volumes[request.volume]?.name ?? "",
@@ -404,10 +393,6 @@ function reply(run: Run, request: HostRequest, outcome: HostOutcome): void {
   request.onReply(request, outcome, undefined);
 }
 
-function generationOf(history: History): number {
-  return history[history.length - 1]?.counter ?? 0;
-}
-
 // ----------------------------------------------------------------------------------------- journal
 
 type JournalEffect = Extract<
@@ -415,7 +400,7 @@ type JournalEffect = Extract<
   { kind: "append" | "syncJournal" | "reclaim" | "weighJournal" }
 >;
 
-function journal(run: Run, effect: JournalEffect): void {
+function performJournal(run: Run, effect: JournalEffect): void {
   const onDisk = must(run.journal, "only a group with a journal asks for it");
   switch (effect.kind) {
     case "append": {
@@ -475,10 +460,8 @@ function endJournal(run: Run): void {
     saveRecord(store, (failure) => {
       closeJournal(ended);
       // A copy may take sets again already, from a journal of another name.
-      const { journalId } = store.record;
       if (failure !== undefined) storeFailed(run, failure);
-      else if (journalId === undefined) removeLogs(store.folder, "journal");
-      else removeOtherLogs(store.folder, "journal", journalId);
+      else removeOtherLogs(store.folder, "journal", store.record.journalId);
     }),
   );
 }

@@ -158,8 +158,22 @@ function recordPromotion(
     group.copy = undefined;
     endTrouble(group);
     emit(context, { kind: "role", from: "secondary", to: "primary", why: describe(context) });
-    becomePrimary(group, false, () => done(group.failedWhy === "" ? undefined : group.failedWhy));
+    becomePrimary(group, false, () => {
+      tellSilent(group);
+      done(group.failedWhy === "" ? undefined : group.failedWhy);
+    });
   });
+}
+
+/**
+ * All sites were asked before the promotion. Whoever was silent for a whole timeout by then is not given a second one before
+ * hosts are served.
+ */
+function tellSilent({ run, config, context: { inquiries, site: own } }: Group): void {
+  for (const { site } of policiesOf(config, own)) {
+    const { downSinceMs, refuses, why } = inquiries.of(site);
+    if (downSinceMs !== undefined && refuses !== true) run?.siteDown(site, why);
+  }
 }
 
 function unrecorded({ message }: IoFailure): string {

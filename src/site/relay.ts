@@ -12,8 +12,14 @@ import { firstSetThere, journalFigures } from "./journal-run.ts";
 import type { AppendedBatch, JournalRun } from "./journal-run.ts";
 import { dialPeer } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
-import { addLane, endSender, offerBatch, senderApplied, startSender } from "./sender-run.ts";
-import { senderProbed } from "./sender-run.ts";
+import {
+  addLane,
+  endSender,
+  offerBatch,
+  senderApplied,
+  senderProbed,
+  startSender,
+} from "./sender-run.ts";
 import type { Sender } from "./sender-state.ts";
 import { createSessionWire, feedFeedLost, sendBare } from "./session-wire.ts";
 import type { SessionWire } from "./session-wire.ts";

@@ -3,6 +3,7 @@ import type { Place } from "#config/locate.ts";
 import type { Config, GroupConfig } from "#config/types.ts";
 import { isFed } from "#core/member-state.ts";
 import { saveRecord } from "#store/group-store.ts";
+import { removeOtherLogs } from "#store/log-files.ts";
 import type { CommandOutcome } from "./api.ts";
 import { configurationOf, setConfig, setFile } from "./configuration.ts";
 import { emit } from "./group-context.ts";
@@ -10,7 +11,7 @@ import { needsJournal } from "./group-config.ts";
 import { primaryOf } from "./group.ts";
 import { policiesOf } from "./policies.ts";
 import type { Group } from "./group.ts";
-import { closeJournal, removeLogs } from "./journal-run.ts";
+import { closeJournal } from "./journal-run.ts";
 import type { JournalRun } from "./journal-run.ts";
 import { openJournal } from "./journal-start.ts";
 import { refused } from "./refusals.ts";
@@ -197,7 +198,7 @@ function giveUpJournal(group: Group, journal: JournalRun | undefined): void {
   delete record.journalId;
   if (journal === undefined) return;
   closeJournal(journal);
-  removeLogs(folder, "journal");
+  removeOtherLogs(folder, "journal", undefined);
 }
 
 function factsOf(group: Group, site: string): CopyFacts {

@@ -1,8 +1,9 @@
-import { compareHistories, describeGeneration, generationCounter } from "#core/history.ts";
+import { compareHistories, describeGeneration } from "#core/history.ts";
 import { saveRecord } from "#store/group-store.ts";
 import type { PeerRefusal, ReplayOpen } from "#wire/peer/documents.ts";
 import { frameType } from "#wire/peer/messages.ts";
 import type { CommandOutcome } from "./api.ts";
+import { askAll } from "./ask-all.ts";
 import type { BunkerRun } from "./bunker-run.ts";
 import { emit } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
@@ -14,6 +15,7 @@ import type { Peer } from "./peer-connection.ts";
 import { refused } from "./refusals.ts";
 import { dialBunker, notOpened } from "./replay-dial.ts";
 import type { ReplayCommand } from "./replay.ts";
+import { successorHeard } from "./successor.ts";
 
 // `antipode replay GROUP --cancel`: the primary returns before anybody has taken over (SPEC 1B). By the operator's word
 // the bunker and the copy may be fed by it again: the bunker first, on record, then the copy. Whatever cuts it short,
@@ -23,23 +25,18 @@ import type { ReplayCommand } from "./replay.ts";
 
 type Done = (outcome: CommandOutcome) => void;
 
-/** At the copy; by force, at any site. `ask` brings what the other sites say of themselves. */
-export function cancelReplay(
-  group: Group,
-  command: ReplayCommand,
-  ask: (done: (answering: ReadonlySet<string>) => void) => void,
-  done: Done,
-): void {
+/** At the copy; by force, at any site. The other sites are asked first what they say of themselves. */
+export function cancelReplay(group: Group, command: ReplayCommand, done: Done): void {
   const refusal = refusalOf(group, command);
   if (refusal !== undefined) return done(refusal);
   group.isChangingRole = true;
-  ask((answering) => {
-    const successor = successorOf(group);
+  askAll(group, (answering) => {
+    const successor = successorHeard(group);
     if (successor !== undefined) {
       group.isChangingRole = false;
-      return done(
-        refused("unsafe", successor, "what was replayed is served there, or was given up"),
-      );
+      const { site, generation } = successor;
+      const message = `${site} is of generation ${generation}: somebody has taken over since`;
+      return done(refused("unsafe", message, "what was replayed is served there, or was given up"));
     }
     const isOther = isForAnother(group, command);
     const plan = isOther ? planForOther(group, command) : planOf(group, command.from, answering);
@@ -89,16 +86,6 @@ function refusalOf(group: Group, { from }: ReplayCommand): CommandOutcome | unde
   if (isThere && !group.isChangingRole && group.failedWhy === "") return undefined;
   const why = group.failedWhy === "" ? "a change of role is under way" : group.failedWhy;
   return refused("failed", `nothing can be called off at ${site} now: ${why}`);
-}
-
-function successorOf({ views, context }: Group): string | undefined {
-  const { history } = context.store.record;
-  for (const [site, { view }] of views) {
-    const relation = compareHistories(view.history, history);
-    if (relation === "ahead" || relation === "diverged")
-      return `${site} is of generation ${generationCounter(view.history)}: somebody has taken over since`;
-  }
-  return undefined;
 }
 
 function planOf(group: Group, from: string, answering: ReadonlySet<string>): string[] {

@@ -91,7 +91,11 @@ export function notOpened(
     case "activated":
       return refused("unsafe", message, activatedHint);
     case "refused":
-      return refused("unsafe", message);
+      return refused(
+        "unsafe",
+        message,
+        `nothing was changed; antipode promote ${group.name} --site ${group.context.site} --dry-run says what a takeover without that log would lose`,
+      );
   }
 }
 

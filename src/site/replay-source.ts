@@ -196,7 +196,10 @@ function begin(source: Source, survey: LogSurvey): void {
   sendDocument(peer, frameType.opened, openedDocument(source, survey, epoch));
   const wire = createSessionWire(peer, generationCounter(history), epoch, crypto);
   const { sends } = survey;
-  const why = `${peer.site} is brought up to LSN ${sends.lsn} (set ${sends.set}): ${sends.writes} writes`;
+  const why =
+    sends.set === 0
+      ? `${peer.site} lacks nothing of this log`
+      : `${peer.site} is brought up to LSN ${sends.lsn} (set ${sends.set}): ${sends.writes} writes`;
   emit(context, { kind: "replay", copy: peer.site, why });
   const session: Session = { source, wire, untilSet: sends.set, fromSet: 0, sender: undefined };
   peer.onFrame = (frame) => receive(session, frame);

@@ -1,3 +1,4 @@
+import type { EventRecord } from "#ports/events.ts";
 import { compareHistories } from "#core/history.ts";
 import type { ReplayedRecord } from "#core/group-record.ts";
 import { inMiB } from "#core/point.ts";
@@ -7,8 +8,9 @@ import { parseReplayOpened } from "#wire/peer/documents.ts";
 import type { ReplayOpened, ReplayRange, SessionOpen } from "#wire/peer/documents.ts";
 import { limits } from "#base/limits.ts";
 import type { CommandOutcome, SiteCommand } from "./api.ts";
+import { askAll } from "./ask-all.ts";
 import { emit } from "./group-context.ts";
-import { isBunkerOf } from "./group-config.ts";
+import { bunkersOf, isBunkerOf } from "./group-config.ts";
 import { primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import type { Peer } from "./peer-connection.ts";
@@ -44,13 +46,8 @@ type Replay = {
   readonly done: Done;
 };
 
-/** Judges the copy, then what the other sites say of themselves (`ask` brings it). Only then is the bunker asked. */
-export function runReplay(
-  group: Group,
-  command: ReplayCommand,
-  ask: (done: (answering: ReadonlySet<string>) => void) => void,
-  done: Done,
-): void {
+/** Judges the copy, then what the other sites say of themselves. Only then is the bunker asked. */
+export function runReplay(group: Group, command: ReplayCommand, done: Done): void {
   if (!command.dryRun) giveUpSilentFeeder(group);
   const refusal = refusalBefore(group, command);
   const staging = group.copy?.staging;
@@ -59,7 +56,7 @@ export function runReplay(
       refusal ?? refused("unsafe", "this site takes no sets: there is nothing to replay into"),
     );
   group.isChangingRole = true;
-  ask((answering) => {
+  askAll(group, (answering) => {
     group.isChangingRole = false;
     const primary = primaryOf(group);
     if (group.copy?.staging !== staging)
@@ -82,7 +79,7 @@ export function refusalBefore(group: Group, { from }: ReplayCommand): CommandOut
   const { record } = context.store;
   const { site } = context;
   if (!isBunkerOf(config, from)) {
-    const known = [...config.copies.keys()].filter((one) => isBunkerOf(config, one)).join(", ");
+    const known = bunkersOf(config).join(", ");
     const message = `${group.name} has no bunker at ${from}`;
     return refused("usage", message, `its bunkers: ${known === "" ? "none" : known}`);
   }
@@ -217,6 +214,7 @@ function begin(replay: Replay, begun: Begun): void {
   emit(context, {
     kind: "replay",
     copy: command.from,
+    ...rangeOf(complete.lsn, sends.lsn),
     why: `begun ${askerOf(replay)}: ${begun.plan.join("; ")}`,
   });
   // The bunker may end our last set earlier than the old primary did: whatever cuts this short, that one feeds us no more.
@@ -232,6 +230,15 @@ function begin(replay: Replay, begun: Begun): void {
     group.failedWhy = `the replay cannot be recorded: ${failure.message}`;
     done(refused("failed", group.failedWhy, undefined, begun.plan));
   });
+}
+
+// Who was not behind is brought nothing.
+function rangeOf(heldLsn: number, toLsn: number): Pick<EventRecord, "fromLsn" | "toLsn"> {
+  return toLsn > heldLsn ? { fromLsn: heldLsn + 1, toLsn } : {};
+}
+
+function describeRange({ fromLsn, toLsn }: ReturnType<typeof rangeOf>): string {
+  return fromLsn === undefined ? "nothing came" : `LSN ${fromLsn} to ${toLsn}`;
 }
 
 function askerOf({ group, command }: Replay): string {
@@ -269,8 +276,11 @@ function feed(
     watch.cancel();
     const { complete: now } = staging.staging;
     if (isEnded === "asPlanned") return settle(replay, begun, { set: now.set, lsn: now.lsn, has });
+    const range = rangeOf(group.replay?.startLsn ?? now.lsn, now.lsn);
     group.replay = undefined;
     const reached = `this copy has everything up to LSN ${now.lsn} (set ${now.set})`;
+    const why = `cut short, ${describeRange(range)}; ${reached}, and not all that was asked for`;
+    emit(context, { kind: "replay", copy: command.from, ...range, why });
     done(
       refused(
         "failed",
@@ -326,14 +336,14 @@ function settle(
       group.failedWhy = `the replay cannot be recorded: ${failure.message}`;
       return done(refused("failed", group.failedWhy, undefined, plan));
     }
-    const given =
-      set >= has.set ? "" : `; given up unless it is replayed: LSN ${lsn + 1} to ${has.lsn}`;
+    // How much is left the survey has told where what was asked for has come; where time has ended it, the end alone.
+    const isAll = set >= opened.sends.set;
+    const left = isAll ? lostOf(has, lsn, opened.sends) : `LSN ${lsn + 1} to ${has.lsn}`;
+    const given = set >= has.set ? "" : `; given up unless it is replayed: ${left}`;
     const line = `this copy has everything up to LSN ${lsn} (set ${set})${given}`;
-    emit(context, {
-      kind: "replay",
-      copy: command.from,
-      why: `ended, LSN ${(replay?.startLsn ?? 0) + 1} to ${lsn}; ${line}`,
-    });
+    const range = rangeOf(replay?.startLsn ?? 0, lsn);
+    const why = `ended, ${describeRange(range)}; ${line}`;
+    emit(context, { kind: "replay", copy: command.from, ...range, why });
     done({ ok: true, plan: [...plan, line] });
   });
 }

@@ -3,10 +3,10 @@ import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { SaveRange } from "#core/preserve.ts";
 import { markBytes } from "#core/region-map.ts";
-import type { BlockDevice } from "#ports/block-device.ts";
 import type { Log } from "#store/log.ts";
 import { readSaved } from "#store/preserve-log.ts";
 import type { SavedRange } from "#store/preserve-log.ts";
+import { imageOf } from "./group-context.ts";
 import type { GroupContext } from "./group-context.ts";
 import { readRegion } from "./read-region.ts";
 
@@ -16,7 +16,7 @@ type Done = (failure: string | undefined) => void;
 
 /** Reads what these ranges of the images hold now. */
 export function readRanges(
-  { images }: GroupContext,
+  context: GroupContext,
   ranges: readonly SaveRange[],
   done: (read: readonly SavedRange[] | IoFailure) => void,
 ): void {
@@ -24,8 +24,7 @@ export function readRanges(
   let missing = ranges.length;
   let failed: IoFailure | undefined;
   ranges.forEach((range, i) => {
-    const image = must(images[range.volume], "each volume has an image");
-    readRegion(image, range, undefined, (_, failure, bytes) => {
+    readRegion(imageOf(context, range.volume), range, undefined, (_, failure, bytes) => {
       failed ??= failure;
       read[i] = { ...range, bytes };
       missing -= 1;
@@ -73,13 +72,14 @@ export function writeBackAll(
 }
 
 function writeBack(
-  { images }: Pick<GroupContext, "images">,
+  context: Pick<GroupContext, "images">,
   saved: readonly SavedRange[],
   done: (failure: IoFailure | undefined) => void,
 ): void {
-  const imageOf = ({ volume }: SavedRange): BlockDevice =>
-    must(images[volume], "each volume has an image");
-  const ranges = saved.flatMap((range) => [range, ...grownSince(range, imageOf(range).bytes)]);
+  const ranges = saved.flatMap((range) => [
+    range,
+    ...grownSince(range, imageOf(context, range.volume).bytes),
+  ]);
   let missing = ranges.length;
   let failed: IoFailure | undefined;
   const written = (_: undefined, failure: IoFailure | undefined): void => {
@@ -89,7 +89,7 @@ function writeBack(
   };
   for (const range of ranges) {
     const { offset, length, bytes } = range;
-    const image = imageOf(range);
+    const image = imageOf(context, range.volume);
     if (bytes === undefined) image.zero(offset, length, true, undefined, written);
     else image.write(offset, [bytes], undefined, written);
   }

@@ -36,7 +36,7 @@ export function startSender(
     packer: {
       packing: owner.packing,
       choice: createPackChoice(owner.compress),
-      onSent: (lane, entries) => owner.onSent(lane, entries),
+      onSent: (lane, entries) => noteSent(sender, lane, entries),
     },
     next: placeOfSet(journal, fromSet),
     fromSet,
@@ -49,11 +49,18 @@ export function startSender(
     inFlightSeals: 0,
     inFlightMerged: 0,
     appliedSet: fromSet - 1,
+    takenSet: fromSet - 1,
     sentSet: fromSet - 1,
     sentSealed: fromSet - 1,
   };
   addLane(sender, wire);
   return sender;
+}
+
+function noteSent(sender: Sender, lane: SessionWire, entries: readonly Entry[]): void {
+  const last = must(entries.at(-1), "a batch has an entry");
+  sender.sentSet = Math.max(sender.sentSet, last.set);
+  sender.owner.onSent(lane, entries);
 }
 
 /** One more connection of the session. */
@@ -114,12 +121,12 @@ export function offerBatch(sender: Sender, batch: AppendedBatch): void {
 }
 
 /** Reads on and sends as far as window and connections allow. To be called when anything of that has changed. */
-export function pumpSender(sender: Sender): void {
+function pumpSender(sender: Sender): void {
   if (sender.isEnded) return;
   if (sender.cycles !== undefined) return pumpCycles(sender, sender.cycles);
   if (sender.isReading || !mayFeed(sender, limits.laneQueueBytesMax)) return;
   const { log } = sender.journal;
-  sender.next ??= placeOfSet(sender.journal, sender.sentSet + 1);
+  sender.next ??= placeOfSet(sender.journal, sender.takenSet + 1);
   // What was staged before this session is complete by now, and the journal has let it go before it was read.
   const [oldest] = log.segments;
   if (sender.next !== undefined && oldest !== undefined && sender.next.segment < oldest.number)
@@ -151,7 +158,7 @@ function send(
   payload: readonly Uint8Array[],
 ): void {
   const last = must(entries.at(-1), "a batch has an entry");
-  sender.sentSet = Math.max(sender.sentSet, last.set);
+  sender.takenSet = Math.max(sender.takenSet, last.set);
   if (last.set < sender.fromSet) return;
   const { untilSet = Number.POSITIVE_INFINITY } = sender.owner;
   if (last.set > untilSet) return sendUntil(sender, entries, untilSet, { table, payload });

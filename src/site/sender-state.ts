@@ -63,6 +63,9 @@ export type Sender = {
   inFlightSeals: number;
   inFlightMerged: number;
   appliedSet: number;
+  /** The last set of which anything was taken from the journal to be sent. */
+  takenSet: number;
+  /** The last set of which anything has gone out: a batch that is being packed has not. */
   sentSet: number;
   /** The last set whose SEAL was sent. */
   sentSealed: number;
@@ -103,7 +106,6 @@ export function dispatch(
   sender.inFlightBytes += sent.bytes;
   sender.inFlightSeals += sent.seals;
   sender.inFlightMerged += sent.merged;
-  sender.sentSet = Math.max(sender.sentSet, sent.lastSet);
   sender.sentSealed = Math.max(sender.sentSealed, sent.sealed);
   const way = { isBehind: isBehind(sender), bytesPerMs: deliveredPerMs(sender.window) };
   sendBatch(sender.packer, lane, way, batch);

@@ -36,39 +36,39 @@ export function createSessionWire(
 const noBody: readonly Uint8Array[] = [];
 
 /** The chunks of the payload go to the network as they are. */
-export function feedWrite(feed: SessionWire, request: HostRequest, sequence: number): void {
+export function feedWrite(wire: SessionWire, request: HostRequest, sequence: number): void {
   const isWrite = request.kind === "write";
-  const header = prepare(feed, isWrite ? frameType.write : frameType.zero, sequence);
+  const header = prepare(wire, isWrite ? frameType.write : frameType.zero, sequence);
   header.flags = request.mayPunch ? frameFlags.mayPunch : 0;
   header.lsn = request.lsn;
   header.volume = request.volume;
   header.offset = request.offset;
   header.length = request.length;
-  sendFrame(feed, isWrite ? request.payload : noBody);
+  sendFrame(wire, isWrite ? request.payload : noBody);
 }
 
 export function feedRegion(
-  feed: SessionWire,
+  wire: SessionWire,
   item: ResyncItem,
   bytes: Uint8Array,
   at: { readonly sequence: number; readonly lsn: number },
 ): void {
   const isZero = allZero(bytes);
-  const header = prepareRange(feed, isZero ? frameType.regionZero : frameType.region, item, at);
+  const header = prepareRange(wire, isZero ? frameType.regionZero : frameType.region, item, at);
   header.flags = frameFlags.mayPunch;
-  sendFrame(feed, isZero ? noBody : [bytes]);
+  sendFrame(wire, isZero ? noBody : [bytes]);
 }
 
 /** One hash a region, so that the copy can say which differ. */
 export function feedCompare(
-  feed: SessionWire,
+  wire: SessionWire,
   item: ResyncItem,
   bytes: Uint8Array,
   at: { readonly sequence: number; readonly lsn: number },
 ): void {
-  const header = prepareRange(feed, frameType.compare, item, at);
+  const header = prepareRange(wire, frameType.compare, item, at);
   header.index = item.regionBytes;
-  sendFrame(feed, [hashesOf(bytes, item.regionBytes, feed.crypto)]);
+  sendFrame(wire, [hashesOf(bytes, item.regionBytes, wire.crypto)]);
 }
 
 /** Little-endian 64-bit hashes of consecutive regions; both ends of a compare make them alike. */
@@ -84,95 +84,95 @@ export function hashesOf(bytes: Uint8Array, regionBytes: number, crypto: Crypto)
 }
 
 /** `lsn`: what a log must have before it syncs; 0 for a mirror, which has whatever came before. */
-export function feedFlush(feed: SessionWire, volume: number, ticket: number, lsn: number): void {
-  const header = prepare(feed, frameType.flush, 0);
+export function feedFlush(wire: SessionWire, volume: number, ticket: number, lsn: number): void {
+  const header = prepare(wire, frameType.flush, 0);
   header.lsn = lsn;
   header.volume = volume < 0 ? allVolumes : volume;
   header.index = ticket;
-  sendFrame(feed, noBody);
+  sendFrame(wire, noBody);
 }
 
-export function feedSynchronized(feed: SessionWire, lsn: number, set: number): void {
-  const header = prepare(feed, frameType.synchronized, 0);
+export function feedSynchronized(wire: SessionWire, lsn: number, set: number): void {
+  const header = prepare(wire, frameType.synchronized, 0);
   header.lsn = lsn;
   header.set = set;
-  sendFrame(feed, noBody);
+  sendFrame(wire, noBody);
 }
 
 /** Behind this word the set may be applied. */
-export function feedMark(feed: SessionWire, set: number): void {
-  const header = prepare(feed, frameType.mark, 0);
+export function feedMark(wire: SessionWire, set: number): void {
+  const header = prepare(wire, frameType.mark, 0);
   header.set = set;
-  sendFrame(feed, noBody);
+  sendFrame(wire, noBody);
 }
 
 /** A record of the journal as it lies there, and which entry it follows. */
 export function feedRecord(
-  feed: SessionWire,
+  wire: SessionWire,
   follows: WirePosition,
   table: Uint8Array,
   payload: readonly Uint8Array[],
 ): void {
-  const header = prepare(feed, frameType.record, 0);
+  const header = prepare(wire, frameType.record, 0);
   header.lsn = follows.lsn;
   header.set = follows.set;
   header.offset = follows.index;
   header.length = follows.incarnation;
   header.index = table.length;
-  sendFrame(feed, [table, ...payload]);
+  sendFrame(wire, [table, ...payload]);
 }
 
 /** Asks a relay to feed a copy from its log. */
-export function feedFeed(feed: SessionWire, document: Feed): void {
-  const { generation, epoch } = feed;
+export function feedFeed(wire: SessionWire, document: Feed): void {
+  const { generation, epoch } = wire;
   const named = { set: document.fromSet, index: document.epoch };
-  Object.assign(prepare(feed, frameType.feed, 0), named);
-  sendDocument(feed.peer, frameType.feed, document, { generation, epoch, ...named });
+  Object.assign(prepare(wire, frameType.feed, 0), named);
+  sendDocument(wire.peer, frameType.feed, document, { generation, epoch, ...named });
 }
 
 /** A relay tells that it feeds a copy no more. */
-export function feedFeedLost(feed: SessionWire, document: FeedLost): void {
-  const { generation, epoch } = feed;
+export function feedFeedLost(wire: SessionWire, document: FeedLost): void {
+  const { generation, epoch } = wire;
   const index = document.epoch;
-  prepare(feed, frameType.feedLost, 0).index = index;
-  sendDocument(feed.peer, frameType.feedLost, document, { generation, epoch, index });
+  prepare(wire, frameType.feedLost, 0).index = index;
+  sendDocument(wire.peer, frameType.feedLost, document, { generation, epoch, index });
 }
 
 /** A batch as it lies in the journal. */
 export function feedBatch(
-  feed: SessionWire,
+  wire: SessionWire,
   table: Uint8Array,
   payload: readonly Uint8Array[],
 ): void {
-  const header = prepare(feed, frameType.batch, 0);
+  const header = prepare(wire, frameType.batch, 0);
   header.index = table.length;
-  sendFrame(feed, [table, ...payload]);
+  sendFrame(wire, [table, ...payload]);
 }
 
 /** A batch whose payload was packed from so many bytes. */
 export function feedPackedBatch(
-  feed: SessionWire,
+  wire: SessionWire,
   table: Uint8Array,
   packed: Uint8Array,
   payloadBytes: number,
 ): void {
-  const header = prepare(feed, frameType.batch, 0);
+  const header = prepare(wire, frameType.batch, 0);
   header.index = table.length;
   header.length = payloadBytes;
-  sendFrame(feed, [table, packed]);
+  sendFrame(wire, [table, packed]);
 }
 
-export function feedBegin(feed: SessionWire, begin: SessionBegin): void {
-  const { generation, epoch } = feed;
+export function feedBegin(wire: SessionWire, begin: SessionBegin): void {
+  const { generation, epoch } = wire;
   // For the trace, which looks at what was prepared last.
-  prepare(feed, frameType.begin, 0).lsn = begin.lsn;
-  sendDocument(feed.peer, frameType.begin, begin, { generation, epoch });
+  prepare(wire, frameType.begin, 0).lsn = begin.lsn;
+  sendDocument(wire.peer, frameType.begin, begin, { generation, epoch });
 }
 
-export function feedFractured(feed: SessionWire, lsn: number, why: string): void {
-  const { generation, epoch } = feed;
-  prepare(feed, frameType.fractured, 0).lsn = lsn;
-  sendDocument(feed.peer, frameType.fractured, { why }, { generation, epoch, lsn });
+export function feedFractured(wire: SessionWire, lsn: number, why: string): void {
+  const { generation, epoch } = wire;
+  prepare(wire, frameType.fractured, 0).lsn = lsn;
+  sendDocument(wire.peer, frameType.fractured, { why }, { generation, epoch, lsn });
 }
 
 /** Tells whoever feeds us that this session cannot go on; its connection ends behind that. */
@@ -186,64 +186,64 @@ export function failWire(
 
 /** What another member lacks, in granules, a frame for each page of the map. */
 export function feedMemberMap(
-  feed: SessionWire,
+  wire: SessionWire,
   volume: number,
   map: RegionMap,
   volumeBytes: number,
 ): void {
   const granules = createRegionMap(volumeBytes, limits.openGranuleBytes);
   orInto(granules, map);
-  sendMapPages(feed, frameType.memberMap, volume, granules);
+  sendMapPages(wire, frameType.memberMap, volume, granules);
 }
 
 /** The pages of an open map as frames; also the copy sends its own so, before BEGIN. */
 export function sendMapPages(
-  feed: SessionWire,
+  wire: SessionWire,
   type: FrameType,
   volume: number,
   map: RegionMap,
 ): void {
   for (const [index, page] of map.pages) {
     if (page.count === 0) continue;
-    const header = prepare(feed, type, 0);
+    const header = prepare(wire, type, 0);
     header.volume = volume;
     header.offset = index * bitsPerPage;
-    sendFrame(feed, [page.bytes.slice(mapPageHeaderBytes)]);
+    sendFrame(wire, [page.bytes.slice(mapPageHeaderBytes)]);
   }
 }
 
-export function sendBare(feed: SessionWire, type: FrameType, fields: Partial<FrameHeader>): void {
-  Object.assign(prepare(feed, type, 0), fields);
-  sendFrame(feed, noBody);
+export function sendBare(wire: SessionWire, type: FrameType, fields: Partial<FrameHeader>): void {
+  Object.assign(prepare(wire, type, 0), fields);
+  sendFrame(wire, noBody);
 }
 
 export function sendBody(
-  feed: SessionWire,
+  wire: SessionWire,
   type: FrameType,
   fields: Partial<FrameHeader>,
   body: Uint8Array,
 ): void {
-  Object.assign(prepare(feed, type, 0), fields);
-  sendFrame(feed, [body]);
+  Object.assign(prepare(wire, type, 0), fields);
+  sendFrame(wire, [body]);
 }
 
 export function sendBits(
-  feed: SessionWire,
+  wire: SessionWire,
   type: FrameType,
   sequence: number,
   bits: Uint8Array,
 ): void {
-  prepare(feed, type, sequence);
-  sendFrame(feed, [bits]);
+  prepare(wire, type, sequence);
+  sendFrame(wire, [bits]);
 }
 
 function prepareRange(
-  feed: SessionWire,
+  wire: SessionWire,
   type: FrameType,
   item: ResyncItem,
   at: { readonly sequence: number; readonly lsn: number },
 ): FrameHeader {
-  const header = prepare(feed, type, at.sequence);
+  const header = prepare(wire, type, at.sequence);
   header.lsn = at.lsn;
   header.volume = item.volume;
   header.offset = item.offset;
@@ -251,8 +251,8 @@ function prepareRange(
   return header;
 }
 
-function prepare(feed: SessionWire, type: FrameType, sequence: number): FrameHeader {
-  const header = feed.scratch;
+function prepare(wire: SessionWire, type: FrameType, sequence: number): FrameHeader {
+  const header = wire.scratch;
   header.type = type;
   header.flags = 0;
   header.lsn = 0;
@@ -261,13 +261,13 @@ function prepare(feed: SessionWire, type: FrameType, sequence: number): FrameHea
   header.volume = 0;
   header.offset = 0;
   header.length = 0;
-  header.generation = feed.generation;
-  header.epoch = feed.epoch;
+  header.generation = wire.generation;
+  header.epoch = wire.epoch;
   header.sequence = sequence % 0x1_0000_0000;
   return header;
 }
 
-function sendFrame(feed: SessionWire, body: readonly Uint8Array[]): void {
-  const header = encodeHeader(feed.peer.pool, feed.scratch, body);
-  feed.peer.connection.send(body.length === 0 ? [header] : [header, ...body]);
+function sendFrame(wire: SessionWire, body: readonly Uint8Array[]): void {
+  const header = encodeHeader(wire.peer.pool, wire.scratch, body);
+  wire.peer.connection.send(body.length === 0 ? [header] : [header, ...body]);
 }

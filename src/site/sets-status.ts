@@ -1,5 +1,6 @@
-import { shownState } from "#core/member-state.ts";
+import { shownState, takesSets } from "#core/member-state.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
+import { completeBytes } from "#core/staging-lag.ts";
 import { viewSets, watermarksOf } from "#core/staging-state.ts";
 import { limits } from "#base/limits.ts";
 import type { CopyStatus } from "./api.ts";
@@ -11,12 +12,12 @@ import type { StagingRun } from "./staging-run.ts";
 // The figures of copies that take sets, at the primary and at the copy itself. All lags are upper bounds (I33): what is on its
 // way counts as lacking until the copy has said otherwise.
 
+/** Highest LSN of which that is true at the copy. */
+type Watermark = "received" | "staged" | "complete" | "applied";
+
 type Figures = Pick<
   CopyStatus,
-  | "received"
-  | "staged"
-  | "complete"
-  | "applied"
+  | Watermark
   | "lagBytes"
   | "lagWrites"
   | "isLagCounted"
@@ -26,13 +27,21 @@ type Figures = Pick<
   | "sets"
 >;
 
+/** What a member has: of one that takes sets also where the journal is not open, as in a group that has failed. */
+export function heldBy(member: Member): Pick<CopyStatus, Watermark> {
+  const { ackedLsn, record, sets } = member;
+  const has = takesSets(member) ? sets.completeLsn : ackedLsn;
+  const applied = takesSets(member) ? sets.appliedLsn : record.syncedLsn;
+  return { received: has, staged: has, complete: has, applied };
+}
+
 /** What the primary knows of such a member. */
 export function memberFigures(
   primary: Primary,
   member: Member,
   journal: JournalRun,
   dirtyBytes: number,
-): Figures {
+): Omit<Figures, Watermark> {
   const { sets, record } = member;
   const isDirty = record.phase !== "synchronized";
   const completeLsn = isDirty ? Math.min(sets.completeLsn, record.syncedLsn) : sets.completeLsn;
@@ -42,10 +51,6 @@ export function memberFigures(
   const { lagWrites } = lag;
   const behindBytes = lagWrites === 0 ? 0 : behind(primary, member, journal);
   return {
-    received: sets.completeLsn,
-    staged: sets.completeLsn,
-    complete: sets.completeLsn,
-    applied: sets.appliedLsn,
     lagBytes: Math.max(behindBytes, dirtyBytes),
     ...lag,
     lagSeconds: lagWrites === 0 ? 0 : lagMs(primary, member) / 1000,
@@ -87,22 +92,27 @@ export function aloneMs({ wallMs }: Primary, { record }: Pick<Member, "record">)
   return alone ? Math.max(0, wallMs - aloneSinceMs) : 0;
 }
 
-/** What a copy knows of itself. `heardLsn`: the newest that its primary has told of. */
+/** What a copy knows of itself. `heard`: the newest that its primary has told of, and how much of that was lacking here. */
 export function ownFigures(
   staging: StagingRun,
-  heard: { readonly lsn: number; readonly msAgo: number | undefined },
+  heard: {
+    readonly lsn: number;
+    readonly lackedBytes: number;
+    readonly lackedWrites: number;
+    readonly msAgo: number | undefined;
+  },
 ): Figures {
-  const { received, staged, complete, applied, waitingBytes } = watermarksOf(staging.staging);
-  const lagWrites = Math.max(0, heard.lsn - complete);
+  const { received, staged, complete, applied } = watermarksOf(staging.staging);
+  const lagWrites = Math.min(Math.max(0, heard.lsn - complete), heard.lackedWrites);
   return {
     received,
     staged,
     complete,
     applied,
-    lagBytes: 0,
+    lagBytes: lagWrites === 0 ? 0 : heard.lackedBytes,
     lagWrites,
     lagSeconds: (heard.msAgo ?? 0) / 1000,
-    applyLagBytes: waitingBytes,
+    applyLagBytes: completeBytes(staging.staging),
     applyLagWrites: Math.max(0, complete - applied),
     sets: viewSets(staging.staging, limits.setsShownMax),
   };

@@ -1,6 +1,7 @@
 import type { Config, GroupConfig } from "#config/types.ts";
 import type { Connection, ConnectionEvents } from "#ports/transport.ts";
 import type { ExportFound, ExportInfo, Exports } from "#ports/exports.ts";
+import { unreachable } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import { groupOfPathBunker, logAddress, pathBunkerOf } from "#base/path-bunker.ts";
 import { parseOpen } from "#wire/peer/documents.ts";
@@ -388,18 +389,29 @@ function opened(parts: Parts, peer: Peer, document: unknown): void {
   if (parts.isStopped) return peer.connection.close("this site is stopping");
   const open = parseOpen(document);
   if (!open.ok) return peer.connection.close(open.error);
-  if (open.value.purpose === "inquiry") return parts.inquiries.answer(peer);
-  const group = parts.groups.get(open.value.group);
-  if (group !== undefined && holds(group.config, peer.site)) {
-    if (open.value.purpose === "lane") return laneAsked(group, peer, open.value);
-    if (open.value.purpose === "handover") return handoverAsked(group, peer, open.value);
-    if (open.value.purpose === "grow") return growAsked(group, peer, open.value);
-    if (open.value.purpose === "replay") return copyAsks(group, peer, open.value);
-    if (open.value.purpose === "takeBack") return primaryAsks(group, peer, open.value);
-    return sessionAsked(group, peer, open.value);
+  const asked = open.value;
+  if (asked.purpose === "inquiry") return parts.inquiries.answer(peer);
+  const group = parts.groups.get(asked.group);
+  if (group === undefined || !holds(group.config, peer.site)) {
+    const why = `site ${parts.options.name} has no part in group ${asked.group}, or is still starting`;
+    return refusePeer(peer, "not-a-copy", why, []);
   }
-  const why = `site ${parts.options.name} has no part in group ${open.value.group}, or is still starting`;
-  refusePeer(peer, "not-a-copy", why, []);
+  switch (asked.purpose) {
+    case "session":
+      return sessionAsked(group, peer, asked);
+    case "lane":
+      return laneAsked(group, peer, asked);
+    case "handover":
+      return handoverAsked(group, peer, asked);
+    case "grow":
+      return growAsked(group, peer, asked);
+    case "replay":
+      return copyAsks(group, peer, asked);
+    case "takeBack":
+      return primaryAsks(group, peer, asked);
+    default:
+      return unreachable(asked);
+  }
 }
 
 // ----------------------------------------------------------------------------------------- exports

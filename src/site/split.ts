@@ -1,3 +1,4 @@
+import { must } from "#base/assert.ts";
 import { isFavoured, isSplit, knowsItsWrites, overtakersIn } from "#core/branch.ts";
 import type { Divergence } from "#core/group-record.ts";
 import { compareHistories, forkOf } from "#core/history.ts";
@@ -75,9 +76,7 @@ function lackedBy({ context }: Group, site: string): readonly RegionMap[] {
   return record.volumes.map((_, index) => {
     const lacked = dirty?.[index]?.map;
     if (lacked !== undefined) return lacked;
-    const open = openMaps[index]?.map;
-    if (open === undefined) throw new RangeError(`volume ${index} has no open map`);
-    return open;
+    return must(openMaps[index], `volume ${index} has no open map`).map;
   });
 }
 

@@ -16,6 +16,7 @@ import type {
 } from "#core/staging-state.ts";
 import { append, closeLog, figuresOf, placeOf, reclaim, sync } from "#store/log.ts";
 import type { Log } from "#store/log.ts";
+import { logName, removeOtherLogs } from "#store/log-files.ts";
 import { openLog } from "#store/log-open.ts";
 import { readRecords } from "#store/log-read.ts";
 import type { LogRecord } from "#store/log-read.ts";
@@ -25,7 +26,6 @@ import { encodeTable } from "#wire/batch/encode.ts";
 import { createDriver, drive } from "./driver.ts";
 import type { Driver } from "./driver.ts";
 import type { GroupContext } from "./group-context.ts";
-import { logName, removeOtherLogs } from "./journal-run.ts";
 
 // Drives the staging of a copy that takes sets: batches go to its log, flags behind them, complete sets to the machine of the
 // copy. It decides nothing.

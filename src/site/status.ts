@@ -1,30 +1,36 @@
 import { limits } from "#base/limits.ts";
-import { activationOf } from "#core/bunker.ts";
-import type { Bunker } from "#core/bunker.ts";
 import type { CopyConfig, CopyMode } from "#config/types.ts";
-import { roomBytesMax } from "#core/journal.ts";
+import { overflowsInMs } from "#core/forecast.ts";
+import { fullBytes, roomBytesMax } from "#core/journal.ts";
+import type { Journal } from "#core/journal.ts";
 import { whyNoRoom } from "#core/journal-room.ts";
 import { lagBytesOf } from "#core/log-members.ts";
-import { isInJournal, keepsLog, shownState, takesSets } from "#core/member-state.ts";
+import {
+  awaitsResume,
+  isInJournal,
+  keepsLog,
+  shownState,
+  splitWhy,
+  takesSets,
+} from "#core/member-state.ts";
 import { lacksRelay, relayOf } from "#core/relay.ts";
 import { isDrained } from "#core/gateway.ts";
-import { foreignDisk } from "#core/members.ts";
+import { hasForeignDisk } from "#core/members.ts";
 import { generationCounter } from "#core/history.ts";
-import { overflowsInMs } from "#core/pace.ts";
 import { policyTable } from "#core/policy.ts";
-import type { Pace } from "#core/pace.ts";
 import { figuresOf } from "#store/log.ts";
 import { markedBytes } from "#core/region-map.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
 import type { CopyState, LinkState, Role } from "#core/states.ts";
+import { awaitsResumeWords } from "./api.ts";
 import type { BunkerAtHand, CopyStatus, GroupStatus, SplitStatus, VolumeStatus } from "./api.ts";
-import type { BunkerRun } from "./bunker-run.ts";
 import type { ReplayRun } from "./replay.ts";
 import { bytesAfter } from "./journal-run.ts";
 import { configurationStatus } from "./configuration.ts";
 import { autoReplayStatus } from "./auto-replay.ts";
+import { bunkerStatus } from "./bunker-status.ts";
 import { troubleOf } from "./copy-anew.ts";
-import { isBunkerOf } from "./group-config.ts";
+import { bunkersOf } from "./group-config.ts";
 import { knownRecord, primaryOf } from "./group.ts";
 import type { Group } from "./group.ts";
 import { lagWritesOf } from "./lag.ts";
@@ -34,7 +40,7 @@ import { ownLink, primaryTrouble, whyNoSession } from "./own-link.ts";
 import { ownLsns, stagingOf } from "./own-lsns.ts";
 import { isFeederSilent } from "./primary-silence.ts";
 import { hasFailedHere } from "./refusals.ts";
-import { aloneMs, memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
+import { aloneMs, heldBy, memberFigures, ownFigures, whyBehind } from "./sets-status.ts";
 import { splitsOf } from "./split.ts";
 import { verifyStatus } from "./verify.ts";
 import type { Split } from "./split.ts";
@@ -71,7 +77,7 @@ export function groupStatus(group: Group): GroupStatus {
       bytesMax: primary?.journal === undefined ? 0 : roomBytesMax(primary.journal),
       diskFull: primary?.journal?.disk?.why ?? "",
       stalledWrites: primary?.held.length ?? 0,
-      ...paceStatus(primary?.journal?.pace),
+      ...paceStatus(primary?.journal),
     },
     copies:
       primary === undefined
@@ -100,13 +106,11 @@ function bunkersAtHand(group: Group): BunkerAtHand[] {
   if (copy?.staging === undefined || isFed || replay !== undefined) return [];
   const { replayed } = context.store.record;
   const isWhole = replayed?.isCancelled !== true && (replayed?.lsn ?? 0) >= (replayed?.endLsn ?? 1);
-  return [...config.copies.keys()]
-    .filter((site) => isBunkerOf(config, site))
-    .map((site) => ({
-      site,
-      answers: context.inquiries.of(site).isUp,
-      isReplayed: isWhole && replayed?.from === site,
-    }));
+  return bunkersOf(config).map((site) => ({
+    site,
+    answers: context.inquiries.of(site).isUp,
+    isReplayed: isWhole && replayed?.from === site,
+  }));
 }
 
 function autoReplay(group: Group): Pick<GroupStatus, "autoReplay"> {
@@ -176,7 +180,8 @@ function lostMs(primary: Primary, member: Member): number {
   return Math.max(primary.nowMs - sinceMs, aloneMs(primary, member));
 }
 
-function memberStatus(group: Group, primary: Primary, member: Member): CopyStatus {
+/** What the primary knows of a member. */
+export function memberStatus(group: Group, primary: Primary, member: Member): CopyStatus {
   const inquiry = group.context.inquiries.of(member.site);
   const state = shownState(member) as CopyState;
   const dirtyBytes = missingBytes(primary, member);
@@ -194,10 +199,7 @@ function memberStatus(group: Group, primary: Primary, member: Member): CopyStatu
     mode: member.policy.mode.name,
     state,
     image: imageOf(member),
-    received: member.ackedLsn,
-    staged: member.ackedLsn,
-    complete: member.ackedLsn,
-    applied: member.record.syncedLsn,
+    ...heldBy(member),
     lagBytes: lacksNothing || lagWrites === 0 ? 0 : lagBytes,
     ...lag,
     lagSeconds: isWell || lagBytes === 0 || lagWrites === 0 ? 0 : lostMs(primary, member) / 1000,
@@ -224,6 +226,8 @@ function logLagBytes({ journal }: Group, member: Member): number {
 
 // What a lost strict member may lack is in the open map alone until it is back: nothing was acked without it since.
 function missingBytes(primary: Primary, member: Member): number {
+  if (hasForeignDisk(member) && !keepsLog(member))
+    return primary.volumes.reduce((sum, { bytes }) => sum + bytes, 0);
   // The journal has what it lacks; what is open may be so for other reasons.
   if (member.stage === "synchronized" || isInJournal(member)) return 0;
   if (keepsLog(member)) return 0;
@@ -236,9 +240,7 @@ function missingBytes(primary: Primary, member: Member): number {
 function imageOf(member: Member): CopyStatus["image"] {
   if (keepsLog(member)) return "none";
   if (member.stage === "synchronized") return member.policy.mode.imageWell;
-  // Whose disk is another one than it was, has nothing that anybody knows of.
-  const { phase, stoppedWhy } = member.record;
-  if (phase === "blank" || stoppedWhy.endsWith(foreignDisk)) return "out-of-sync";
+  if (member.record.phase === "blank" || hasForeignDisk(member)) return "out-of-sync";
   return member.stage === "resync" || member.stage === "joining" ? "synchronizing" : "consistent";
 }
 
@@ -248,6 +250,8 @@ function linkOf(inquiry: InquiryStatus, member: Member): LinkState {
 }
 
 function whyAway(primary: Primary, member: Member, inquiry: InquiryStatus): string {
+  const split = splitWhy(member);
+  if (split !== undefined) return split;
   const { through } = member.policy;
   const { stoppedWhy, paused } = member.record;
   // What an operator has to do comes first: the relay's return would not help.
@@ -266,7 +270,7 @@ function whyNot(member: Member, inquiry: InquiryStatus): string {
   switch (member.stage) {
     case "none":
       return inquiry.isUp
-        ? [member.why, "reconnecting"].filter((words) => words !== "").join("; ")
+        ? [member.why, whatNext(member)].filter((words) => words !== "").join("; ")
         : member.why === ""
           ? inquiry.why
           : member.why;
@@ -279,61 +283,8 @@ function whyNot(member: Member, inquiry: InquiryStatus): string {
   }
 }
 
-// ------------------------------------------------------------------------------- a bunker's own view
-
-function bunkerStatus(group: Group, run: BunkerRun): CopyStatus {
-  const { bunker } = run;
-  const { record } = bunker;
-  const { heard, context } = group;
-  const isFed = bunker.session?.isBegun === true && !isFeederSilent(group);
-  const isWhole = record.bunker?.isWhole === true;
-  const fedState = isWhole ? "streaming" : "replaying";
-  const lostState = record.syncedAt === undefined ? "init-sync" : "buffering";
-  const lagWrites = Math.max(0, (heard?.view.lsn ?? 0) - bunker.end.lsn);
-  const msAgo = heard === undefined ? 0 : context.ports.clock.nowMs() - heard.atMs;
-  return {
-    site: context.site,
-    mode: "bunker",
-    state: isFed ? fedState : lostState,
-    image: "none",
-    received: bunker.end.lsn,
-    staged: bunker.end.lsn,
-    complete: bunker.end.lsn,
-    applied: 0,
-    lagBytes: 0,
-    // Fed and whole it lacks nothing that was acked: what it has heard of and not got is on its way.
-    lagWrites: isFed && isWhole ? 0 : lagWrites,
-    lagSeconds: isFed ? 0 : msAgo / 1000,
-    applyLagBytes: 0,
-    applyLagWrites: 0,
-    dirtyBytes: 0,
-    sets: [],
-    resyncSentBytes: 0,
-    resyncComparedBytes: 0,
-    isFed,
-    link: ownLink(group, isFed),
-    why: whyNotWhole(group, bunker, { isFed, isWhole }),
-  };
-}
-
-function whyNotWhole(
-  group: Group,
-  { failure, record }: Bunker,
-  { isFed, isWhole }: { readonly isFed: boolean; readonly isWhole: boolean },
-): string {
-  if (group.failedWhy !== "") return group.failedWhy;
-  if (failure !== "") return failure;
-  if (isFed && isWhole) return "";
-  const { toldOfFracture } = record;
-  const activation = activationOf(record);
-  if (activation !== "")
-    return `${activation}, and takes nothing from ${primaryOf(group)} any more`;
-  if (isFed) return "catching up from the journal of the primary";
-  if (record.discarding !== undefined)
-    return "the log here is given up; waits for the other side's primary to feed it anew";
-  if (toldOfFracture !== undefined)
-    return `the primary went on without this bunker: ${toldOfFracture.why}`;
-  return whyNoSession(group);
+function whatNext(member: Member): string {
+  return awaitsResume(member) ? awaitsResumeWords : "reconnecting";
 }
 
 // ------------------------------------------------------------------------------- a copy's own view
@@ -348,7 +299,8 @@ function ownStatus(group: Group): CopyStatus {
   const nowMs = context.ports.clock.nowMs();
   const lsns = ownLsns(group);
   const heardLsn = heard?.view.lsn ?? lsns.applied;
-  const lagWrites = Math.max(0, heardLsn - lsns.applied);
+  const lackedWrites = heard?.view.lackedWrites ?? Number.POSITIVE_INFINITY;
+  const lagWrites = Math.min(Math.max(0, heardLsn - lsns.applied), lackedWrites);
   const isSynchronized = record.image === "synchronized";
   const staging = stagingOf(group);
   const isAsync = staging !== undefined;
@@ -363,7 +315,7 @@ function ownStatus(group: Group): CopyStatus {
     staged: lsns.applied,
     complete: lsns.applied,
     applied: lsns.synced,
-    lagBytes: 0,
+    lagBytes: (isFed && isSynchronized) || lagWrites === 0 ? 0 : (heard?.view.lackedBytes ?? 0),
     lagWrites: isFed && isSynchronized ? 0 : lagWrites,
     lagSeconds: isFed || heard === undefined ? 0 : (nowMs - heard.atMs) / 1000,
     applyLagBytes: 0,
@@ -373,6 +325,8 @@ function ownStatus(group: Group): CopyStatus {
     ...(isAsync
       ? ownFigures(staging, {
           lsn: heardLsn,
+          lackedBytes: heard?.view.lackedBytes ?? 0,
+          lackedWrites,
           msAgo: isFed || heard === undefined ? undefined : nowMs - heard.atMs,
         })
       : {}),
@@ -387,11 +341,12 @@ function ownStatus(group: Group): CopyStatus {
 }
 
 function paceStatus(
-  pace: Pace | undefined,
+  journal: Journal | undefined,
 ): Pick<GroupStatus["journal"], "isPacing" | "overflowSeconds"> {
-  if (pace === undefined) return { isPacing: false, overflowSeconds: null };
-  const inMs = overflowsInMs(pace);
-  const isPacing = Number.isFinite(pace.allowanceBytes);
+  if (journal === undefined) return { isPacing: false, overflowSeconds: null };
+  const { forecast, bytesUsed: usedBytes } = journal;
+  const inMs = overflowsInMs(forecast, { fullBytes: fullBytes(journal), usedBytes });
+  const isPacing = Number.isFinite(journal.pace.allowanceBytes);
   return { isPacing, overflowSeconds: inMs === undefined ? null : Math.round(inMs) / 1000 };
 }
 

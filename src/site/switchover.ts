@@ -112,7 +112,7 @@ function awaitEnd(group: Group, { command, plan, done }: Awaited): void {
 }
 
 /** `promote` at a site whose offer was never answered: it takes its role back, which only force may do. */
-export function takeBack(
+export function keepRoleByForce(
   group: Group,
   run: PrimaryRun,
   command: { readonly force: boolean; readonly dryRun: boolean },

@@ -15,6 +15,7 @@
 // A dirty map counts only under the id that the record names. What the record names and the folder lacks counts as
 // marked throughout, and is reported: over-marking costs a comparison.
 
+import { must } from "#base/assert.ts";
 import { hex, viewOf } from "#base/bytes.ts";
 import type { IoFailure, Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
@@ -23,9 +24,16 @@ import { growMap } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { isFailure } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
-import { allocateMap, createFullMap, mapKind, readMapFile, writeMapHeader } from "./map-file.ts";
-import { writeMapPages } from "./map-file.ts";
+import {
+  allocateMap,
+  createFullMap,
+  mapKind,
+  readMapFile,
+  writeMapHeader,
+  writeMapPages,
+} from "./map-file.ts";
 import type { MapIdentity } from "./map-file.ts";
+import { mismatchOf } from "./record-mismatch.ts";
 import { encodeRecord, openRecordFile, writeEncoded } from "./record-file.ts";
 import type { RecordFile } from "./record-file.ts";
 
@@ -124,28 +132,6 @@ function settle(store: GroupStore, done: (result: Result<GroupStore>) => void): 
       else done({ ok: false, error: notSynced.message });
     });
   });
-}
-
-function mismatchOf(record: GroupRecord, fresh: StoreOptions["fresh"]): string | undefined {
-  if (record.cluster !== fresh.cluster) {
-    return `this folder belongs to the cluster "${record.cluster}", the configuration is of "${fresh.cluster}"`;
-  }
-  if (record.group !== fresh.group || record.site !== fresh.site) {
-    return `this folder holds group "${record.group}" of site "${record.site}"`;
-  }
-  if (record.regionBytes !== fresh.regionBytes) {
-    return `the group was made with regions of ${record.regionBytes} bytes, the configuration says ${fresh.regionBytes}`;
-  }
-  if ((record.role === "bunker") !== (fresh.role === "bunker")) {
-    return record.role === "bunker"
-      ? "this folder holds the log of a bunker, the configuration wants volumes there"
-      : "this folder holds volumes, the configuration wants a bunker there";
-  }
-  // Their sizes may differ: what is on record may have grown.
-  const was = record.volumes.map(({ name }) => name).join(" ");
-  const now = fresh.volumes.map(({ name }) => name).join(" ");
-  if (was !== now) return `the group was made with volumes ${was}, the configuration says ${now}`;
-  return undefined;
 }
 
 // Made anew it would be of another history, and what the others know of this site would be of a disk that is not here.
@@ -397,14 +383,12 @@ export function createDirtyMaps(
   maps: readonly RegionMap[],
 ): IoFailure | undefined {
   const { record } = store;
-  const member = record.members[site];
-  if (member === undefined) throw new RangeError(`the record knows no member ${site}`);
+  const member = must(record.members[site], `the record knows no member ${site}`);
   member.dirtyMapIds = maps.map(store.randomId);
   for (const old of store.dirtyMaps.get(site) ?? []) old.file.close();
   const onDisk: MapOnDisk[] = [];
   for (const [index, map] of maps.entries()) {
-    const volume = record.volumes[index];
-    if (volume === undefined) throw new RangeError(`there is no volume ${index}`);
+    const volume = must(record.volumes[index], `there is no volume ${index}`);
     const created = createMap(store.folder, dirtyName(site, volume.name), {
       kind: mapKind.dirty,
       mapId: member.dirtyMapIds[index] ?? 0,
@@ -422,6 +406,7 @@ export function createDirtyMaps(
   return writeDirtyMaps(store, site);
 }
 
+/** Hands changed pages of a member's dirty maps to their files. */
 export function writeDirtyMaps(store: GroupStore, site: string): IoFailure | undefined {
   for (const onDisk of store.dirtyMaps.get(site) ?? []) {
     const failure = writePages(onDisk);

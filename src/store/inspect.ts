@@ -4,10 +4,11 @@ import { nextMarked, runLength } from "#core/region-map.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { isFailure } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
-import { readMapFile, readMapIdentity } from "./map-file.ts";
+import { mapKind, readMapFile, readMapIdentity } from "./map-file.ts";
 import { openRecordFile } from "./record-file.ts";
 
-// What `antipode inspect` reads from a group's folder while no site runs. Nothing is changed, not even what is damaged.
+// What `antipode inspect` reads from a group's record and maps while no site runs; cli/inspect-logs.ts reads its logs.
+// Nothing is changed, not even what is damaged.
 
 export type InspectReport = {
   readonly record: GroupRecord | string;
@@ -16,9 +17,6 @@ export type InspectReport = {
   readonly maps: readonly InspectedMap[];
   /** Runs of marked units of every map: the dirty regions and the open granules. */
   readonly bitmap: readonly InspectedRun[];
-  /** Journal entries and staged sets, in the modes that keep any. */
-  readonly journal: readonly never[];
-  readonly sets: readonly never[];
 };
 
 export type InspectedMap = {
@@ -51,8 +49,6 @@ export function inspectGroupFolder(folder: Folder): InspectReport {
     generation: typeof record === "string" ? 0 : generationCounter(record.history),
     maps,
     bitmap,
-    journal: [],
-    sets: [],
   };
 }
 
@@ -95,7 +91,7 @@ function inspectMapFile(
   listRuns(name, loaded.map, bitmap);
   return {
     file: name,
-    kind: identity.kind === 1 ? "open" : "dirty",
+    kind: identity.kind === mapKind.open ? "open" : "dirty",
     unitBytes: identity.unitBytes,
     marked: loaded.map.count,
     markedBytes: loaded.map.count * identity.unitBytes,

@@ -13,8 +13,14 @@ import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { isFailure } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
-import { encodeRecordHead, encodeSegmentHeader, segmentName, spareName } from "./log-format.ts";
-import { recordHeadBytes, segmentHeaderBytes } from "./log-format.ts";
+import {
+  encodeRecordHead,
+  encodeSegmentHeader,
+  recordHeadBytes,
+  segmentHeaderBytes,
+  segmentName,
+  spareName,
+} from "./log-format.ts";
 
 /** Where a record begins. The place behind the last record is that of the next one. */
 export type LogPlace = {

@@ -15,10 +15,8 @@ import {
   encodeStep,
   makePreserveLog,
   openPreserveLog,
-  preserveLogName,
   preserveLogVersion,
   readSaved,
-  removeOtherPreserveLogs,
   saveStep,
 } from "./preserve-log.ts";
 import type { SavedRange } from "./preserve-log.ts";
@@ -224,22 +222,4 @@ test("a log that is gone, of other volumes, or with a unit again is refused: its
   closeLog(reopened);
   const twice = open(world).opened;
   assert.match(twice.ok ? "" : twice.error, /has a unit again/);
-});
-
-test("files of other preserve logs are removed, and nothing else", () => {
-  const world = createLogWorld();
-  closeLog(make(world));
-  const folder = world.folder();
-  folder.open("staging-0000abcd-00000001.log");
-  folder.open(`${preserveLogName("branch", 5)}-00000001.log`);
-  folder.open(`${preserveLogName("preserve", 5)}-00000001.log`);
-  removeOtherPreserveLogs(folder, "preserve", id);
-  assert.deepEqual(folder.list().toSorted(), [
-    `${preserveLogName("branch", 5)}-00000001.log`,
-    `${preserveLogName("preserve", id)}-00000001.log`,
-    "staging-0000abcd-00000001.log",
-  ]);
-  removeOtherPreserveLogs(folder, "preserve", undefined);
-  removeOtherPreserveLogs(folder, "branch", undefined);
-  assert.deepEqual(folder.list(), ["staging-0000abcd-00000001.log"]);
 });

@@ -30,6 +30,8 @@ import type { RegionMap } from "#core/region-map.ts";
 import type { Folder } from "#ports/file.ts";
 import { append, closeLog, figuresOf, placeOf, sync } from "./log.ts";
 import type { Log, LogPlace } from "./log.ts";
+import { logName } from "./log-files.ts";
+import type { LogKind } from "./log-files.ts";
 import { recordHeadBytes, segmentHeaderBytes } from "./log-format.ts";
 import { openLog } from "./log-open.ts";
 import { readRecords } from "./log-read.ts";
@@ -49,18 +51,11 @@ export type SavedRange = {
 
 export type PreserveLogOptions = {
   readonly folder: Folder;
-  readonly kind: PreserveKind;
+  readonly kind: Extract<LogKind, "preserve" | "branch">;
   readonly id: number;
   readonly bytesMax: number;
   readonly volumes: readonly { readonly bytes: number }[];
 };
-
-/** What its files are called after. */
-export type PreserveKind = "preserve" | "branch";
-
-export function preserveLogName(kind: PreserveKind, id: number): string {
-  return `${kind}-${id.toString(16).padStart(8, "0")}`;
-}
 
 /** Makes the log of a new point; `done` gets it when it is durable. */
 export function makePreserveLog(
@@ -109,7 +104,7 @@ function logOptions({ folder, kind, id, bytesMax }: PreserveLogOptions) {
   const segmentBytes = Math.max(limits.preserveSegmentBytesMin, Math.ceil(bytesMax / half));
   return {
     folder,
-    name: preserveLogName(kind, id),
+    name: logName(kind, id),
     logId: id,
     segmentBytes,
     bytesMax: segmentBytes * limits.logSegmentsMax,
@@ -280,18 +275,4 @@ function verifyPayload(table: Uint8Array, payload: Uint8Array): boolean {
     at += length;
   }
   return at === payload.length;
-}
-
-/** Files of such logs that the record does not name: of a point or a branch that was dropped, or never put on record. */
-export function removeOtherPreserveLogs(
-  folder: Folder,
-  kind: PreserveKind,
-  id: number | undefined,
-): void {
-  const kept = id === undefined ? undefined : `${preserveLogName(kind, id)}-`;
-  for (const name of folder.list()) {
-    if (!name.startsWith(`${kind}-`) || !name.endsWith(".log")) continue;
-    // One that stays behind costs space, and is removed by the next start.
-    if (kept === undefined || !name.startsWith(kept)) folder.remove(name);
-  }
 }

@@ -43,6 +43,10 @@ async function isCutAndEnds(t: TestContext, who: "west" | "vault"): Promise<void
     const cut = await cutReplay(bank, () => site.kill());
     assert.notEqual(cut.code, 0, `the ${signal} replay came to its end: ${cut.stdout}`);
     cuts += 1;
+    if (who === "vault") {
+      const told = (await west.events()).filter(({ kind }) => kind === "replay").at(-1);
+      assert.match(told?.why ?? "", /^cut short, LSN \d+ to \d+; this copy has everything up to/);
+    }
     // What is here is a state of the host's, and no worse than before.
     await site.start();
     assert.ok((await prefixShownBy(west, writer)) >= (begun?.applied ?? 0));

@@ -63,7 +63,7 @@ test("B13, B15, row 16: the log's folder is removed: hosts go on, on record, and
   assert.equal(replayed.code, 0, replayed.stderr);
   assert.doesNotMatch(replayed.stdout, /did not have everything/);
   const held = await writer.prefixOf(readerOf(west));
-  assert.ok(held >= writer.acked(), `${held} of ${writer.acked()}`);
+  assert.ok(held >= writer.acked(), `${held} of ${writer.acked()}: ${replayed.stdout}`);
   count("row 16", { faultsInjected: 1, effectsSeen: 1 });
 });
 

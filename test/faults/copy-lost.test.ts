@@ -292,30 +292,35 @@ test("F10: pause and resume: what a paused copy misses is remembered and brought
   await assertEqualImages(east.image(), west.image());
 });
 
-test("row 53: a copy whose disk was exchanged for a blank one is filled only after resync --full (PEERS C9)", async (t) => {
-  const cluster = await startCluster(t);
-  const east = cluster.site("east");
-  const west = cluster.site("west");
-  const writer = await startAckedWriter({ socket: east.nbd, blocks: 200 });
-  await writer.more(300);
-  await writer.stop();
-  const before = hashFile(east.image());
-  await west.kill();
-  fs.rmSync(west.data, { recursive: true });
-  await west.start();
-  const stopped = await cluster.copyIs("east", "west", "stopped");
-  assert.match(stopped.why, /blank|not the one/);
-  assert.ok(
-    imageReader(west.image())(0, 8 * MiB).every((byte) => byte === 0),
-    "it was filled",
-  );
-  assert.equal(hashFile(east.image()), before, "a blank disk was copied onto a good one");
-  const filled = await cluster.cli("resync", "bank", "--copy", "west", "--full", "--wait");
-  assert.equal(filled.code, 0, filled.stderr);
-  await cluster.copyIs("east", "west", "synchronized");
-  await assertEqualImages(east.image(), west.image());
-  count("row 53", { faultsInjected: 1, effectsSeen: 1 });
-});
+for (const mode of ["sync", "async", "cycle"] as const) {
+  test(`row 53: mode ${mode}: a copy whose disk was exchanged for a blank one is filled only after resync --full (PEERS C9)`, async (t) => {
+    const cluster = await startCluster(t, { modes: { west: mode } });
+    const east = cluster.site("east");
+    const west = cluster.site("west");
+    const writer = await startAckedWriter({ socket: east.nbd, blocks: 200 });
+    await writer.more(300);
+    await writer.stop();
+    const before = hashFile(east.image());
+    await west.kill();
+    fs.rmSync(west.data, { recursive: true });
+    await west.start();
+    const stopped = await cluster.copyIs("east", "west", "stopped");
+    assert.match(stopped.why, /blank|not the one/);
+    assert.ok(
+      imageReader(west.image())(0, 8 * MiB).every((byte) => byte === 0),
+      "it was filled",
+    );
+    assert.equal(hashFile(east.image()), before, "a blank disk was copied onto a good one");
+    const filled = await cluster.cli("resync", "bank", "--copy", "west", "--full", "--wait");
+    assert.equal(filled.code, 0, filled.stderr);
+    await cluster.copyIs("east", "west", mode === "sync" ? "synchronized" : "streaming");
+    await east.until("west has it all", ({ copies: [copy] }) => {
+      return copy?.lagWrites === 0 && copy.applyLagWrites === 0;
+    });
+    await assertEqualImages(east.image(), west.image());
+    count("row 53", { faultsInjected: 1, effectsSeen: 1 });
+  });
+}
 
 test("row 53: an image that is gone while its site is down, as with a mount, is not served as zeros; put back, it is served as it was", async (t) => {
   const cluster = await startCluster(t);

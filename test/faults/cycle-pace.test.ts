@@ -12,7 +12,7 @@ import { until } from "../support/until.ts";
 
 const MiB = 1 << 20;
 /** A long run asks for more: `ANTIPODE_SECONDS=600 npm test -- cycle-pace`. */
-const atLeastMs = Number(process.env["ANTIPODE_SECONDS"] ?? 0) * 1000;
+const atLeastMs = Number(process.env["ANTIPODE_SECONDS"] ?? 20) * 1000;
 
 test("A17, I25, row 7: on a link at a tenth hosts are slowed down before the journal is full, and no copy changes its state (U10)", async (t) => {
   const { cluster, toWest } = await startLinkedCluster(t, {
@@ -27,11 +27,17 @@ test("A17, I25, row 7: on a link at a tenth hosts are slowed down before the jou
   // Each block once: folding makes nothing less.
   toWest.bytesPerSecond = 12 * MiB;
   const host = await connectHost(east.nbd, "bank/data");
+  // Where nothing has been drained yet there is no pace to go at, and a fast host would have all the room (SPEC-async.md).
+  for (let i = 0; i < 8; i += 1) assert.equal(await host.write(i * MiB, Buffer.alloc(MiB, i)), 0);
+  await east.until("west has drained what came first", ({ copies: [copy] }) => {
+    return copy?.lagWrites === 0;
+  });
   let written = 0;
+  let isTold = false;
   let longestMs = 0;
   const beganMs = Date.now();
   const write = async (): Promise<void> => {
-    while (written < 190 || Date.now() - beganMs < atLeastMs) {
+    while (written < 190 || !isTold || Date.now() - beganMs < atLeastMs) {
       written += 1;
       const at = (written * MiB) % (64 * MiB);
       const askedMs = Date.now();
@@ -40,14 +46,12 @@ test("A17, I25, row 7: on a link at a tenth hosts are slowed down before the jou
     }
   };
   const writers = Promise.all([write(), write(), write(), write()]);
-  await east.until(
-    "hosts are slowed down, and the time to overflow is foretold",
-    ({ journal }) => journal.isPacing && journal.overflowSeconds !== null,
-  );
+  await east.until("hosts are slowed down", ({ journal }) => journal.isPacing);
   await until("why says so", async () => {
     const { stdout } = await cluster.cli("why", "bank", "--site", "east");
     return stdout.includes("hosts of bank are slowed down");
   });
+  isTold = true;
   let usedMax = 0;
   let isOver = false;
   const watch = async (): Promise<void> => {
@@ -62,9 +66,9 @@ test("A17, I25, row 7: on a link at a tenth hosts are slowed down before the jou
   await watched;
   const full = 256 * MiB - limits.journalMarginBytes;
   t.diagnostic(`used ${usedMax} of ${full}`);
-  // What is on its way when it is found to be full goes into the margin.
-  assert.ok(usedMax < full + limits.journalMarginBytes / 2, `${usedMax} of ${full}`);
-  const changes = (await east.events()).slice(before).filter(({ kind }) => kind === "copy");
+  assert.ok(usedMax < full, `${usedMax} of ${full}: it never came to a stall`);
+  const told = ["copy", "link", "journal"];
+  const changes = (await east.events()).slice(before).filter(({ kind }) => told.includes(kind));
   assert.deepEqual(changes, [], "not one flap");
   host.close();
   toWest.bytesPerSecond = undefined;

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { test } from "node:test";
 import { MiB } from "#base/limits.ts";
+import type { GroupStatus } from "#site/api.ts";
 import { imageReader, startAckedWriter } from "../support/acked-writer.ts";
 import { count } from "../support/claims.ts";
 import { startCluster, type TestSite } from "../support/cluster.ts";
@@ -45,37 +46,56 @@ test("F7, F12: a primary killed with writes in flight keeps every replied write;
   count("row 1", { faultsInjected: 1, effectsSeen: 1 });
 });
 
-test("row 53: a primary whose disk was lost comes back as a blank copy, serves nobody, and is filled when that is confirmed (PEERS C9)", async (t) => {
-  const cluster = await startCluster(t, { groups: { bank: { data: "16MiB" } } });
-  const [east, west] = [cluster.site("east"), cluster.site("west")];
-  const writer = await startAckedWriter({ socket: east.nbd, blocks: 500 });
-  await writer.more(300);
-  await cluster.copyIs("east", "west", "synchronized");
-  await east.kill();
-  await writer.ended;
-  fs.rmSync(east.data, { recursive: true });
-  await east.start();
-  const blank = await east.until("east knows that it is blank", ({ role }) => role === "secondary");
-  assert.equal(blank.copies[0]?.image, "out-of-sync");
-  const events = await east.events();
-  assert.ok(
-    events.some(({ why }) => why === "the disk here is blank, and west has held the group before"),
-  );
-  const promoted = await cluster.cli("promote", "bank", "--site", "west");
-  assert.equal(promoted.code, 0, promoted.stderr);
-  assert.doesNotMatch(promoted.stdout, /nothing is lost/);
-  await west.until("west serves", ({ serving }) => serving);
-  await writer.check(imageReader(west.image()));
-  await west.until(
-    "east is not filled unasked",
-    ({ copies: [copy] }) => copy?.state === "stopped" || copy?.state === "init-sync",
-  );
-  const full = await cluster.cli("resync", "bank", "--copy", "east", "--full");
-  assert.equal(full.code, 0, full.stderr);
-  await cluster.copyIs("west", "east", "synchronized");
-  await assertEqualImages(east.image(), west.image());
-  count("row 53", { faultsInjected: 1, effectsSeen: 1 });
-});
+for (const mode of ["sync", "async"] as const) {
+  test(`row 53: mode ${mode}: a primary whose disk was lost comes back as a blank copy, serves nobody, and is filled when that is confirmed (PEERS C9)`, async (t) => {
+    const cluster = await startCluster(t, {
+      groups: { bank: { data: "16MiB" } },
+      modes: { west: mode },
+    });
+    const [east, west] = [cluster.site("east"), cluster.site("west")];
+    const writer = await startAckedWriter({ socket: east.nbd, blocks: 500 });
+    await writer.more(300);
+    await cluster.copyIs("east", "west", mode === "sync" ? "synchronized" : "streaming");
+    await writer.stop();
+    await east.until("west has it all", hasItAll);
+    await east.kill();
+    fs.rmSync(east.data, { recursive: true });
+    await east.start();
+    const blank = await east.until("it knows that it is blank", ({ role }) => role === "secondary");
+    assert.equal(blank.copies[0]?.image, "out-of-sync");
+    const events = await east.events();
+    assert.ok(
+      events.some(
+        ({ why }) => why === "the disk here is blank, and west has held the group before",
+      ),
+    );
+    const args = ["promote", "bank", "--site", "west", "--force"] as const;
+    const promoted = await cluster.cli(...args);
+    assert.equal(promoted.code, 0, promoted.stderr);
+    assert.doesNotMatch(promoted.stdout, /nothing is lost/);
+    await west.until("west serves", ({ serving }) => serving);
+    await writer.check(imageReader(west.image()));
+    const { why, image, dirtyBytes } = await cluster.copyIs("west", "east", "stopped");
+    assert.match(why, /blank/);
+    assert.deepEqual({ image, dirtyBytes }, { image: "out-of-sync", dirtyBytes: 16 * MiB });
+    const told = await cluster.cli("why", "bank", "--site", "west");
+    assert.match(told.stdout, /antipode resync bank --copy east --full/);
+    // Nor is it filled because the new primary is started again.
+    await west.stop();
+    await west.start();
+    await cluster.copyIs("west", "east", "stopped");
+    assert.ok(
+      imageReader(east.image())(0, 16 * MiB).every((byte) => byte === 0),
+      "it was filled unasked",
+    );
+    const full = await cluster.cli("resync", "bank", "--copy", "east", "--full");
+    assert.equal(full.code, 0, full.stderr);
+    await cluster.copyIs("west", "east", mode === "sync" ? "synchronized" : "streaming");
+    await west.until("east has it all", hasItAll);
+    await assertEqualImages(east.image(), west.image());
+    count("row 53", { faultsInjected: 1, effectsSeen: 1 });
+  });
+}
 
 test("F8: what was open when the primary died is dirty towards a copy that is away, and is brought over on its return", async (t) => {
   const cluster = await startCluster(t, { groups: volume });
@@ -175,32 +195,40 @@ test("F7, F11: of two copies either is promoted, and the other follows without a
   }
 });
 
-test("F7, I32: a primary killed during its recovery, again and again, ends with equal images (row 52) (PEERS C12)", async (t) => {
-  const cluster = await startCluster(t, {
-    groups: { bank: { data: "4MiB" } },
-    copies: { west: "probe: 100ms, rate: 2MiB/s" },
+for (const mode of ["sync", "async"] as const) {
+  test(`F7, I32: mode ${mode}: a primary killed during its recovery, again and again, ends with equal images (row 52) (PEERS C12)`, async (t) => {
+    const cluster = await startCluster(t, {
+      groups: { bank: { data: "4MiB" } },
+      modes: { west: mode },
+      copies: { west: "probe: 100ms, rate: 2MiB/s" },
+    });
+    const east = cluster.site("east");
+    const west = cluster.site("west");
+    const writer = await startAckedWriter({ socket: east.nbd, blocks: 900, depth: 16 });
+    let kills = 0;
+    for (let round = 0; round < 10; round += 1) {
+      // The writer is held where a granule is not resolved yet, so it may get nothing done before the next kill.
+      await Promise.race([writer.more(100), east.until("resync", isResyncing)]).catch(
+        () => undefined,
+      );
+      await east.kill();
+      await writer.ended;
+      kills += 1;
+      await east.start();
+      await writer.reconnect(east.nbd);
+    }
+    await writer.stop();
+    await cluster.copyIs("east", "west", mode === "sync" ? "synchronized" : "streaming");
+    await east.until("west has it all", hasItAll);
+    await writer.check(imageReader(east.image()));
+    await assertEqualImages(east.image(), west.image());
+    count("row 52", { faultsInjected: kills, effectsSeen: kills });
   });
-  const east = cluster.site("east");
-  const west = cluster.site("west");
-  const writer = await startAckedWriter({ socket: east.nbd, blocks: 900, depth: 16 });
-  let kills = 0;
-  for (let round = 0; round < 4; round += 1) {
-    // The writer is held where a granule is not resolved yet, so it may get nothing done before the next kill.
-    await Promise.race([writer.more(100), east.until("resync", isResyncing)]).catch(
-      () => undefined,
-    );
-    await east.kill();
-    await writer.ended;
-    kills += 1;
-    await east.start();
-    await writer.reconnect(east.nbd);
-  }
-  await writer.stop();
-  await cluster.copyIs("east", "west", "synchronized");
-  await writer.check(imageReader(east.image()));
-  await assertEqualImages(east.image(), west.image());
-  count("row 52", { faultsInjected: kills, effectsSeen: kills });
-});
+}
+
+function hasItAll({ copies: [copy] }: GroupStatus): boolean {
+  return copy?.lagWrites === 0 && copy.applyLagWrites === 0;
+}
 
 function isResyncing(group: { readonly copies: readonly { readonly state: string }[] }): boolean {
   return group.copies[0]?.state === "resync";

@@ -132,6 +132,31 @@ test("row 25, I29: in a split brain status, why and a dry run say how much each 
   count("row 25", { faultsInjected: 1, effectsSeen: 1 });
 });
 
+test("row 58, row 25, I29: in a split brain every command that would copy, or give a role, is refused, and copies nothing", async (t) => {
+  const cluster = await split(t);
+  const sites = [cluster.site("east"), cluster.site("west")];
+  const before = sites.map((site) => hashFile(site.image()));
+  for (const [command, why] of [
+    ["failback bank --to east", /east is split-brain.*\nhint: antipode discard bank/],
+    ["switchover bank --to east", /east is split-brain/],
+    ["resync bank --copy east --full", /east is split-brain.*\nhint: antipode discard bank/],
+    ["promote bank --site east", /west is the primary and answers/],
+    ["promote bank --site east --force", /west is the primary and answers/],
+  ] as const) {
+    const { code, stderr } = await cluster.cli(...command.split(" "));
+    assert.equal(code, 3, `${command}: ${stderr}`);
+    assert.match(stderr, why);
+  }
+  await cluster.cli("resume", "bank", "--copy", "east");
+  await cluster.copyIs("west", "east", "split-brain");
+  assert.deepEqual(
+    sites.map((site) => hashFile(site.image())),
+    before,
+    "something was copied",
+  );
+  count("row 58", { faultsInjected: 5, effectsSeen: 5 });
+});
+
 test("I29, I31: what is given up is resynced by what may differ, kept as a branch, and brought back bit for bit (N10)", async (t) => {
   const cluster = await split(t);
   const [east, west] = [cluster.site("east"), cluster.site("west")];
@@ -205,6 +230,27 @@ test("I29, I31: what is given up is resynced by what may differ, kept as a branc
   await discard(cluster, "--site", "west", "--drop-branch");
   assert.deepEqual(branchFiles(west), []);
   await areEqual(cluster, "east", "west");
+});
+
+test("row 25, I29, I31: a side whose disk is lost before anybody decides is no split brain any more, and comes back blank", async (t) => {
+  const cluster = await split(t);
+  const [east, west] = [cluster.site("east"), cluster.site("west")];
+  await east.stop();
+  fs.renameSync(east.data, `${east.data}.lost`);
+  await east.start();
+  // A disk that is blank is filled once that is confirmed (row 53).
+  assert.match((await cluster.copyIs("west", "east", "stopped")).why, /blank/);
+  const { splits } = await west.group();
+  assert.equal(splits, undefined);
+  const full = await cluster.cli("resync", "bank", "--copy", "east", "--full");
+  assert.equal(full.code, 0, full.stderr);
+  await cluster.copyIs("west", "east", "synchronized");
+  const told = (await west.events()).filter(({ kind }) => kind === "copy").map(({ why }) => why);
+  assert.ok(told.includes("it is blank: what it wrote by itself is not there any more"));
+  await east.stop();
+  await west.stop();
+  await assertEqualImages(east.image(), west.image());
+  count("row 25", { faultsInjected: 1, effectsSeen: 1 });
 });
 
 test("a full branch holds the resync up and says so; let go, the resync goes on", async (t) => {

@@ -34,6 +34,8 @@ export type ClusterOptions = {
   readonly copies?: Readonly<Record<string, string>>;
   /** Every site writes a trace; `TestSite.trace` reads it. */
   readonly isTraced?: boolean;
+  /** Groups without copies. */
+  readonly lone?: readonly string[];
   /** More lines of every group, such as `durability: write`. */
   readonly groupLines?: readonly string[];
   /** Sites whose peer address is a TCP port instead of a socket file, so that a proxy can reset connections to it. */
@@ -232,7 +234,9 @@ function describe(
         const at = options.at?.[group]?.[name];
         return `      ${name}: ${JSON.stringify(at === undefined ? { size } : { size, at })}`;
       });
-      const held = names.slice(1).filter((name) => options.modes?.[name] !== "relay");
+      const isLone = options.lone?.includes(group) === true;
+      const others = isLone ? [] : names.slice(1);
+      const held = others.filter((name) => options.modes?.[name] !== "relay");
       const copies = held.map((name) => {
         const more = options.copies?.[name] ?? "probe: 100ms";
         return `      ${name}: { mode: ${options.modes?.[name] ?? "sync"}, ${more} }`;

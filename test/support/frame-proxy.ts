@@ -42,24 +42,31 @@ export type FrameProxy = {
   cut(): number;
 };
 
-export type FramedCluster = { readonly cluster: TestCluster; readonly toWest: FrameProxy };
+export type FramedCluster = {
+  readonly cluster: TestCluster;
+  readonly toWest: FrameProxy;
+  /** The way to each copy, by its site. */
+  readonly ways: ReadonlyMap<string, FrameProxy>;
+};
 
-/** East and west, where east dials west by way of a frame proxy. */
+/** East and its copies, west or those of `sites`, each of which east dials by way of a frame proxy of its own. */
 export async function startFramedCluster(
   t: TestContext,
   options: ClusterOptions = {},
 ): Promise<FramedCluster> {
-  let toWest: FrameProxy | undefined;
+  const copies = options.sites?.slice(1) ?? ["west"];
+  const ways = new Map<string, FrameProxy>();
   const cluster = await startCluster(t, {
     ...options,
-    tcp: ["west"],
+    tcp: copies,
     reach: async (peers) => {
-      toWest = await startFrameProxy(t, peers.get("west") ?? "");
-      return { east: { west: toWest.address } };
+      for (const copy of copies) ways.set(copy, await startFrameProxy(t, peers.get(copy) ?? ""));
+      return { east: Object.fromEntries([...ways].map(([copy, { address }]) => [copy, address])) };
     },
   });
+  const toWest = ways.get("west");
   if (toWest === undefined) throw new Error("no proxy was made");
-  return { cluster, toWest };
+  return { cluster, toWest, ways };
 }
 
 /** Starts a proxy to `host:port`; it ends with the test. */

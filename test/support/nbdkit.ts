@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
 import { until } from "./until.ts";
 
-/** A real NBD server with a file behind it, as a stranger's block store. */
+/** A real NBD server, as a stranger's block store. */
 export type Nbdkit = {
   readonly uri: string;
   /** Ends it at once, with whatever it has in memory; resolves when it is gone. */
@@ -23,19 +23,32 @@ export type NbdkitOptions = {
 };
 
 /** Makes the file when it is missing, and starts the server. Whoever asks for it kills it. */
-export async function startNbdkit(options: NbdkitOptions): Promise<Nbdkit> {
+export function startNbdkit(options: NbdkitOptions): Promise<Nbdkit> {
   const { socket, path, bytes, filters = [], settings = [] } = options;
   if (!fs.existsSync(path)) {
     fs.writeFileSync(path, "");
     fs.truncateSync(path, bytes);
   }
+  const plugin = options.plugin ?? ["file", `file=${path}`, ...settings];
+  return serve(socket, [...filters, ...plugin]);
+}
+
+/**
+ * Starts a server that passes on each request to an export of another one, and its answer back. When that other one is
+ * gone it answers with errors, and goes on: for hosts that do not end when their connection does.
+ */
+export function startNbdkitBefore(
+  { socket, name }: { readonly socket: string; readonly name: string },
+  inFront: string,
+): Promise<Nbdkit> {
+  return serve(inFront, ["nbd", `socket=${socket}`, `export=${name}`]);
+}
+
+async function serve(socket: string, what: readonly string[]): Promise<Nbdkit> {
   let child: ChildProcess | undefined;
   const start = async (): Promise<void> => {
     fs.rmSync(socket, { force: true });
-    const plugin = options.plugin ?? ["file", `file=${path}`, ...settings];
-    child = spawn("nbdkit", ["-f", "-U", socket, "-e", "disk", ...filters, ...plugin], {
-      stdio: "ignore",
-    });
+    child = spawn("nbdkit", ["-f", "-U", socket, "-e", "disk", ...what], { stdio: "ignore" });
     await until("nbdkit listens", () => fs.existsSync(socket));
   };
   await start();

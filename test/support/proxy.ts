@@ -17,6 +17,9 @@ export type Proxy = {
   bytesPerSecond: number | undefined;
   /** Swallows everything both ways, also what new connections say, and tells nobody. */
   isHole: boolean;
+  /** Swallows everything one way: from dialer to target, or back. */
+  isHoleForth: boolean;
+  isHoleBack: boolean;
   /** Refuses new connections with a reset. */
   isClosed: boolean;
   /** Nobody listens here any more, as where a process has ended. Connections are reset. */
@@ -68,6 +71,8 @@ export function createLink(): Link {
 
 export class TcpProxy implements Proxy {
   isHole = false;
+  isHoleForth = false;
+  isHoleBack = false;
   isClosed = false;
   address = "";
   readonly #host: string;
@@ -138,8 +143,18 @@ export class TcpProxy implements Proxy {
     const pair = { near, far };
     this.#pairs.add(pair);
     const { forth, back } = this.#link;
-    this.#lead(forth, { from: near, to: far, look: (chunk) => this.#look(pair, chunk) });
-    this.#lead(back, { from: far, to: near, look: (chunk) => chunk });
+    this.#lead(forth, {
+      from: near,
+      to: far,
+      look: (chunk) => this.#look(pair, chunk),
+      isLost: () => this.isHole || this.isHoleForth,
+    });
+    this.#lead(back, {
+      from: far,
+      to: near,
+      look: (chunk) => chunk,
+      isLost: () => this.isHole || this.isHoleBack,
+    });
     // What breaks at one end breaks at the other, unless the hole swallows it: then the other end stays, and is cut later.
     const drop = (): void => {
       if (this.isHole || !this.#pairs.delete(pair)) return;
@@ -159,7 +174,7 @@ export class TcpProxy implements Proxy {
   }
 
   /** Passes on what comes in, as fast as the way takes it and the far end is taken from; else it is left where it is. */
-  #lead(way: LinkWay, { from, to, look }: Lead): void {
+  #lead(way: LinkWay, { from, to, look, isLost }: Lead): void {
     const deliver = (bytes: Buffer): void => {
       if (!to.destroyed && !to.write(bytes)) from.pause();
     };
@@ -169,7 +184,7 @@ export class TcpProxy implements Proxy {
       else from.resume();
     };
     from.on("data", (chunk: Buffer) => {
-      if (this.isHole) return;
+      if (isLost()) return;
       const bytes = look(chunk);
       if (bytes.length === 0) return;
       way.send(bytes, deliver);
@@ -178,7 +193,7 @@ export class TcpProxy implements Proxy {
       way.whenRoom(goOn);
     });
     from.on("end", () => {
-      if (!this.isHole) way.send(Buffer.alloc(0), () => to.end());
+      if (!isLost()) way.send(Buffer.alloc(0), () => to.end());
     });
     to.on("drain", goOn);
   }
@@ -188,6 +203,7 @@ type Lead = {
   readonly from: net.Socket;
   readonly to: net.Socket;
   readonly look: (chunk: Buffer) => Buffer;
+  readonly isLost: () => boolean;
 };
 
 function spoiled(chunk: Buffer, how: Spoil, pair: Pair): Buffer {

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 
 export type CommandResult = {
-  /** Exit code; undefined when it was killed, also by us because it took too long. */
+  /** Exit code; undefined when it was killed, also by us because it took too long or would not stop printing. */
   readonly code: number | undefined;
   readonly stdout: string;
   readonly stderr: string;
@@ -9,6 +9,9 @@ export type CommandResult = {
 
 /** Longer than any command of the tests should take; then it is killed. */
 const msMax = 60_000;
+
+/** More than any command of the tests should print, in characters of either stream; then it is killed. */
+const printedMax = 16 * 1024 * 1024;
 
 /**
  * Runs a program to its end. Python is the system's, for it is the one that Debian's packages give their modules to.
@@ -21,8 +24,16 @@ export function runCommand(program: string, args: readonly string[]): Promise<Co
   const timer = setTimeout(() => child.kill("SIGKILL"), msMax);
   let stdout = "";
   let stderr = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const stopAtTooMuch = (printed: string): string => {
+    if (printed.length > printedMax) child.kill("SIGKILL");
+    return printed;
+  };
+  child.stdout
+    .setEncoding("utf8")
+    .on("data", (text: string) => (stdout = stopAtTooMuch(stdout + text)));
+  child.stderr
+    .setEncoding("utf8")
+    .on("data", (text: string) => (stderr = stopAtTooMuch(stderr + text)));
   child.on("error", reject);
   child.on("close", (code) => {
     clearTimeout(timer);

@@ -1,5 +1,6 @@
 import { getU64, totalBytes, viewOf } from "#base/bytes.ts";
 import { crc32cChunks } from "#base/checksum.ts";
+import { wrong } from "#base/errors.ts";
 import type { Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { Entry } from "#core/entry.ts";
@@ -106,8 +107,4 @@ function take(
     }
   }
   return pieces;
-}
-
-function wrong(error: string): { readonly ok: false; readonly error: string } {
-  return { ok: false, error };
 }

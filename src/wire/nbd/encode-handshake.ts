@@ -29,7 +29,7 @@ export function encodeExportNameReply(
   return bytes;
 }
 
-export function encodeOptionReply(option: number, type: number, data: Uint8Array): Uint8Array {
+function encodeOptionReply(option: number, type: number, data: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(size.optionReplyHeader + data.length);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, magic.optionReplyHigh);

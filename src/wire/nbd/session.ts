@@ -60,7 +60,7 @@ export type Transmission = {
 export const allocationContext = { id: 1, name: "base:allocation" } as const;
 
 /** Sizes we announce. They are the protocol's defaults, so that clients that never ask may use them too. */
-export const blockSizes = {
+const blockSizes = {
   minimum: 1,
   preferred: 4096,
   payloadMax: limits.hostRequestBytesMax,

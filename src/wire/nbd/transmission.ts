@@ -88,7 +88,7 @@ function hasOtherFlags(request: RequestDecoder, allowed: number): boolean {
 }
 
 /** The engine's word for a command that passed `refusalOf`. BLOCK_STATUS never becomes a request. */
-export function kindOf(type: number): HostRequestKind {
+function kindOf(type: number): HostRequestKind {
   switch (type) {
     case command.read:
       return "read";

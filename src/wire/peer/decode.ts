@@ -189,3 +189,10 @@ export function decodeJson(frame: Frame): Result<unknown> {
     return { ok: false, error: "a control message is not JSON" };
   }
 }
+
+/** The reason that a control frame gives for people, cut short; undefined where it gives none. */
+export function reasonIn(frame: Frame): string | undefined {
+  const document = decodeJson(frame);
+  const why = document.ok ? (document.value as { why?: unknown } | null)?.why : undefined;
+  return typeof why === "string" ? why.slice(0, limits.peerReasonCharsMax) : undefined;
+}

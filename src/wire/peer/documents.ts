@@ -1,3 +1,4 @@
+import { wrong } from "#base/errors.ts";
 import type { Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { isCount, isObject, isText } from "./handshake.ts";
@@ -464,9 +465,4 @@ export function isHistory(value: unknown): value is WireGeneration[] {
 
 function isName(value: unknown): boolean {
   return isText(value) && value.length <= limits.nameBytesMax;
-}
-
-/** A rule that a document breaks, for whoever sent it. */
-export function wrong(error: string): { readonly ok: false; readonly error: string } {
-  return { ok: false, error };
 }

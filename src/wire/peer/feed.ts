@@ -1,6 +1,6 @@
+import { wrong } from "#base/errors.ts";
 import type { Result } from "#base/errors.ts";
 import { isCount, isObject, isText } from "./handshake.ts";
-import { wrong } from "./documents.ts";
 
 // The JSON documents between a primary and a relay, in the session in which the relay is given the log (SPEC-relay.md).
 

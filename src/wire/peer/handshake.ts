@@ -1,3 +1,4 @@
+import { wrong } from "#base/errors.ts";
 import type { Result } from "#base/errors.ts";
 import { peerVersions } from "./messages.ts";
 
@@ -83,8 +84,4 @@ export function isText(value: unknown): value is string {
 
 export function isCount(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
-}
-
-function wrong(error: string): { readonly ok: false; readonly error: string } {
-  return { ok: false, error };
 }

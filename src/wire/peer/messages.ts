@@ -37,7 +37,7 @@ export const frameType = {
   open: 3,
   opened: 4,
   refused: 5,
-  // Direct inquiry. Bodies are JSON (views.ts).
+  // Direct inquiry. Bodies are JSON (probe.ts).
   probe: 10,
   probeReply: 11,
   // Primary to copy, answered in order by ACK.

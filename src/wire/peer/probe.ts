@@ -1,5 +1,6 @@
+import { wrong } from "#base/errors.ts";
 import type { Result } from "#base/errors.ts";
-import { isHistory, isTexts, wrong } from "./documents.ts";
+import { isHistory, isTexts } from "./documents.ts";
 import type { WireGeneration } from "./documents.ts";
 import { isCount, isObject, isText } from "./handshake.ts";
 
@@ -14,7 +15,12 @@ export type GroupView = {
   readonly image: string;
   readonly lsn: number;
   readonly lsnReserved: number;
+  /** The set that is open (primary only, and where it has any; 0 otherwise). */
   readonly set: number;
+  /** Of a primary, to a member: bytes that it may lack of what was written up to `lsn`, at most. */
+  readonly lackedBytes?: number;
+  /** The same in writes: LSNs do not tell it, for a start leaves some out. */
+  readonly lackedWrites?: number;
   /** Synced at all members, and closed in the primary's open map: up to here copies close granules of theirs (primary only). */
   readonly stableLsn: number;
   /** Members that the primary has gone on without, and why. */
@@ -91,7 +97,9 @@ function parseView(value: unknown): GroupView | undefined {
   const position = { lsn, lsnReserved, set, stableLsn };
   const told = { group, role, history, image, ...position, fractured: reasons, wallMs };
   const { configuration, wrote, discards, failedVolumes, failed } = value;
-  const { primarySilentMs, paused, log } = value;
+  const { primarySilentMs, paused, log, lackedBytes, lackedWrites } = value;
+  if (lackedBytes !== undefined && !isCount(lackedBytes)) return undefined;
+  if (lackedWrites !== undefined && !isCount(lackedWrites)) return undefined;
   if (primarySilentMs !== undefined && !isCount(primarySilentMs)) return undefined;
   if (paused !== undefined && !isTexts(paused)) return undefined;
   if (log !== undefined && !isLog(log)) return undefined;
@@ -102,6 +110,8 @@ function parseView(value: unknown): GroupView | undefined {
   if (failed !== undefined && !isText(failed)) return undefined;
   return {
     ...told,
+    ...(lackedBytes === undefined ? {} : { lackedBytes }),
+    ...(lackedWrites === undefined ? {} : { lackedWrites }),
     ...(primarySilentMs === undefined ? {} : { primarySilentMs }),
     ...(paused === undefined ? {} : { paused }),
     ...(log === undefined ? {} : { log }),
