@@ -9,9 +9,10 @@
 // .antipode/bench and are removed.
 
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { AppError } from "#base/errors.ts";
 import { readVersion } from "#control/version.ts";
+import { provideDebianPackages } from "../tools/debian.ts";
+import { type Arguments, readArguments } from "./arguments.ts";
 import { antipode, antipodeAsync, antipodeCycle, antipodeMirror } from "./contenders/antipode.ts";
 import type { Contender, Running } from "./contenders/contender.ts";
 import { nbdkit } from "./contenders/nbdkit.ts";
@@ -22,7 +23,6 @@ import {
   type ContenderName,
   planStages,
   planTrials,
-  type Scale,
   type Stage,
   type Trial,
   trialVolume,
@@ -45,14 +45,15 @@ const contenders: Readonly<Record<ContenderName, Contender>> = {
   "qemu-background": qemuBackground,
 };
 
-const { timing, pattern, scale } = readArguments(process.argv.slice(2));
 const startedAt = new Date();
 const stop = new AbortController();
 for (const signal of ["SIGTERM", "SIGHUP", "SIGINT"] as const) {
   process.on(signal, () => stop.abort(new Error(`stopped by ${signal}`)));
 }
 try {
-  await bench();
+  const told = readArguments(process.argv.slice(2));
+  provideTools();
+  await bench(told);
 } catch (error: unknown) {
   const cause: unknown = stop.signal.aborted ? stop.signal.reason : error;
   console.error(`error: ${cause instanceof Error ? cause.message : String(cause)}`);
@@ -63,7 +64,15 @@ try {
   stop.abort();
 }
 
-async function bench(): Promise<void> {
+/** The peers, and who puts the load on all. */
+function provideTools(): void {
+  const missing = provideDebianPackages(root);
+  if (missing.length === 0) return;
+  const hint = `install them, or run as root: apt-get install ${missing.join(" ")}`;
+  throw new AppError("failed", `not on this machine: ${missing.join(", ")}`, { hint });
+}
+
+async function bench({ timing, pattern, scale }: Arguments): Promise<void> {
   const stages = planStages(pattern);
   const planned = planTrials(pattern, scale);
   if (stages.length + planned.length === 0)
@@ -73,8 +82,8 @@ async function bench(): Promise<void> {
   const trials: TrialResult[] = [];
   let failure: unknown;
   try {
-    for (const stage of stages) await runStage(stage, rows);
-    for (const trial of planned) trials.push(await runTrial(trial));
+    for (const stage of stages) await runStage(stage, timing, rows);
+    for (const trial of planned) trials.push(await runTrial(trial, timing));
   } catch (error: unknown) {
     // What was measured before is worth as much as ever.
     if (rows.length + trials.length === 0) throw error;
@@ -97,7 +106,7 @@ async function bench(): Promise<void> {
 }
 
 /** Starts all contenders of a stage, measures its rows into `rows`, and stops them again. */
-async function runStage(stage: Stage, rows: RowResult[]): Promise<void> {
+async function runStage(stage: Stage, timing: Timing, rows: RowResult[]): Promise<void> {
   const place = createPlace(root, stage, stop.signal);
   const entrants = new Map<ContenderName, Entrant>();
   try {
@@ -127,7 +136,7 @@ async function runStage(stage: Stage, rows: RowResult[]): Promise<void> {
 }
 
 /** Every trial has sites of its own, so that what one leaves behind is not found by the next. */
-async function runTrial(trial: Trial): Promise<TrialResult> {
+async function runTrial(trial: Trial, timing: Timing): Promise<TrialResult> {
   const place = createPlace(root, { socket: "unix", volume: trialVolume }, stop.signal);
   try {
     progress(trial.id);
@@ -158,34 +167,6 @@ async function compareImages(contender: Contender, { images }: Running): Promise
   } catch (cause: unknown) {
     throw new AppError("failed", `${contender.title}: the mirror's images differ`, { cause });
   }
-}
-
-type Arguments = { readonly timing: Timing; readonly pattern: RegExp; readonly scale: Scale };
-
-function readArguments(argv: readonly string[]): Arguments {
-  const { values } = parseArgs({
-    args: [...argv],
-    options: {
-      quick: { type: "boolean", default: false },
-      rows: { type: "string", default: "" },
-      runs: { type: "string" },
-      seconds: { type: "string" },
-    },
-  });
-  const number = (text: string | undefined, otherwise: number): number => {
-    if (text === undefined) return otherwise;
-    if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
-    console.error(`error: ${JSON.stringify(text)} is not a whole number from 1 to 9999`);
-    process.exit(2);
-  };
-  return {
-    timing: {
-      runs: number(values.runs, values.quick ? 2 : 5),
-      seconds: number(values.seconds, values.quick ? 2 : 10),
-    },
-    pattern: new RegExp(values.rows),
-    scale: values.quick ? "quick" : "full",
-  };
 }
 
 function progress(text: string): void {
