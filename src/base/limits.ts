@@ -101,6 +101,8 @@ export const limits = {
   generationsMax: 1_000,
 
   // Images in files and devices
+  /** Calls in a row that were interrupted, or refused for now. Never seen on files; bounded all the same. */
+  fileAttemptsMax: 100,
   /** A longer read goes to the thread pool even when it is cached: copying it would hold up the loop. */
   cachedReadBytesMax: 1 * MiB,
   /** Of a log: the end that a sender has left, not a whole `senderReadBytes`, which would hold up the loop for long. */
@@ -294,11 +296,16 @@ export const limits = {
   /** Bytes sent to one copy and not answered, beyond which new writes wait. */
   sessionOutstandingBytesMax: 256 * MiB,
 
+  /** Probes under half of `ackTimeout` that a member lost as `slow` must answer before it may come back (decision 8). */
+  quickProbesMin: 3,
+
   // Resync
   /** Regions under way: the window begins with the first, and follows how soon the member answers (core/resync.ts). */
   resyncWindowFirstBytes: 1 * MiB,
   resyncWindowBytes: 8 * MiB,
   resyncChunkBytes: 1 * MiB,
+  /** So much is synced at the member at a time: what a lost session costs at most to be compared again. */
+  resyncUnsyncedBytesMax: 16 * MiB,
 
   // Journal and staging (logs)
   /** A log grows and shrinks by segments; every segment is an open file. */
@@ -332,10 +339,19 @@ export const limits = {
   /** Bytes that wait for one reader of the event stream before it is cut off; it resumes by Last-Event-ID. */
   apiStreamQueueBytesMax: 1 * MiB,
   apiHeapMiBMax: 256,
+  /** A stream that has nothing to tell says so, so that nobody between takes it for dead. */
+  apiStreamHeartbeatMs: 15_000,
+  /** After the API's thread died. */
+  apiRestartMs: 1_000,
   /** Without an answer within this, the CLI takes a site for absent. Commands wait longer, since they do something. */
   cliAnswerMsMax: 5_000,
   /** What the CLI reads of one answer at most. */
   apiAnswerBytesMax: 16 * MiB,
+  /** What `inspect` lists of a group; how many more there are it says. */
+  inspectEntriesMax: 1_000_000,
+  inspectRunsMax: 100_000,
+  /** The demo's sites are killed when they have not stopped by then. */
+  demoStopMsMax: 20_000,
   /** Trace lines are handed to the file once a turn of the loop, or when this much waits. */
   traceBufferBytes: 256 * KiB,
   tickMs: 100,

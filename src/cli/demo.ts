@@ -4,6 +4,7 @@ import net from "node:net";
 import { dirname, join, relative } from "node:path";
 import { createInterface } from "node:readline";
 import { AppError } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import { bind } from "#io/bind.ts";
 import { isLocal, parseAddress } from "#config/addresses.ts";
 import type { Config, SiteConfig } from "#config/types.ts";
@@ -15,7 +16,6 @@ import { stopSignal } from "./stop-signal.ts";
 export type DemoOptions = { readonly folder?: string };
 
 const checkout = join(import.meta.dirname, "../..");
-const stopMsMax = 20_000;
 
 /** The cluster file of a demo's first start (INTERFACE, "Two commands"). */
 export const demoConfig = `# Written by antipode demo. Change it as you like: it is read again at the next start, and never overwritten.
@@ -184,7 +184,7 @@ async function stopChild(child: Child): Promise<void> {
   const timer = setTimeout(() => {
     sayError(`site ${child.site} does not stop and is killed; its next start recovers`, undefined);
     child.kill();
-  }, stopMsMax);
+  }, limits.demoStopMsMax);
   child.askToStop();
   await child.exited;
   clearTimeout(timer);

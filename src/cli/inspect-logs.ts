@@ -1,4 +1,5 @@
 import { crc32c } from "#base/checksum.ts";
+import { limits } from "#base/limits.ts";
 import type { Entry } from "#core/entry.ts";
 import { countOf } from "#core/entry.ts";
 import type { GroupRecord } from "#core/group-record.ts";
@@ -6,7 +7,7 @@ import { isFailure } from "#ports/file.ts";
 import type { File, Folder } from "#ports/file.ts";
 import { parseFlags, parsePurge, recordKind } from "#site/staging-run.ts";
 import { inspectGroupFolder } from "#store/inspect.ts";
-import type { InspectReport } from "#store/inspect.ts";
+import type { InspectReport, Listed } from "#store/inspect.ts";
 import {
   decodeRecordHead,
   decodeSegmentHeader,
@@ -54,18 +55,18 @@ export type InspectedSet = {
 export type InspectedGroup = InspectReport & {
   readonly logs: readonly InspectedLog[];
   readonly journal: readonly InspectedEntry[];
+  /** Entries beyond `limits.inspectEntriesMax`. */
+  readonly journalNotShown: number;
   readonly sets: readonly InspectedSet[];
   readonly isDamaged: boolean;
 };
-
-const ENTRIES_MAX = 1_000_000;
 
 /** Reads a group's folder with its logs as they lie on the disk. */
 export function inspectWithLogs(folder: Folder): InspectedGroup {
   const report = inspectGroupFolder(folder);
   const record = typeof report.record === "string" ? undefined : report.record;
   const logs: InspectedLog[] = [];
-  const journal: InspectedEntry[] = [];
+  const journal: Listed<InspectedEntry> = { items: [], notShown: 0 };
   const staged: Staged = new Map();
   for (const name of folder
     .list()
@@ -83,14 +84,21 @@ export function inspectWithLogs(folder: Folder): InspectedGroup {
     record === undefined ||
     logs.some(({ damage }) => damage !== "") ||
     report.maps.some(({ damage }) => damage !== "");
-  return { ...report, journal, sets: sets.toSorted((a, b) => a.set - b.set), logs, isDamaged };
+  return {
+    ...report,
+    journal: journal.items,
+    journalNotShown: journal.notShown,
+    sets: sets.toSorted((a, b) => a.set - b.set),
+    logs,
+    isDamaged,
+  };
 }
 
 // The old content in the log of a point, or of a branch, is counted by its records; what it is of, the group's record says.
 function visitorOf(
   name: string,
   into: {
-    readonly journal: InspectedEntry[];
+    readonly journal: Listed<InspectedEntry>;
     readonly record: GroupRecord | undefined;
     readonly staged: Staged;
   },
@@ -171,7 +179,7 @@ function readBytes(file: File, offset: number, length: number): Uint8Array | str
 }
 
 function listEntries(
-  journal: InspectedEntry[],
+  journal: Listed<InspectedEntry>,
   record: GroupRecord | undefined,
   table: Uint8Array,
   payload: Uint8Array,
@@ -182,8 +190,11 @@ function listEntries(
   for (const entry of entries.value) {
     const bytes = entry.kind === "write" ? payload.subarray(at, at + entry.length) : undefined;
     at += bytes?.length ?? 0;
-    if (journal.length >= ENTRIES_MAX) return;
-    journal.push({
+    if (journal.items.length === limits.inspectEntriesMax) {
+      journal.notShown += 1;
+      continue;
+    }
+    journal.items.push({
       lsn: entry.lsn,
       set: entry.set,
       index: entry.index,

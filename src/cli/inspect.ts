@@ -44,7 +44,7 @@ export async function inspect(
   const reports: [string, unknown][][] = [];
   for (const folder of folders) {
     const report = await look(folder, owner !== undefined, inspectGroup);
-    reports.push(Object.entries({ folder, ...report }).filter(([key]) => wanted(key, options)));
+    reports.push(Object.entries({ folder, ...report }).filter((entry) => wanted(entry, options)));
   }
   if (options.json === true) {
     const running =
@@ -106,8 +106,10 @@ function describeList(values: readonly unknown[], indent: string): readonly stri
   );
 }
 
-function wanted(key: string, options: InspectOptions): boolean {
-  const detail = details.find((name) => name === key);
+function wanted([key, value]: readonly [string, unknown], options: InspectOptions): boolean {
+  // What goes with a detail is shown with it, where there is anything to say.
+  if (key.endsWith("NotShown") && value === 0) return false;
+  const detail = details.find((name) => name === key || `${name}NotShown` === key);
   return detail === undefined || options[detail] === true;
 }
 

@@ -2,8 +2,6 @@ import type { ServerResponse } from "node:http";
 import { limits } from "#base/limits.ts";
 import type { StampedEvent } from "./event-log.ts";
 
-const heartbeatMs = 15_000;
-
 type Reader = {
   readonly response: ServerResponse;
   readonly group: string | undefined;
@@ -41,7 +39,7 @@ export function createEventStream(): EventStream {
 
   const heartbeat = setInterval(() => {
     for (const { response } of readers) response.write(": still here\n\n");
-  }, heartbeatMs);
+  }, limits.apiStreamHeartbeatMs);
 
   return {
     publish(event) {

@@ -21,8 +21,6 @@ export type ApiOptions = {
   readonly onTrouble: (message: string) => void;
 };
 
-const restartMs = 1_000;
-
 /**
  * Starts the API in a thread of its own. Rejects with an `AppError` when the address cannot be listened on. A thread
  * that dies later is started again, since hosts and copies must not depend on it.
@@ -39,7 +37,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   };
   const later = (why: string): void => {
     options.onTrouble(`the API's thread stopped and is started again: ${running.reason() ?? why}`);
-    restart = setTimeout(() => void again(), restartMs);
+    restart = setTimeout(() => void again(), limits.apiRestartMs);
   };
   const again = async (): Promise<void> => {
     try {

@@ -31,9 +31,6 @@ import { verifyAnswered, verifyRead } from "./verify.ts";
 //
 // A first sync copies. Every other resync sends hashes first, since most of what is marked only might differ.
 
-/** What a lost session costs at most to be compared again. */
-const syncEveryBytes = 16 * limits.resyncChunkBytes;
-
 /** Begins a resync, goes on with it, or, when nothing is dirty any more, lets the member join. */
 export function startResync(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   if (member.stage !== "resync" || awaitsRedone(primary, member)) return;
@@ -67,7 +64,8 @@ export function pump(primary: Primary, member: Member, out: PrimaryEffect[]): vo
     out.push({ kind: "readRegion", item: next });
   }
   if (resync.flushing) return;
-  if (isDone(member) || resync.doneBytes >= syncEveryBytes) askSync(primary, member, out);
+  if (isDone(member) || resync.doneBytes >= limits.resyncUnsyncedBytesMax)
+    askSync(primary, member, out);
 }
 
 function isDone(member: Member): boolean {

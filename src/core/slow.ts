@@ -1,10 +1,8 @@
+import { limits } from "#base/limits.ts";
 import { awaitsResume, isInJournal, mayFeed } from "./member-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { Member, Primary } from "./primary-state.ts";
 import { lacksRelay } from "./relay.ts";
-
-/** Probes under half of `ackTimeout` that a member lost as `slow` must answer before it may come back (decision 8). */
-const GOOD_PROBES = 3;
 
 /** A write unanswered for `ackTimeout` loses the member with reason `slow`, though its probes answer. */
 export function checkSlow(primary: Primary, member: Member, out: PrimaryEffect[]): void {
@@ -21,7 +19,7 @@ export function checkSlow(primary: Primary, member: Member, out: PrimaryEffect[]
   }
   const sinceMs = Math.max(oldestQuestionMs(primary, member), primary.awakeSinceMs);
   if (primary.nowMs - sinceMs < member.policy.ackTimeoutMs) return;
-  member.slowProbes = GOOD_PROBES;
+  member.slowProbes = limits.quickProbesMin;
   sendMarks.length = 0;
   out.push({
     kind: "closeSession",
@@ -47,7 +45,7 @@ function oldestQuestionMs(primary: Primary, member: Member): number {
 export function noteProbe(primary: Primary, member: Member, roundTripMs: number): void {
   if (member.slowProbes > 0) {
     member.slowProbes =
-      roundTripMs < member.policy.ackTimeoutMs / 2 ? member.slowProbes - 1 : GOOD_PROBES;
+      roundTripMs < member.policy.ackTimeoutMs / 2 ? member.slowProbes - 1 : limits.quickProbesMin;
   }
   // The answer to a question from before the standstill says nothing of what happened meanwhile.
   if (primary.suspended && roundTripMs < member.policy.timeoutMs) member.contact = "reached";

@@ -1,10 +1,8 @@
 import fs from "node:fs";
 import { totalBytes } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
+import { limits } from "#base/limits.ts";
 import { failureOf } from "./failure.ts";
-
-/** Interrupted or refused-for-now calls in a row before we stop asking. Never seen on files; bounded all the same. */
-const ATTEMPTS_MAX = 100;
 
 /**
  * An open file descriptor and the only thing that closes it.
@@ -40,7 +38,7 @@ export class OpenFile {
         if (at < end) rest = without(rest, count);
       } catch (error) {
         attempts++;
-        if (isPassing(error) && attempts < ATTEMPTS_MAX) continue;
+        if (isPassing(error) && attempts < limits.fileAttemptsMax) continue;
         return failureOf(error, `writing ${this.path} at byte ${at}`);
       }
     }
@@ -58,7 +56,7 @@ export class OpenFile {
         done += count;
       } catch (error) {
         attempts++;
-        if (isPassing(error) && attempts < ATTEMPTS_MAX) continue;
+        if (isPassing(error) && attempts < limits.fileAttemptsMax) continue;
         return failureOf(error, `reading ${this.path} at byte ${offset + done}`);
       }
     }

@@ -1,3 +1,4 @@
+import { limits } from "#base/limits.ts";
 import { generationCounter } from "#core/history.ts";
 import type { GroupRecord } from "#core/group-record.ts";
 import { nextMarked, runLength } from "#core/region-map.ts";
@@ -17,7 +18,12 @@ export type InspectReport = {
   readonly maps: readonly InspectedMap[];
   /** Runs of marked units of every map: the dirty regions and the open granules. */
   readonly bitmap: readonly InspectedRun[];
+  /** Runs beyond `limits.inspectRunsMax`. */
+  readonly bitmapNotShown: number;
 };
+
+/** What is listed up to a limit, and how much more there is. */
+export type Listed<T> = { readonly items: T[]; notShown: number };
 
 export type InspectedMap = {
   readonly file: string;
@@ -36,19 +42,18 @@ export type InspectedRun = {
   readonly length: number;
 };
 
-const RUNS_MAX = 100_000;
-
 /** Reads a group's folder as it lies on the disk. */
 export function inspectGroupFolder(folder: Folder): InspectReport {
   const record = readRecord(folder);
   const names = folder.list().filter((name) => name.endsWith(".map"));
-  const bitmap: InspectedRun[] = [];
+  const bitmap: Listed<InspectedRun> = { items: [], notShown: 0 };
   const maps = names.toSorted().map((name) => inspectMap(folder, name, record, bitmap));
   return {
     record,
     generation: typeof record === "string" ? 0 : generationCounter(record.history),
     maps,
-    bitmap,
+    bitmap: bitmap.items,
+    bitmapNotShown: bitmap.notShown,
   };
 }
 
@@ -66,7 +71,7 @@ function inspectMap(
   folder: Folder,
   name: string,
   record: GroupRecord | string,
-  bitmap: InspectedRun[],
+  bitmap: Listed<InspectedRun>,
 ): InspectedMap {
   const file = folder.open(name);
   if (isFailure(file)) return unreadable(name, file.message);
@@ -79,7 +84,7 @@ function inspectMapFile(
   file: File,
   name: string,
   record: GroupRecord | string,
-  bitmap: InspectedRun[],
+  bitmap: Listed<InspectedRun>,
 ): InspectedMap {
   const identity = readMapIdentity(file);
   if (identity === undefined) return unreadable(name, "its header is damaged");
@@ -113,11 +118,12 @@ function bytesOf(record: GroupRecord | string, mapId: number): number {
   return ids === undefined ? 0 : (record.volumes[ids.indexOf(mapId)]?.bytes ?? 0);
 }
 
-function listRuns(file: string, map: RegionMap, bitmap: InspectedRun[]): void {
+function listRuns(file: string, map: RegionMap, bitmap: Listed<InspectedRun>): void {
   let unit = nextMarked(map, 0);
-  while (unit !== -1 && bitmap.length < RUNS_MAX) {
+  while (unit !== -1) {
     const units = runLength(map, unit, map.units);
-    bitmap.push({ file, offset: unit * map.unitBytes, length: units * map.unitBytes });
+    if (bitmap.items.length === limits.inspectRunsMax) bitmap.notShown += 1;
+    else bitmap.items.push({ file, offset: unit * map.unitBytes, length: units * map.unitBytes });
     unit = nextMarked(map, unit + units);
   }
 }
