@@ -22,6 +22,7 @@ export function findBlockers(group: GroupStatus, site: string): readonly Blocker
     ...roleBlockers(group, site),
     ...fullDisk(group, site),
     ...fullJournal(group, site),
+    ...strictCopy(group, site),
     ...failedAtPrimary(group, site),
     ...group.volumes
       .filter(({ state }) => state === "failed")
@@ -126,6 +127,22 @@ function fullJournal(group: GroupStatus, site: string): Blocker[] {
         volume === undefined
           ? `antipode wait ${name} --site ${site}; a copy that lacks what is kept is named here, too`
           : `antipode repair ${name} --volume ${volume} --site ${site}; where that is refused, ${takeover}`,
+    },
+  ];
+}
+
+// What is the matter with it stands with the copy; here is what hosts get of it.
+function strictCopy({ name, serving, why }: GroupStatus, site: string): Blocker[] {
+  const [, what = "", copy = "", policy = ""] =
+    /^(writes .+) until copy (\S+) is back \(onLoss: (\w+)\)$/.exec(why) ?? [];
+  if (!serving || copy === "") return [];
+  return [
+    {
+      what: `hosts of ${name} cannot write at ${site}: ${what}`,
+      waitsFor: `copy ${copy} to be back, as onLoss: ${policy} of it asks`,
+      help:
+        `bring ${copy} or the link to it back; to go on without it, at the price that only ${site} has what is written ` +
+        `from then on: antipode pause ${name} --copy ${copy}`,
     },
   ];
 }

@@ -23,6 +23,7 @@ import { reserve } from "./reserves.ts";
 import { allMarked, markBytes, unitOf } from "./region-map.ts";
 import { reply } from "./replies.ts";
 import { wantRegions } from "./resync.ts";
+import { strictVerdict } from "./strict.ts";
 import { noteStale } from "./verify.ts";
 
 // The way of a host's request through the primary: admitted, its granules open, its LSN, the image, the members, the
@@ -95,15 +96,6 @@ function admitWrite(
   if (room === "wait") return hold(primary, request);
   if (room === "fail") return reply(primary, request, "full", out);
   if (openFor(primary, request, out)) issue(primary, volume, request, out);
-}
-
-/** What the members without whom nothing may be acked make of a write now. */
-function strictVerdict(primary: Primary): "go" | "wait" | "fail" {
-  for (const member of primary.members) {
-    if (!mustHave(member) || isFed(member)) continue;
-    return member.policy.loss.waits || member.stage === "opening" ? "wait" : "fail";
-  }
-  return "go";
 }
 
 function isLocked(primary: Primary, request: HostRequest): boolean {

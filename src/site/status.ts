@@ -22,6 +22,7 @@ import { figuresOf } from "#store/log.ts";
 import { markedBytes } from "#core/region-map.ts";
 import type { Member, Primary } from "#core/primary-state.ts";
 import type { CopyState, LinkState, Role } from "#core/states.ts";
+import { whyStrict } from "#core/strict.ts";
 import { awaitsResumeWords } from "./api.ts";
 import type { BunkerAtHand, CopyStatus, GroupStatus, SplitStatus, VolumeStatus } from "./api.ts";
 import type { ReplayRun } from "./replay.ts";
@@ -62,7 +63,7 @@ export function groupStatus(group: Group): GroupStatus {
     durability: group.config.durability,
     serving: primary?.stage === "serving",
     ...(hasFailedHere(group) ? { hasFailed: true as const } : {}),
-    why: group.failedWhy || primary?.why || (primary === undefined ? "" : whyNoRoom(primary)),
+    why: group.failedWhy || primary?.why || (primary === undefined ? "" : whyNoWrites(primary)),
     lsn: primary === undefined ? heldLsn(group) : primary.nextLsn - 1,
     set:
       primary?.journal === undefined
@@ -91,6 +92,11 @@ export function groupStatus(group: Group): GroupStatus {
     ...autoReplay(group),
     ...primaryFailure(group),
   };
+}
+
+/** Why hosts cannot write at a primary that serves them; what is read needs neither. */
+function whyNoWrites(primary: Primary): string {
+  return whyNoRoom(primary) || whyStrict(primary);
 }
 
 /** A primary in front of devices is a gateway: the replication is its own, and none of it in the store (A7). */

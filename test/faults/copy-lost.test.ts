@@ -186,6 +186,32 @@ test("I4: onLoss stall replies to nothing while the copy lacks it, and goes on w
   count("row 6", { faultsInjected: 1, effectsSeen: 1 });
 });
 
+test("I4, N14: whoever asks why hosts hang is told which copy they wait for, whatever its rpo, and how to let them go on", async (t) => {
+  const cluster = await startCluster(t, {
+    copies: { west: "probe: 100ms, onLoss: stall, rpo: 1h" },
+  });
+  const east = cluster.site("east");
+  const host = await connectHost(east.nbd, "bank/data");
+  assert.equal((await cluster.cli("status", "--check")).code, 0);
+  await cluster.site("west").kill();
+  await east.until("hosts wait", ({ why }) => why !== "");
+  const writing = host.write(0, stampedBlock(0, 1));
+  const why = "writes wait until copy west is back (onLoss: stall)";
+  assert.equal((await east.group()).why, why);
+  const checked = await cluster.cli("status", "--check");
+  assert.equal(checked.code, 1, checked.stdout);
+  assert.ok(checked.stdout.includes(`why: ${why}`), checked.stdout);
+  assert.ok(checked.stderr.includes(`bank: hosts cannot write (${why})`), checked.stderr);
+  const told = await cluster.cli("why", "bank");
+  assert.match(told.stdout, /^hosts of bank cannot write at east: writes wait\n/);
+  const [, command = ""] = /antipode (pause .+)/.exec(told.stdout) ?? [];
+  const paused = await cluster.cli(...command.split(" "));
+  assert.equal(paused.code, 0, `${command}: ${paused.stderr}`);
+  assert.equal(await writing, 0);
+  assert.equal((await east.group()).why, "");
+  host.close();
+});
+
 test("I4: onLoss fail answers with an error while the copy is away, and takes writes again when it is back (row 6)", async (t) => {
   const cluster = await startCluster(t, { copies: { west: "probe: 100ms, onLoss: fail" } });
   const east = cluster.site("east");
@@ -197,6 +223,8 @@ test("I4: onLoss fail answers with an error while the copy is away, and takes wr
   const host = await connectHost(east.nbd, "bank/data");
   assert.equal(await host.write(4 * MiB, stampedBlock(1024, 1)), ioError);
   assert.equal(await host.flush(), ioError);
+  const { why } = await east.group();
+  assert.equal(why, "writes are refused until copy west is back (onLoss: fail)");
   await writer.stop();
   assert.ok(writer.errors.length > 0 && writer.errors.every((error) => error === ioError));
   // Nothing was replied that the copy lacks.
