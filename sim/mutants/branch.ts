@@ -11,6 +11,15 @@ export const branchMutants: readonly Mutant[] = [
     note: "who takes over does not put on record that a member may lack what was acked before, and is overwritten by it",
   },
   {
+    name: "word-not-on-record",
+    file: "src/site/discard.ts",
+    find: "  saveRecord(group.context.store, (failure) => {\n    group.recordBefore = undefined;\n    goOn(",
+    replace:
+      "  const told = (then: (failure?: Error) => void): void => then();\n  told((failure) => {\n    group.recordBefore = undefined;\n    goOn(",
+    ids: ["I28"],
+    note: "a discard is answered before it is on record, and the site follows a lower generation without it",
+  },
+  {
     name: "branch-overwritten",
     file: "src/core/preserve-copy.ts",
     find: "  return branch === undefined || isSaved(branch, work);",
