@@ -22,13 +22,16 @@ before(async () => {
   ({ createSite } = await import("#site/site.ts"));
 });
 
-function newWorld(label: string): World {
+/** How often the second log is asked for a sign of life, and how long it may owe one. */
+type Patience = Pick<CopyConfig, "probeMs" | "timeoutMs">;
+
+function newWorld(label: string, patience?: Patience): World {
   const quiet = quietSwarm("flush");
   const [group] = quiet.config.groups.values();
   const west = group?.copies.get("west");
   assert.ok(group !== undefined && west !== undefined);
   const copy: CopyConfig = { ...west, mode: "async" };
-  const onPath: CopyConfig = { ...west, site, mode: "bunker", onLoss: "override" };
+  const onPath: CopyConfig = { ...west, site, mode: "bunker", onLoss: "override", ...patience };
   const copies = new Map([
     ["west", copy],
     [site, onPath],
@@ -58,8 +61,8 @@ function until(world: World, what: string, condition: () => boolean): void {
 }
 
 /** Writes that the second log has, and west has not: the way to it is cut. */
-function begun(label: string): World {
-  const world = newWorld(label);
+function begun(label: string, patience?: Patience): World {
+  const world = newWorld(label, patience);
   for (const machine of world.machines.values()) machine.start();
   until(world, "all is well", () => allWell(world) && pathState(world) === "streaming");
   for (const [from, to] of [
@@ -148,3 +151,19 @@ for (const how of losses) {
     assert.deepEqual(world.findings, []);
   });
 }
+
+test("B15, I35, row 16: a second log that has begun anew is not lost once more for the silence before it", () => {
+  // With these a log is mostly back shortly before that silence would come to its end.
+  const patience = { probeMs: 2_000, timeoutMs: 4_000 };
+  for (let run = 0; run < 8; run += 1) {
+    const world = begun(`anew ${run}`, patience);
+    lose(world, "emptied");
+    write(world, 16);
+    until(world, "the loss is told", () => pathState(world) === "buffering");
+    until(world, "the log has begun anew", () => pathState(world) === "streaming");
+    world.runFor(4e6, () => pathState(world) !== "streaming");
+    assert.equal(pathState(world), "streaming", world.story.tail().slice(-40).join("\n"));
+    write(world, 32, "fua");
+    assert.deepEqual(world.findings, []);
+  }
+});

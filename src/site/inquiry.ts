@@ -19,6 +19,8 @@ export type Inquiries = {
   retarget(sites: readonly InquirySite[]): void;
   /** What was heard from a site. */
   of(site: string): InquiryStatus;
+  /** It has answered us over a connection of its own: silent it is since now at the earliest. */
+  noteLife(site: string): void;
   /**
    * Asks now. `done` gets true when the site answers within its timeout, false when it does not or is known to be down.
    */
@@ -78,7 +80,7 @@ type Link = {
   downSinceMs: number | undefined;
   refuses: boolean;
   lastAnswerMs: number | undefined;
-  /** Since when silence counts: the start, the last answer, or the end of a standstill of our own. */
+  /** Since when silence counts: the start, the last answer, a session's begin, or the end of a standstill of our own. */
   silentSinceMs: number;
   /** Since when this process has not stood still. */
   awakeSinceMs: number;
@@ -137,6 +139,10 @@ export function createInquiries(options: InquiryOptions): Inquiries {
         return { isUp: false, lastAnswerMs: undefined, roundTripMs: 0, why: "not a neighbour" };
       }
       return link;
+    },
+    noteLife(site) {
+      const link = links.get(site);
+      if (link !== undefined) link.silentSinceMs = clock.nowMs();
     },
     ask(site, done) {
       const link = links.get(site);

@@ -48,6 +48,7 @@ function createBench() {
     site: "east",
     ports: { clock, crypto, transport: network.transport },
     identity: identityOf("east"),
+    inquiries: { noteLife: () => undefined },
     addressOf: (site: string) => `${site}:1`,
   } as unknown as GroupContext;
   const submitted: PrimaryEvent["kind"][] = [];

@@ -255,6 +255,8 @@ function opened(
     return;
   }
   const generation = generationCounter(sessions.primary.record.history);
+  // Or a silence that is over would end, at its next tick, the session that has ended it.
+  sessions.context.inquiries.noteLife(slot.member.site);
   slot.wire = createSessionWire(peer, generation, epoch, sessions.context.ports.crypto);
   if (!isRelayed(slot)) slot.attempts = 0;
   peer.onFrame = (frame) => receive(sessions, slot, frame);
