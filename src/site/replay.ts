@@ -138,16 +138,32 @@ function askBunker(replay: Replay): void {
   dialBunker(group, command, asked, (answer) => {
     if (answer.kind !== "opened") return done(notOpened(group, from, answer, activatedHint));
     const { peer, document } = answer;
-    const opened = parseReplayOpened(document);
-    if (!opened.ok) {
-      peer.connection.close(opened.error);
-      return done(refused("failed", `${from}: ${opened.error}`));
+    const parsed = parseReplayOpened(document);
+    if (!parsed.ok) {
+      peer.connection.close(parsed.error);
+      return done(refused("failed", `${from}: ${parsed.error}`));
     }
-    const plan = planOf(replay, opened.value);
-    if (!dryRun) return begin(replay, { peer, opened: opened.value, plan });
+    const without = withoutIt(group, from, parsed.value);
+    const opened = without === undefined ? parsed.value : { ...parsed.value, isWhole: false };
+    const plan = planOf(replay, opened, without);
+    if (!dryRun) return begin(replay, { peer, opened, plan });
     peer.connection.close("that was all");
     done({ ok: true, plan });
   });
+}
+
+/**
+ * That the primary goes on without this log, and why, as its last probe told us. The log itself may not know: it was out of the
+ * primary's reach. Where it goes further than the primary had come then, its own word is the later one.
+ */
+function withoutIt(
+  { heard }: Group,
+  from: string,
+  { has, history }: ReplayOpened,
+): string | undefined {
+  if (heard === undefined || compareHistories(heard.view.history, history) !== "same")
+    return undefined;
+  return has.lsn > heard.view.lsn ? undefined : heard.view.fractured[from];
 }
 
 // ---------------------------------------------------------------------------------------- the plan
@@ -155,6 +171,7 @@ function askBunker(replay: Replay): void {
 function planOf(
   { group, command, staging }: Replay,
   { has, sends, isWhole }: ReplayOpened,
+  without: string | undefined,
 ): string[] {
   const { complete } = staging.staging;
   const { from } = command;
@@ -165,9 +182,14 @@ function planOf(
     `${from} takes nothing from ${primaryOf(group)} any more, in this generation`,
   ];
   if (has.lsn > sends.lsn) plan.push(`not replayed: ${lostOf(has, sends.lsn, sends)}`);
-  if (!isWhole)
+  const primary = primaryOf(group);
+  if (without !== undefined)
     plan.push(
-      `${from} did not have everything when it last heard of ${primaryOf(group)}: what that acked alone is not in it`,
+      `${primary} went on without ${from} when it was last heard (${without}): what it acked alone is not in there`,
+    );
+  else if (!isWhole)
+    plan.push(
+      `${from} did not have everything when it last heard of ${primary}: what that acked alone is not in it`,
     );
   return plan;
 }

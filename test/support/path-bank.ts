@@ -1,7 +1,10 @@
 // A bank whose primary, east, keeps a second log on a path that west reaches too; each dials the other by way of a proxy.
 
 import fs from "node:fs";
+import { join } from "node:path";
 import type { TestContext } from "node:test";
+import type { StampedEvent } from "#control/event-log.ts";
+import type { GroupRecord } from "#core/group-record.ts";
 import { type ChainWriter, startChainWriter } from "./chain-writer.ts";
 import type { TestSite } from "./cluster.ts";
 import { type LinkedCluster, startLinkedCluster } from "./linked-cluster.ts";
@@ -49,20 +52,47 @@ export function partSites({ toWest, toEast }: Pick<PathBank, "toWest" | "toEast"
   }
 }
 
+/** What a primary had on record, and had told, when it was killed. */
+export type LastWord = { readonly record: GroupRecord; readonly events: readonly StampedEvent[] };
+
 /** The primary is lost for good while its copy is behind, and so is its data. */
 export async function loseEast(
-  { east, west, toWest }: PathBank,
+  bank: PathBank,
   writer: ChainWriter,
   writes: number,
-): Promise<void> {
-  toWest.bytesPerSecond = 20_000;
+): Promise<LastWord> {
+  slowDown(bank);
   await writer.more(writes);
+  const lastWord = await killEast(bank, writer);
+  await untilNobodyFeeds(bank.west);
+  return lastWord;
+}
+
+/** What is written from now on comes to the copy late. */
+export function slowDown({ toWest }: PathBank): void {
+  toWest.bytesPerSecond = 20_000;
+}
+
+/** The primary is gone for good, and so is its data; what it had on record is kept for the judge alone. */
+export async function killEast({ east, toWest }: PathBank, writer: ChainWriter): Promise<LastWord> {
   await east.kill();
   // What was on its way is lost with it.
   toWest.cut();
   await writer.ended();
+  const lastWord = lastWordOf(east);
   fs.rmSync(east.data, { recursive: true });
-  await untilNobodyFeeds(west);
+  return lastWord;
+}
+
+function lastWordOf(site: TestSite): LastWord {
+  const { record } = site.inspect();
+  if (typeof record === "string") throw new Error(`${site.name} has no record: ${record}`);
+  const lines = fs.readFileSync(join(site.data, "events.jsonl"), "utf8").split("\n");
+  // Each line is one write: a process that is killed tears none.
+  const events = lines
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as StampedEvent);
+  return { record, events };
 }
 
 /** A host at both volumes, whose first writes have been answered. */
