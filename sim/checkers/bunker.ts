@@ -52,7 +52,7 @@ export function bunkerChecker(world: World): Checker {
       if (command.kind === "replay" && site === copy.name && command.until !== undefined) return;
     if (own?.mode !== "async") return;
     world.count("checks:I27");
-    const { state } = world.machine(from).disk;
+    const { state } = logDiskOf(world, from);
     const { entries } = readLog(state, line.group.name, "bunker", "current");
     const lsn = brokenAt(entries);
     if (lsn > own.complete)
