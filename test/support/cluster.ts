@@ -1,6 +1,5 @@
 // A cluster of real site processes in a temporary folder, for the acceptance tests: started, asked, killed and looked into.
 
-import { randomInt } from "node:crypto";
 import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
 import net from "node:net";
@@ -262,13 +261,19 @@ function describe(
   ].join("\n");
 }
 
+const portsFirst = 20_000;
+const portsPerProcess = 30;
+let portsGiven = 0;
+
 /**
  * A port that nobody listens on now. Not one that the kernel gives: between this and its use, it may give the same one to a
- * connection of any process.
+ * connection of any process. Nor one at random: a site that is down still owns its port, and another test's must not take it.
  */
 async function freePort(): Promise<number> {
+  const first = portsFirst + (process.pid % 400) * portsPerProcess;
   for (;;) {
-    const port = randomInt(20_000, 32_000);
+    const port = first + (portsGiven % portsPerProcess);
+    portsGiven += 1;
     const server = net.createServer();
     const isFree = await new Promise<boolean>((resolve) => {
       server.once("error", () => resolve(false));
