@@ -104,6 +104,8 @@ export function drawSetLimits(rng: Prng): Readonly<Record<string, number>> {
     setEntriesMax,
     cycleEntriesMax: setEntriesMax / 2,
     cyclesGatheredMax: 3,
+    // However small, they are of the sort that takes every write whole.
+    journalBytesWhole: 0,
     journalMarginBytes: 112 * KiB,
     journalSegmentBytes: 96 * KiB,
     journalAheadBytes: 68 * KiB,

@@ -168,9 +168,9 @@ export const setMutants: readonly Mutant[] = [
     name: "appending-not-counted",
     isSeldom: true,
     file: "src/core/journal.ts",
-    find: "  return bytesUsed + gatheredBytes + appendingBytes + limits.journalMarginBytes > bytesMax;",
+    find: "  return bytesUsed + gatheredCost(journal) + appendingBytes + size.marginBytes > bytesMax;",
     replace:
-      "  return bytesUsed + gatheredBytes + 0 * appendingBytes + limits.journalMarginBytes > bytesMax;",
+      "  return bytesUsed + gatheredCost(journal) + 0 * appendingBytes + size.marginBytes > bytesMax;",
     ids: ["I31"],
     note: "what one step lets into the journal is counted once it is appended, and not before",
   },

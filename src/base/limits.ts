@@ -164,10 +164,12 @@ export const limits = {
   /** Beside the room of dirty maps, what a full disk must have left for the group's own records, and for a new name (XFS). */
   storeReserveBytes: 1 * MiB,
   setEntriesMax: 65_536,
-  /** A journal holds a few of the longest writes with room to spare, and no more segments than a log may have. */
+  /** A journal has no more segments than a log may have. */
   journalBytesMin: 256 * MiB,
   journalBytesMax: 16 * TiB,
-  /** A segment of the journal; a smaller journal has four. */
+  /** From here on it takes the longest writes whole, with room for a few; a smaller one takes parts (core/journal-size.ts). */
+  journalBytesWhole: 256 * MiB,
+  /** A segment of the journal; a smaller journal has sixteen. */
   journalSegmentBytes: 64 * MiB,
   /** Sets are found, and let go, by stretches of the journal about this long. */
   journalStretchBytes: 1 * MiB,

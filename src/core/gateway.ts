@@ -13,6 +13,8 @@ import type { Overlay, OverlayPart, RecordPlace } from "./overlay.ts";
 export type Gateway = {
   readonly volume: string;
   readonly address: string;
+  /** The device is flushed when it was sent so much. */
+  readonly flushBytes: number;
   readonly overlay: Overlay;
   isUp: boolean;
   /** Why it is not up; "" while it is. */
@@ -145,8 +147,10 @@ export function createGateway(of: {
   readonly volume: string;
   readonly address: string;
   readonly nowMs: number;
+  readonly flushBytes?: number;
 }): Gateway {
   return {
+    flushBytes: limits.deviceFlushBytes,
     ...of,
     overlay: createOverlay(),
     isUp: false,
@@ -349,7 +353,7 @@ function pump(gateway: Gateway, out: GatewayEffect[]): void {
     gateway.isReading = true;
     out.push({ kind: "readRecords", session, from: cursor });
   }
-  if (gateway.unflushedBytes >= limits.deviceFlushBytes) flush(gateway, out);
+  if (gateway.unflushedBytes >= gateway.flushBytes) flush(gateway, out);
 }
 
 // A device does what is under way in any order: what overlaps waits for what came before it.

@@ -6,6 +6,8 @@ import type { Entry } from "./entry.ts";
 import { digestStep } from "./entry.ts";
 import { createForecast } from "./forecast.ts";
 import type { Forecast } from "./forecast.ts";
+import { journalSizeOf } from "./journal-size.ts";
+import type { JournalSize } from "./journal-size.ts";
 import { createPace, notePaced, setPaceRoom } from "./pace.ts";
 import type { Pace } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -40,6 +42,8 @@ export type Journal = {
   overflow: "trip" | "stall" | "fail";
   /** As configured: what it may have is `roomBytesMax`. */
   readonly bytesMax: number;
+  /** What follows from that. */
+  readonly size: JournalSize;
   /** Undefined while the disk has room. */
   disk: DiskRoom | undefined;
   /** How fast hosts are let in while it fills. */
@@ -86,7 +90,7 @@ export type Journal = {
   gathered: Entry[];
   gatheredBytes: number;
   gatheredRequests: HostRequest[];
-  /** Payloads of appends that were asked for and are not answered: one step may ask for many. */
+  /** What appends take that were asked for and are not answered: one step may ask for many. */
   appendingBytes: number;
 };
 
@@ -119,11 +123,14 @@ export function createJournal(
 ): Journal {
   const { openSet } = found;
   const { bytesMax } = options;
+  const size = journalSizeOf(bytesMax);
+  const room = { bytes: bytesMax - size.marginBytes, segmentBytes };
   return {
     ...options,
+    size,
     disk: options.disk,
     imagesAskedBytes: found.bytesUsed,
-    pace: createPace({ lsn: found.lastLsn, bytes: found.bytesUsed }, { bytesMax, segmentBytes }),
+    pace: createPace({ lsn: found.lastLsn, bytes: found.bytesUsed }, room),
     forecast: createForecast(found.bytesUsed),
     bytesUsed: found.bytesUsed,
     firstSet: found.firstSet,
@@ -184,7 +191,8 @@ export function journalWrite(
     stampMs: 0,
   };
   const payloadBytes = payloadBytesOf(request);
-  if (journal.gatheredBytes + payloadBytes > limits.batchBytesMax) appendGathered(primary, out);
+  if (journal.gatheredBytes + payloadBytes > journal.size.batchBytesMax)
+    appendGathered(primary, out);
   journal.digest = digestStep(journal.digest, entry);
   journal.setBytes += request.length;
   notePaced(journal.pace, payloadBytes);
@@ -199,18 +207,19 @@ export function journalWrite(
 }
 
 /** What a request adds to the payload of its batch. Bytes. */
-export function payloadBytesOf({ kind, length }: HostRequest): number {
+function payloadBytesOf({ kind, length }: HostRequest): number {
   return kind === "write" ? length : 0;
 }
 
 function isSetFull(journal: Journal): boolean {
-  const { policy, setBytes, count } = journal;
-  const bytesMax = policy.onFlush === "only" ? limits.bracketBytesMax : policy.bytesMax;
+  const { policy, size, setBytes, count } = journal;
+  const ordinary = Math.min(policy.bytesMax, size.setBytesMax);
+  const bytesMax = policy.onFlush === "only" ? size.bracketBytesMax : ordinary;
   return setBytes >= bytesMax || count >= policy.countMax;
 }
 
 function gather(primary: Primary, journal: Journal, entry: Entry, out: PrimaryEffect[]): void {
-  if (journal.gathered.length >= limits.batchEntriesMax) appendGathered(primary, out);
+  if (journal.gathered.length >= journal.size.batchEntriesMax) appendGathered(primary, out);
   if (journal.gathered.length === 0) out.push({ kind: "awaitTurnEnd" });
   journal.gathered.push(entry);
 }
@@ -295,15 +304,26 @@ export function sealDue(primary: Primary, set: number, out: PrimaryEffect[]): vo
 
 /** It is full: the margin is for what is on its way already. */
 export function isCrowded(journal: Journal): boolean {
-  const { bytesUsed, gatheredBytes, appendingBytes, bytesMax } = journal;
+  const { bytesUsed, appendingBytes, bytesMax, size } = journal;
   if (isDiskCrowded(journal)) return true;
-  return bytesUsed + gatheredBytes + appendingBytes + limits.journalMarginBytes > bytesMax;
+  return bytesUsed + gatheredCost(journal) + appendingBytes + size.marginBytes > bytesMax;
 }
 
 /** The same where it is for want of room on the disk. */
-export function isDiskCrowded({ disk, gatheredBytes, appendingBytes }: Journal): boolean {
+export function isDiskCrowded(journal: Journal): boolean {
+  const { disk, appendingBytes, size } = journal;
   if (disk === undefined) return false;
-  return gatheredBytes + appendingBytes + limits.journalAheadMarginBytes > disk.aheadBytes;
+  return gatheredCost(journal) + appendingBytes + size.ahead.marginBytes > disk.aheadBytes;
+}
+
+function gatheredCost({ gathered, gatheredBytes, size }: Journal): number {
+  return gatheredBytes + gathered.length * size.entryBytes;
+}
+
+/** An append was answered: it takes what it takes by now. */
+export function noteAppended(journal: Journal, requests: readonly HostRequest[]): void {
+  for (const request of requests)
+    journal.appendingBytes -= payloadBytesOf(request) + journal.size.entryBytes;
 }
 
 /** What it may hold: the smaller of what the configuration says and what the disk gives. */
@@ -328,10 +348,12 @@ export function sealIdle(primary: Primary, out: PrimaryEffect[]): void {
 export function appendGathered(primary: Primary, out: PrimaryEffect[]): void {
   const { journal } = primary;
   if (journal === undefined || journal.gathered.length === 0) return;
-  out.push({ kind: "append", entries: journal.gathered, requests: journal.gatheredRequests });
+  const { gathered: entries, gatheredRequests: requests } = journal;
+  out.push({ kind: "append", entries, requests });
   journal.gathered = [];
   journal.gatheredRequests = [];
-  journal.appendingBytes += journal.gatheredBytes;
+  // A SEAL is nobody's request, and what it takes is for the margin.
+  journal.appendingBytes += journal.gatheredBytes + requests.length * journal.size.entryBytes;
   journal.gatheredBytes = 0;
 }
 
@@ -362,7 +384,8 @@ function paceByDisk(journal: Journal): void {
 
 /** What it has in it when it counts as full. */
 export function fullBytes(journal: Journal): number {
-  const byFile = journal.bytesMax - limits.journalMarginBytes;
+  const { marginBytes, ahead } = journal.size;
+  const byFile = journal.bytesMax - marginBytes;
   if (journal.disk === undefined) return byFile;
-  return Math.min(byFile, roomBytesMax(journal) - limits.journalAheadMarginBytes);
+  return Math.min(byFile, roomBytesMax(journal) - ahead.marginBytes);
 }

@@ -5,7 +5,7 @@ import { createPace, isPaced, notePaced, tickPace } from "./pace.ts";
 import type { Pace } from "./pace.ts";
 
 const MiB = 1 << 20;
-const journal = { bytesMax: 1024 * MiB, segmentBytes: 64 * MiB };
+const journal = { bytes: 1024 * MiB - limits.journalMarginBytes, segmentBytes: 64 * MiB };
 const writeBytes = 64 * 1024;
 
 /** Hosts that write what they may, up to so much a tick, and a copy that takes so much of it a tick; what the copy lacks. */

@@ -25,16 +25,17 @@ export type Pace = {
 };
 
 /**
- * `found`: what an earlier incarnation left in the journal, and the last LSN of it. `segmentBytes`: what goes of the journal
- * goes in such pieces. The oldest is kept whole for the last entry that is needed of it, and goes once its successor is synced.
+ * `found`: what an earlier incarnation left in the journal, and the last LSN of it. `room`: what the journal may hold when
+ * hosts wait, and in which pieces it goes. The oldest is kept whole for the last entry that is needed of it, and goes once its
+ * successor is synced. Bytes.
  */
 export function createPace(
   found: { readonly lsn: number; readonly bytes: number },
-  { bytesMax, segmentBytes }: { readonly bytesMax: number; readonly segmentBytes: number },
+  room: { readonly bytes: number; readonly segmentBytes: number },
 ): Pace {
   return {
-    limitBytes: limitOf(bytesMax - limits.journalMarginBytes, segmentBytes),
-    segmentBytes,
+    limitBytes: limitOf(room.bytes, room.segmentBytes),
+    segmentBytes: room.segmentBytes,
     marks: [{ lsn: 0, bytes: 0 }, found],
     orderedBytes: found.bytes,
     drainedBytes: 0,

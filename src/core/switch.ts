@@ -1,5 +1,5 @@
 import type { HostRequest } from "#ports/host-request.ts";
-import { noteFigures, payloadBytesOf } from "./journal.ts";
+import { noteAppended, noteFigures } from "./journal.ts";
 import type { Journal, JournalFigures } from "./journal.ts";
 import { legDone } from "./legs.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -20,10 +20,8 @@ export function appended(
 ): void {
   const { journal } = primary;
   noteFigures(primary, done);
-  for (const request of done.requests) {
-    if (journal !== undefined) journal.appendingBytes -= payloadBytesOf(request);
-    out.push({ kind: "image", request });
-  }
+  if (journal !== undefined) noteAppended(journal, done.requests);
+  for (const request of done.requests) out.push({ kind: "image", request });
   if (journal !== undefined) switchThrough(primary, journal, done.sealedSet, out);
 }
 

@@ -19,7 +19,7 @@ import type { Sender } from "./sender-state.ts";
 
 async function openedJournal(): Promise<JournalRun> {
   const folder = createMemoryFolder();
-  const where = { folder, kind: "journal", logId: 7, bytesMax: 4 * MiB } as const;
+  const where = { folder, kind: "journal", logId: 7, bytesMax: 16 * MiB } as const;
   return await new Promise<JournalRun>((resolve, reject) => {
     openJournalLog(where, { isWhole: true, reserved: 1 }, (opened) => {
       if (opened.ok) resolve(opened.value);

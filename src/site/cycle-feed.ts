@@ -7,7 +7,7 @@ import { costOf, coversFrom, digestStep } from "#core/entry.ts";
 import type { Entry } from "#core/entry.ts";
 import { fold } from "#core/fold.ts";
 import type { Folded } from "#core/fold.ts";
-import { endOf, placeOf } from "#store/log.ts";
+import { endOf, placeOf } from "#store/log-places.ts";
 import type { Log, LogPlace } from "#store/log.ts";
 import { afterRecord, readRecords } from "#store/log-read.ts";
 import type { LogRead, LogRecord } from "#store/log-read.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { crc32c } from "#base/checksum.ts";
-import { KiB } from "#base/limits.ts";
+import { GiB, KiB } from "#base/limits.ts";
 import type { DeviceLink, DeviceLinkEvents } from "#ports/device-link.ts";
 import { sync } from "#store/log.ts";
 import { createManualClock } from "../../test/support/manual-clock.ts";
@@ -65,7 +65,11 @@ async function createBench() {
     },
   };
   const context = {
-    config: { name: "bank", volumes: [{ name: "data", at: new Map([["east", "nbd://x/y"]]) }] },
+    config: {
+      name: "bank",
+      volumes: [{ name: "data", at: new Map([["east", "nbd://x/y"]]) }],
+      journal: { bytesMax: 1 * GiB },
+    },
     site: "east",
     ports: { clock: createManualClock(), events: { emit: () => undefined } },
     store: { openMaps: [] },

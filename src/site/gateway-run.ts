@@ -12,6 +12,7 @@ import type {
   GatewayEvent,
   RecordRead,
 } from "#core/gateway.ts";
+import { journalSizeOf } from "#core/journal-size.ts";
 import type { OverlayPart, RecordPlace } from "#core/overlay.ts";
 import type { RegionMap } from "#core/region-map.ts";
 import { copyOf } from "#core/region-map.ts";
@@ -90,7 +91,8 @@ function createGatewayRun(context: GroupContext, image: BlockDevice, volume: num
   const name = context.config.volumes[volume]?.name ?? "";
   const address = context.config.volumes[volume]?.at.get(context.site) ?? "";
   const nowMs = context.ports.clock.nowMs();
-  const gateway = createGateway({ volume: name, address, nowMs });
+  const flushBytes = journalSizeOf(context.config.journal.bytesMax).deviceFlushBytes;
+  const gateway = createGateway({ volume: name, address, nowMs, flushBytes });
   const openMap = context.store.openMaps[volume]?.map;
   const run: Run = {
     context,

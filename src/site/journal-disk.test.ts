@@ -18,6 +18,7 @@ import type { JournalRun, OpenedJournal } from "./journal-run.ts";
 
 before(() => {
   setLimits({
+    journalBytesWhole: 1,
     journalSegmentBytes: 256 * KiB,
     journalAheadBytes: 64 * KiB,
     journalAheadStepBytes: 16 * KiB,

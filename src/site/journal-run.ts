@@ -5,9 +5,12 @@ import { limits } from "#base/limits.ts";
 import { coversFrom, digestStep } from "#core/entry.ts";
 import type { Entry } from "#core/entry.ts";
 import type { JournalFound } from "#core/journal.ts";
+import { journalSizeOf } from "#core/journal-size.ts";
+import type { JournalSize } from "#core/journal-size.ts";
 import { noPosition, positionOf } from "#core/log-position.ts";
 import type { LogPosition } from "#core/log-position.ts";
-import { append, closeLog, figuresOf, placeOf, reclaim, sync } from "#store/log.ts";
+import { placeOf } from "#store/log-places.ts";
+import { append, closeLog, figuresOf, reclaim, sync } from "#store/log.ts";
 import type { Log, LogPlace } from "#store/log.ts";
 import { logName } from "#store/log-files.ts";
 import type { LogKind } from "#store/log-files.ts";
@@ -50,16 +53,12 @@ export type JournalRun = {
   end: LogPosition;
   /** Appended since a sync was last asked for here. */
   unsyncedBytes: number;
+  /** What follows from the size with which it was opened. */
+  readonly size: JournalSize;
   readonly found: JournalFound;
   /** Whether it ends where the last primary left it: no power cut, and nothing was cut off. */
   readonly isWhole: boolean;
 };
-
-/** A small journal has four segments, a very large one longer ones: a log counts its segments. */
-function segmentBytesOf(bytesMax: number): number {
-  const usual = Math.min(limits.journalSegmentBytes, Math.floor(bytesMax / 4));
-  return Math.max(usual, Math.ceil(bytesMax / limits.logSegmentsMax));
-}
 
 export type LogWhere = {
   readonly folder: Folder;
@@ -79,7 +78,8 @@ export function openJournalLog(
   known: { readonly isWhole: boolean; readonly reserved: number },
   done: (result: OpenedJournal) => void,
 ): void {
-  const segmentBytes = segmentBytesOf(bytesMax);
+  const size = journalSizeOf(bytesMax);
+  const { segmentBytes } = size;
   const scan = createScan(segmentBytes);
   openLog(
     {
@@ -88,7 +88,7 @@ export function openJournalLog(
       logId,
       segmentBytes,
       bytesMax,
-      allocates: kind === "journal",
+      ...(kind === "journal" ? { ahead: size.ahead } : {}),
       knownThrough: 0,
       verifyPayload: (table, payload) => payloadIsSound(table, [payload]),
       visit: ({ number, table, payloadBytes }) => visit(scan, number, table, payloadBytes),
@@ -106,6 +106,7 @@ export function openJournalLog(
         lastSealedSet: scan.lastSealedSet,
         end: scan.end,
         unsyncedBytes: 0,
+        size,
         found: foundOf(scan, log, known.reserved),
         isWhole: known.isWhole && log.damage.length === 0,
       };
@@ -272,7 +273,7 @@ function appendAt(run: JournalRun, record: UnplacedRecord): LogPlace | "full" | 
 // long before it is synced.
 function syncEarly(run: JournalRun, bytes: number): void {
   run.unsyncedBytes += bytes;
-  if (run.unsyncedBytes < limits.journalUnsyncedBytesMax) return;
+  if (run.unsyncedBytes < run.size.unsyncedBytesMax) return;
   run.unsyncedBytes = 0;
   // A failure is the log's: the next append tells of it.
   sync(run.log, () => undefined);

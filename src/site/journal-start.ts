@@ -1,6 +1,7 @@
 import type { IoFailure, Result } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
-import { closeLog, figuresOf, placeOf } from "#store/log.ts";
+import { placeOf } from "#store/log-places.ts";
+import { closeLog, figuresOf } from "#store/log.ts";
 import { logName, removeOtherLogs } from "#store/log-files.ts";
 import type { LogPlace } from "#store/log.ts";
 import { segmentOfName } from "#store/log-format.ts";

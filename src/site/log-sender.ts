@@ -4,7 +4,7 @@ import { limits } from "#base/limits.ts";
 import type { Entry } from "#core/entry.ts";
 import { isBehind, isSamePosition, noPosition, positionOf } from "#core/log-position.ts";
 import type { LogPosition } from "#core/log-position.ts";
-import { endOf, placeOf } from "#store/log.ts";
+import { endOf, placeOf } from "#store/log-places.ts";
 import type { LogPlace } from "#store/log.ts";
 import { readRecords } from "#store/log-read.ts";
 import { decodeTable } from "#wire/batch/decode.ts";

@@ -10,7 +10,7 @@ import type { Folder } from "#ports/file.ts";
 import type { Transport } from "#ports/transport.ts";
 import { closeGroupStore } from "#store/group-store.ts";
 import { openRecordFile } from "#store/record-file.ts";
-import { endOf } from "#store/log.ts";
+import { endOf } from "#store/log-places.ts";
 import { logName } from "#store/log-files.ts";
 import { readOwner, writeOwner } from "#store/owner-file.ts";
 import type { LogOwner } from "#store/owner-file.ts";

@@ -22,7 +22,7 @@ import type { SessionWire } from "./session-wire.ts";
 
 // A relay at its door: what it takes from its primary, what it says of its log; and what the primary takes from it.
 
-/** A log of four segments, of which a relay says that it is full when two thirds of it are. */
+/** A log of which a relay says that it is full when two thirds of it are. */
 async function openedLog(kind: "journal" | "bunker", bytesMax: number): Promise<JournalRun> {
   const where = { folder: createMemoryFolder(), kind, logId: 7, bytesMax };
   return await new Promise<JournalRun>((resolve, reject) => {

@@ -3,7 +3,7 @@ import { createFifo, peek, shift } from "#base/fifo.ts";
 import { firstBytes } from "#base/bytes.ts";
 import { limits } from "#base/limits.ts";
 import type { Entry } from "#core/entry.ts";
-import { endOf, placeOf } from "#store/log.ts";
+import { endOf, placeOf } from "#store/log-places.ts";
 import { readRecords } from "#store/log-read.ts";
 import type { LogRecord } from "#store/log-read.ts";
 import { decodeTable } from "#wire/batch/decode.ts";

@@ -4,7 +4,7 @@ import { limits } from "#base/limits.ts";
 import { costOf } from "#core/entry.ts";
 import type { Entry } from "#core/entry.ts";
 import type { Packing } from "#ports/packing.ts";
-import { endOf } from "#store/log.ts";
+import { endOf } from "#store/log-places.ts";
 import type { LogPlace } from "#store/log.ts";
 import type { JournalRun } from "./journal-run.ts";
 import type { CycleFeed } from "./cycle-feed.ts";

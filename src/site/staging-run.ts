@@ -14,7 +14,8 @@ import type {
   StagingEffect,
   StagingEvent,
 } from "#core/staging-state.ts";
-import { append, closeLog, figuresOf, placeOf, reclaim, sync } from "#store/log.ts";
+import { placeOf } from "#store/log-places.ts";
+import { append, closeLog, figuresOf, reclaim, sync } from "#store/log.ts";
 import type { Log } from "#store/log.ts";
 import { logName, removeOtherLogs } from "#store/log-files.ts";
 import { openLog } from "#store/log-open.ts";

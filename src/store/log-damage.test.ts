@@ -26,7 +26,8 @@ import {
   recordHeadBytes,
   segmentHeaderBytes,
 } from "./log-format.ts";
-import { closeLog, placeOf } from "./log.ts";
+import { placeOf } from "./log-places.ts";
+import { closeLog } from "./log.ts";
 import type { LogPlace } from "./log.ts";
 
 // Opening a log that is damaged: what is no torn end is refused in words that name it, and left as it is.

@@ -25,7 +25,7 @@ import {
   segmentOfName,
 } from "./log-format.ts";
 import type { RecordHead } from "./log-format.ts";
-import { placeOf } from "./log.ts";
+import { placeOf } from "./log-places.ts";
 
 /** The fingerprint of each version, for ever. */
 const hashOfVersion: Readonly<Record<number, string>> = {

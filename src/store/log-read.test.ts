@@ -17,7 +17,8 @@ import {
   segmentFile,
 } from "../../test/support/log-world.ts";
 import { recordHeadBytes, segmentHeaderBytes } from "./log-format.ts";
-import { endOf, placeOf, reclaim } from "./log.ts";
+import { endOf, placeOf } from "./log-places.ts";
+import { reclaim } from "./log.ts";
 import { readRecords } from "./log-read.ts";
 import type { LogRead } from "./log-read.ts";
 

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
-import { before, test } from "node:test";
+import { test } from "node:test";
 import { KiB } from "#base/limits.ts";
-import { setLimits } from "../../sim/knobs.ts";
 import { createPrng } from "../../sim/prng.ts";
 import { count } from "../../test/support/claims.ts";
 import {
@@ -19,15 +18,12 @@ import { append, bytesOfFull, lastSegment, reclaim } from "./log.ts";
 import type { Log } from "./log.ts";
 import { diskRoom, giveSpare, keepRoom } from "./log-room.ts";
 
-const settings = { segmentBytes: 64 * KiB, bytesMax: 8 * 64 * KiB, allocates: true };
 const recordBytesMax = 12 * KiB;
+const usual = { bytes: 24 * KiB, stepBytes: 8 * KiB, marginBytes: recordBytesMax };
+const settings = { segmentBytes: 64 * KiB, bytesMax: 8 * 64 * KiB, ahead: usual };
 
-const usual = { journalAheadBytes: 24 * KiB, journalAheadStepBytes: 8 * KiB };
-
-before(() => setLimits({ ...usual, journalAheadMarginBytes: recordBytesMax }));
-
-function openKept(world: LogWorld): Log {
-  const log = opened(world, settings);
+function openKept(world: LogWorld, ahead = usual): Log {
+  const log = opened(world, { ...settings, ahead });
   keepRoom(log);
   return log;
 }
@@ -47,12 +43,13 @@ test("row 40: whatever a disk gives and takes, an append within what is told mee
     const world = createLogWorld(seed);
     const { behaviour } = world.disk;
     const rng = createPrng(`room ${seed}`);
-    setLimits({
-      journalAheadBytes: recordBytesMax + rng.below(40) * KiB,
-      journalAheadStepBytes: rng.between(1, 16) * KiB,
-    });
+    const ahead = {
+      ...usual,
+      bytes: recordBytesMax + rng.below(40) * KiB,
+      stepBytes: rng.between(1, 16) * KiB,
+    };
     const twin: Piece[] = [];
-    let log = openKept(world);
+    let log = openKept(world, ahead);
     for (let step = 0; step < 150; step += 1) {
       switch (rng.pick(["fill", "more", "free", "reclaim", "kill", "give", "append", "append"])) {
         case "fill":
@@ -75,7 +72,7 @@ test("row 40: whatever a disk gives and takes, an append within what is told mee
         case "kill":
           if (rng.chance(0.7)) break;
           world.kill();
-          log = openKept(world);
+          log = openKept(world, ahead);
           break;
         case "give":
           if (rng.chance(0.2)) giveSpare(log);
@@ -110,7 +107,6 @@ test("row 40: whatever a disk gives and takes, an append within what is told mee
     const there = readAll(world, log, firstPlace(log)).pieces;
     assert.deepEqual(there, twin.slice(log.firstRecord - 1));
   }
-  setLimits(usual);
   assert.ok(refused > 100, `${refused} were not let in`);
   count("row 40", { faultsInjected: refused, effectsSeen: refused });
 });
@@ -230,7 +226,8 @@ test("row 40: a file for the next segment is had though somebody else has taken 
 
 test("I36: files that wait never make the log larger than it may be, however many segments are made meanwhile", () => {
   const world = createLogWorld();
-  const log = opened(world, { ...settings, bytesMax: 4 * settings.segmentBytes, allocates: false });
+  const { segmentBytes } = settings;
+  const log = opened(world, { segmentBytes, bytesMax: 4 * segmentBytes });
   const append = (number: number): void => void mustAppend(log, pieceOf(number, 8 * KiB));
   let number = 0;
   while (log.segments.length < 2) append((number += 1));

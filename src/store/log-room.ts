@@ -4,11 +4,11 @@
 // segment is never reclaimed. What cannot be had is told by `diskRoom`; whoever appends to the log keeps within that.
 
 import type { IoFailure } from "#base/errors.ts";
-import { limits } from "#base/limits.ts";
 import { isFailure, isNoRoom } from "#ports/file.ts";
 import type { File } from "#ports/file.ts";
-import { bytesOfFull, fail, lastSegment, removeUnneeded } from "./log.ts";
-import type { Log, Spare } from "./log.ts";
+import { must } from "#base/assert.ts";
+import { bytesOfFull, fail, isRoomForSegment, lastSegment, removeUnneeded } from "./log.ts";
+import type { Log, LogAhead, Spare } from "./log.ts";
 import { segmentHeaderBytes, spareName } from "./log-format.ts";
 
 /** A disk that has no room for more of a log. */
@@ -28,7 +28,7 @@ export function keepRoom(log: Log, again = false): void {
   if (log.noRoom !== undefined && !again) return;
   log.noRoom = undefined;
   // The file that waits comes first: a last segment that has taken all there is can never be left again.
-  if (bytesOfFull(log) + log.options.segmentBytes <= log.options.bytesMax) readySpare(log);
+  if (isRoomForSegment(log)) readySpare(log);
   growLast(log);
 }
 
@@ -37,7 +37,7 @@ function growLast(log: Log): void {
   const { segmentBytes } = log.options;
   const goal = aheadOf(log);
   if (last.allocatedBytes >= Math.min(segmentBytes, last.endByte + goal)) return;
-  const step = limits.journalAheadStepBytes;
+  const step = aheadIn(log).stepBytes;
   const upTo = Math.ceil((last.endByte + goal) / step) * step;
   take(log, last.file, last, Math.min(segmentBytes, upTo));
 }
@@ -59,12 +59,16 @@ export function giveSpare(log: Log): boolean {
 }
 
 function leastOf(log: Log): number {
-  return Math.ceil((aheadOf(log) + limits.journalAheadMarginBytes) / 2);
+  return Math.ceil((aheadOf(log) + aheadIn(log).marginBytes) / 2);
 }
 
 /** How much is wanted ahead: a segment has no more. */
-function aheadOf({ options: { segmentBytes } }: Log): number {
-  return Math.min(limits.journalAheadBytes, segmentBytes - segmentHeaderBytes);
+function aheadOf(log: Log): number {
+  return Math.min(aheadIn(log).bytes, log.options.segmentBytes - segmentHeaderBytes);
+}
+
+function aheadIn({ options: { ahead } }: Log): LogAhead {
+  return must(ahead, "only a log that takes room ahead is asked for it");
 }
 
 // Records do not lie in two segments: each but one may be left with less than a record's length.
@@ -76,7 +80,7 @@ function certainBytes(log: Log): number {
   let others = 0;
   for (const { allocatedBytes } of log.spares.slice(0, segmentsLeft)) {
     const bytes = Math.max(0, Math.min(allocatedBytes, segmentBytes) - segmentHeaderBytes);
-    others += Math.max(0, Math.min(bytes, largest) - limits.journalAheadMarginBytes);
+    others += Math.max(0, Math.min(bytes, largest) - aheadIn(log).marginBytes);
     largest = Math.max(bytes, largest);
   }
   return largest + others;

@@ -21,7 +21,8 @@ import {
 } from "../../test/support/log-world.ts";
 import type { Piece } from "../../test/support/log-world.ts";
 import { recordHeadBytes, segmentHeaderBytes } from "./log-format.ts";
-import { append, closeLog, endOf, figuresOf, lastSegment, placeOf, reclaim, sync } from "./log.ts";
+import { endOf, placeOf } from "./log-places.ts";
+import { append, bytesOfFull, closeLog, figuresOf, lastSegment, reclaim, sync } from "./log.ts";
 import type { Log } from "./log.ts";
 import { readRecords } from "./log-read.ts";
 
@@ -363,10 +364,41 @@ test("row 39: a failed write is final, and what it left is cut off at the next o
   }
 });
 
-test("a record that no segment can hold is a bug of the caller, and limits leave room for any batch", () => {
+test("I36: a record that is longer than a segment has one of its own, beyond the log's size by that and one more", () => {
+  const world = createLogWorld();
+  const settings = { segmentBytes: 2_048, bytesMax: 4 * 2_048 };
+  const log = opened(world, settings);
+  const [long, short] = [5_000, 300];
+  const twin: Piece[] = [];
+  const put = (payloadBytes: number): boolean => {
+    const piece = pieceOf(twin.length + 1, payloadBytes);
+    const place = append(log, piece.kind, piece.table, [piece.payload]);
+    if (place === "full") return false;
+    assert.ok("byte" in place);
+    return twin.push(piece) > 0;
+  };
+  assert.ok(put(short) && put(long) && !put(long), "a second one would be too much");
+  assert.deepEqual(
+    log.segments.map(({ firstRecord }) => firstRecord),
+    [1, 2],
+  );
+  while (put(short));
+  assert.equal(log.segments.length, 3, "what follows it has a segment more, and no other");
+  assert.ok(bytesOfFull(log) <= settings.bytesMax + long + settings.segmentBytes);
+  mustSync(world, log);
+  world.kill();
+  const again = opened(world, settings);
+  assert.deepEqual(readAll(world, again, firstPlace(again)).pieces, twin);
+  assert.equal(reclaim(again, again.lastRecord), undefined);
+  rest(world);
+  assert.equal(again.segments.length, 1);
+});
+
+test("a record beyond the limits is a bug of the caller, and they leave room for any batch", () => {
   const world = createLogWorld();
   const log = opened(world);
-  assert.throws(() => append(log, 0, new Uint8Array(0), [new Uint8Array(2_000)]), /does not fit/);
+  const table = new Uint8Array(limits.logTableBytesMax + 1);
+  assert.throws(() => append(log, 0, table, []), /does not fit/);
   assert.ok(limits.hostRequestBytesMax <= limits.logPayloadBytesMax, "one write of a host");
   assert.ok(limits.logScanBytes > recordHeadBytes + segmentHeaderBytes);
 });

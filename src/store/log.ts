@@ -36,14 +36,21 @@ export type LogOptions = {
   readonly name: string;
   /** Drawn at random when the log was made, and named by the group's record: tells stale files of the same name. */
   readonly logId: number;
-  /** A new segment begins where the next record would make one longer than this. No record may be longer. */
+  /** A new segment begins where the next record would make one longer than this; a longer record has one of its own. */
   readonly segmentBytes: number;
   /** All segments together, each counted as full. */
   readonly bytesMax: number;
   /** Room is taken on the disk before it is needed (store/log-room.ts); left out, a segment grows as it is written. */
-  readonly allocates?: boolean;
+  readonly ahead?: LogAhead;
   /** Says whether a payload matches the checksums that the caller keeps in its table. */
   readonly verifyPayload: (table: Uint8Array, payload: Uint8Array) => boolean;
+};
+
+/** Room ahead of the end: how much, by which steps it is taken, and what of it is kept for what is on its way. Bytes. */
+export type LogAhead = {
+  readonly bytes: number;
+  readonly stepBytes: number;
+  readonly marginBytes: number;
 };
 
 type Done = (failure: IoFailure | undefined) => void;
@@ -133,7 +140,7 @@ export function newLog(
     unneededBelow: 0,
     isRemoving: false,
     spares: [],
-    isAllocating: options.allocates === true,
+    isAllocating: options.ahead !== undefined,
     noRoom: undefined,
     isSyncing: false,
     syncWaiters: [],
@@ -157,9 +164,7 @@ export function append(
   const payloadBytes = totalBytes(payload);
   const bytes = recordHeadBytes + table.length + payloadBytes;
   assert(
-    table.length <= limits.logTableBytesMax &&
-      payloadBytes <= limits.logPayloadBytesMax &&
-      segmentHeaderBytes + bytes <= log.options.segmentBytes,
+    table.length <= limits.logTableBytesMax && payloadBytes <= limits.logPayloadBytesMax,
     `a record of ${table.length} + ${payloadBytes} bytes does not fit the log ${log.options.name}`,
   );
   const segment = roomFor(log, bytes);
@@ -207,16 +212,18 @@ export function passRecord(segment: Segment, place: LogPlace, bytes: number): vo
 }
 
 function roomFor(log: Log, bytes: number): Segment | "full" | IoFailure {
-  const { segmentBytes, bytesMax } = log.options;
+  const { segmentBytes } = log.options;
   const last = lastSegment(log);
   const isLastOpen = last.endByte + bytes <= segmentBytes;
+  // It may take more of the disk than was taken ahead: no primary makes such records once its journal is small.
+  const isLong = segmentHeaderBytes + bytes > segmentBytes;
   if (isLastOpen && (!log.isAllocating || last.endByte + bytes <= last.allocatedBytes)) return last;
   const spare = log.spares.find(({ allocatedBytes }) => {
-    return !log.isAllocating || segmentHeaderBytes + bytes <= allocatedBytes;
+    return !log.isAllocating || isLong || segmentHeaderBytes + bytes <= allocatedBytes;
   });
   // Who asks nevertheless asks the disk: it may have room by now, or in the block that is begun.
   if (log.isAllocating && spare === undefined) return isLastOpen ? last : "full";
-  if (bytesOfFull(log) + segmentBytes > bytesMax) return isLastOpen ? last : "full";
+  if (!isRoomForSegment(log, isLong)) return isLastOpen ? last : "full";
   const made = makeSegment(
     log.options,
     {
@@ -237,6 +244,16 @@ function roomFor(log: Log, bytes: number): Segment | "full" | IoFailure {
 /** All segments, each counted as full. A log that was made with other settings may have longer ones. */
 export function bytesOfFull({ segments, options: { segmentBytes } }: Log): number {
   return segments.reduce((sum, one) => sum + Math.max(one.endByte, segmentBytes), 0);
+}
+
+/**
+ * It may have one segment more, and for a long record one that is longer than usual. What follows a longer one has room for one
+ * more in any case: nobody could append a SEAL otherwise. So a log is larger than it may be by those two at most.
+ */
+export function isRoomForSegment(log: Log, isLong = false): boolean {
+  const { segmentBytes, bytesMax } = log.options;
+  if (!isLong && lastSegment(log).endByte > segmentBytes) return true;
+  return bytesOfFull(log) + segmentBytes <= bytesMax;
 }
 
 export function makeSegment(
@@ -453,25 +470,6 @@ function keepSpare(log: Log, spare: Spare): void {
 /** The segment that is written to. */
 export function lastSegment(log: Log): Segment {
   return must(log.segments.at(-1), "a log has a segment");
-}
-
-/** Where the next record will begin, unless it begins a new segment: reading goes on there as well. */
-export function endOf(log: Log): LogPlace {
-  const last = lastSegment(log);
-  return { number: log.lastRecord + 1, segment: last.number, byte: last.endByte };
-}
-
-/**
- * The nearest known place at or before a record, or before the end of the log: at most `limits.logIndexBytes` and a record
- * away. Undefined when the record is no longer there.
- */
-export function placeOf(log: Log, number: number): LogPlace | undefined {
-  assert(number <= log.lastRecord + 1, `record ${number} is not yet in the ${log.options.name}`);
-  if (number > log.lastRecord) return endOf(log);
-  const segment = log.segments.findLast(({ firstRecord }) => firstRecord <= number);
-  if (segment === undefined) return undefined;
-  const mark = segment.marks.findLast((one) => one.number <= number);
-  return mark ?? { number: segment.firstRecord, segment: segment.number, byte: segmentHeaderBytes };
 }
 
 /** What status, policy and the caller's own bookkeeping ask of a log. */

@@ -1,7 +1,7 @@
 // What a log's life is made of in tests: records appended and read back, and an opening that goes on behind what was found.
 
 import assert from "node:assert/strict";
-import { placeOf } from "#store/log.ts";
+import { placeOf } from "#store/log-places.ts";
 import type { Log } from "#store/log.ts";
 import { afterPowerLoss, mustAppend, mustSync, opened, pieceOf, readAll } from "./log-world.ts";
 import type { LogWorld, Piece } from "./log-world.ts";

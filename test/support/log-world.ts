@@ -3,7 +3,8 @@ import { viewOf } from "#base/bytes.ts";
 import { crc32c } from "#base/checksum.ts";
 import type { IoFailure } from "#base/errors.ts";
 import type { Folder } from "#ports/file.ts";
-import { append, placeOf, sync } from "#store/log.ts";
+import { placeOf } from "#store/log-places.ts";
+import { append, sync } from "#store/log.ts";
 import type { Log, LogPlace } from "#store/log.ts";
 import { openLog } from "#store/log-open.ts";
 import type { OpenedLog, OpenOptions } from "#store/log-open.ts";
@@ -27,7 +28,7 @@ export type Piece = {
 };
 
 export type Settings = Partial<
-  Pick<OpenOptions, "segmentBytes" | "bytesMax" | "knownThrough" | "logId" | "allocates">
+  Pick<OpenOptions, "segmentBytes" | "bytesMax" | "knownThrough" | "logId" | "ahead">
 >;
 
 /** A machine with a simulated disk, a folder for one log on it, and one process that may be replaced by the next. */
