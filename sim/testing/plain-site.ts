@@ -1,3 +1,4 @@
+import { limits } from "#base/limits.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
 import type { HostRequest, HostVolume } from "#ports/host-request.ts";
 import type { GroupStatus } from "#site/api.ts";
@@ -124,6 +125,7 @@ function plainSite({ config, name, ports }: SiteOptions, lie: Lie, order: { lsn:
           name: exportName,
           index,
           bytes: image.bytes,
+          writeBytesMax: limits.hostRequestBytesMax,
           submit: (request) => submit(image, request),
           extents: (_offset, _length, done) => done([]),
         };

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { limits } from "#base/limits.ts";
 import type { HostRequest, HostVolume } from "#ports/host-request.ts";
+import { nbdError } from "#wire/nbd/messages.ts";
 import { createHeldBytes, type HeldBytes } from "./held-bytes.ts";
 import { NbdConnection } from "./nbd-connection.ts";
 import { createPoller } from "./poll.ts";
@@ -90,6 +91,35 @@ test("NBD: a connection that has to end and cannot is cut off by the sweep", asy
   assert.equal(held.total(), 0);
 });
 
+test("NBD: a WRITE that the volume takes in parts is answered once all are, with the first error that one met", async (t) => {
+  const held = createHeldBytes(1 << 20);
+  const { client, requests } = await connected(t, held, 4096);
+  client.write(enter);
+  await received(client, 28);
+  client.write(Buffer.concat([writeHeader(10_000), Buffer.alloc(10_000, 7)]));
+  await turnsUntil(() => requests.length === 3);
+  assert.deepEqual(
+    requests.map(({ offset, length }) => [offset, length]),
+    [
+      [0, 4096],
+      [4096, 4096],
+      [8192, 1808],
+    ],
+  );
+  const replies: Buffer[] = [];
+  client.on("data", (chunk: Buffer) => replies.push(chunk));
+  const [first, second, third] = requests;
+  second?.onReply(second, "full", undefined);
+  third?.onReply(third, "io", undefined);
+  for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+  assert.equal(replies.length, 0, "one part is under way");
+  first?.onReply(first, "ok", undefined);
+  await turnsUntil(() => replies.length > 0);
+  const reply = Buffer.concat(replies);
+  assert.deepEqual([reply.length, reply.readUInt32BE(4)], [16, nbdError.noSpace]);
+  assert.equal(held.total(), 0);
+});
+
 type Connected = {
   readonly client: Socket;
   readonly connection: NbdConnection;
@@ -98,7 +128,11 @@ type Connected = {
   readonly violations: string[];
 };
 
-async function connected(t: TestContext, held: HeldBytes): Promise<Connected> {
+async function connected(
+  t: TestContext,
+  held: HeldBytes,
+  writeBytesMax: number = limits.hostRequestBytesMax,
+): Promise<Connected> {
   const folder = mkdtempSync(join(tmpdir(), "nbd-"));
   const path = join(folder, "socket");
   const requests: HostRequest[] = [];
@@ -108,6 +142,7 @@ async function connected(t: TestContext, held: HeldBytes): Promise<Connected> {
     name: "v",
     index: 0,
     bytes: 1 << 30,
+    writeBytesMax,
     submit: (request) => void requests.push(request),
     extents: () => undefined,
   };

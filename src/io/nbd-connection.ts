@@ -39,6 +39,7 @@ import {
 } from "#wire/nbd/session.ts";
 import {
   createRequest,
+  partBytesMax,
   partsOf,
   refusalOf,
   refusalOfOutcome,
@@ -257,12 +258,13 @@ export class NbdConnection {
     assert(served !== undefined, "a request before an export was entered");
     this.#requestsTotal++;
     const refusal = refusalOf(served.transmission, decoder);
+    const bytesMax = partBytesMax(decoder, served.volume);
     if (refusal !== undefined) {
       this.#refuse(decoder, refusal);
     } else if (decoder.type === command.blockStatus) {
       this.#takeBlockStatus(served.volume);
-    } else if (decoder.length > limits.hostRequestBytesMax) {
-      for (const part of partsOf(decoder)) {
+    } else if (decoder.length > bytesMax) {
+      for (const part of partsOf(decoder, bytesMax)) {
         this.#submit(served.volume, createRequest(decoder, served.volume, this.#onReply, part));
       }
     } else {
@@ -297,7 +299,7 @@ export class NbdConnection {
       this.#reply(nbd, outcome, bytes);
     } else {
       split.partsLeft--;
-      if (outcome !== "ok") split.failure = outcome;
+      if (split.failure === "ok") split.failure = outcome;
       if (split.partsLeft === 0) this.#reply(nbd, split.failure, undefined);
     }
     this.#planTurn();
@@ -431,7 +433,8 @@ export class NbdConnection {
 const allocate = (bytes: number): Uint8Array<ArrayBuffer> => Buffer.allocUnsafeSlow(bytes);
 
 /** What staying awake saves is nothing beside the time of a long transfer, which needs the processor for its other ends. */
-function isPolledFor(request: HostRequest): boolean {
+function isPolledFor(request: NbdRequest): boolean {
+  if (request.kind === "write" && request.split !== undefined) return false;
   return payloadBytes(request) <= limits.hostPollRequestBytesMax;
 }
 

@@ -73,6 +73,7 @@ const volume: HostVolume = {
   name: "v",
   index: 0,
   bytes: 4096,
+  writeBytesMax: 4096,
   submit: () => undefined,
   extents: () => undefined,
 };

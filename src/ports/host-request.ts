@@ -49,6 +49,8 @@ export type HostVolume = {
   readonly name: string;
   readonly index: number;
   readonly bytes: number;
+  /** The longest write that may be submitted; it may become another one while hosts are connected. */
+  readonly writeBytesMax: number;
   submit(request: HostRequest): void;
   /** Allocation of a range, for NBD's `base:allocation`: runs in order, without gaps. */
   extents(

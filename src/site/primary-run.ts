@@ -212,6 +212,9 @@ function hostVolume(run: Run, volume: Primary["volumes"][number]): HostVolume {
     get bytes() {
       return volume.bytes;
     },
+    get writeBytesMax() {
+      return run.journal?.size.writeBytesMax ?? limits.hostRequestBytesMax;
+    },
     submit(request) {
       watchStandstill(run);
       if (isPressed(run, request)) return press(run, request);

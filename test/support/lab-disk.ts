@@ -50,6 +50,7 @@ export async function startLabDisk(t: TestContext, bytes: number): Promise<LabDi
     name: "disk",
     index: 0,
     bytes,
+    writeBytesMax: memory.writeBytesMax,
     submit(request) {
       if (held.has(request.kind)) {
         kept.push(request);

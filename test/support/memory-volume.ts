@@ -1,3 +1,4 @@
+import { limits } from "#base/limits.ts";
 import type { HostOutcome, HostRequest, HostVolume } from "#ports/host-request.ts";
 
 const pageBytes = 4096;
@@ -34,6 +35,7 @@ export function createMemoryVolume(group: string, name: string, bytes: number): 
     name,
     index: 0,
     bytes,
+    writeBytesMax: limits.hostRequestBytesMax,
     content: new Uint8Array(bytes),
     seen: [],
     waiting: [],

@@ -157,5 +157,5 @@ export type NbdRequest = HostRequest & {
   readonly split: SplitRequest | undefined;
 };
 
-/** One TRIM or WRITE_ZEROES that became several requests: how many are still out, and whether one failed. */
+/** One TRIM, WRITE_ZEROES or WRITE that became several requests: how many are still out, and how the first that failed did. */
 export type SplitRequest = { partsLeft: number; failure: HostRequest["failure"] };

@@ -13,6 +13,7 @@ const volume: HostVolume = {
   name: "data",
   index: 0,
   bytes: 2 ** 33 + 512,
+  writeBytesMax: 4096,
   submit: () => assert.fail("a handshake submits nothing"),
   extents: () => assert.fail("a handshake asks for no extents"),
 };

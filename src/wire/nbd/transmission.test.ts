@@ -78,7 +78,10 @@ test("NBD: only WRITE_ZEROES without NO_HOLE and TRIM let the range lose its spa
 });
 
 test("NBD: a TRIM of 4 GiB becomes parts that the engine takes, without gap or overlap", () => {
-  const parts = partsOf({ offset: 5, length: 0xffff_ffff });
+  const parts = partsOf(
+    { type: command.trim, offset: 5, length: 0xffff_ffff, payload: [] },
+    limits.hostRequestBytesMax,
+  );
   let at = 5;
   for (const part of parts) {
     assert.equal(part.offset, at);
@@ -87,6 +90,31 @@ test("NBD: a TRIM of 4 GiB becomes parts that the engine takes, without gap or o
     at += part.length;
   }
   assert.equal(at, 5 + 0xffff_ffff);
+});
+
+test("NBD: a long WRITE becomes parts that end at whole multiples of their length, with its bytes in their order", () => {
+  const pieces = fc.array(fc.integer({ min: 1, max: 9000 }), { minLength: 1, maxLength: 8 });
+  fc.assert(
+    fc.property(pieces, fc.nat(20_000), fc.integer({ min: 1, max: 4 }), (sizes, offset, blocks) => {
+      let next = 0;
+      const payload = sizes.map((size) => Uint8Array.from({ length: size }, () => (next += 1)));
+      const whole = Buffer.concat(payload);
+      const partMax = blocks * 4096;
+      const cut = { type: command.write, offset, length: whole.length, payload };
+      const parts = partsOf(cut, partMax);
+      let at = offset;
+      for (const part of parts) {
+        assert.equal(part.offset, at);
+        assert.ok(part.length > 0 && part.length <= partMax);
+        at += part.length;
+        assert.ok(at % partMax === 0 || part === parts.at(-1));
+        assert.equal(Buffer.concat(part.payload).length, part.length);
+        assert.ok(part.split === parts[0]?.split && part.split.partsLeft === parts.length);
+      }
+      assert.equal(at, offset + whole.length);
+      assert.deepEqual(Buffer.concat(parts.flatMap((part) => part.payload)), whole);
+    }),
+  );
 });
 
 test("NBD: how the engine's outcomes look to a client", () => {
@@ -126,6 +154,7 @@ function request(fields: Partial<RequestDecoder>) {
     name: "v",
     index: 3,
     bytes: volumeBytes,
+    writeBytesMax: limits.hostRequestBytesMax,
     submit: () => undefined,
     extents: () => undefined,
   };

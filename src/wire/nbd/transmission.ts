@@ -1,4 +1,4 @@
-import { unreachable } from "#base/assert.ts";
+import { must, unreachable } from "#base/assert.ts";
 import { limits } from "#base/limits.ts";
 import type { HostOutcome, HostRequest, HostRequestKind, HostVolume } from "#ports/host-request.ts";
 import type { RequestDecoder } from "./decode-request.ts";
@@ -102,7 +102,12 @@ function kindOf(type: number): HostRequestKind {
 }
 
 /** A piece of a request that is too long for the engine. */
-type Part = { readonly offset: number; readonly length: number; readonly split: SplitRequest };
+type Part = {
+  readonly offset: number;
+  readonly length: number;
+  readonly payload: readonly Uint8Array[];
+  readonly split: SplitRequest;
+};
 
 /**
  * Makes the request that the decoder holds, or a part of it. The only place where requests are made, with every field
@@ -120,7 +125,7 @@ export function createRequest(
     volume: volume.index,
     offset: part === undefined ? decoder.offset : part.offset,
     length: part === undefined ? decoder.length : part.length,
-    payload: decoder.payload,
+    payload: part === undefined ? decoder.payload : part.payload,
     fua: (flags & commandFlag.fua) !== 0 && type !== command.read && type !== command.flush,
     mayPunch:
       type === command.trim || (type === command.writeZeroes && (flags & commandFlag.noHole) === 0),
@@ -134,21 +139,57 @@ export function createRequest(
   };
 }
 
+/** The engine takes no longer request of this type to the volume: what is longer goes in parts. Bytes. */
+export function partBytesMax({ type }: { readonly type: number }, volume: HostVolume): number {
+  return type === command.write ? volume.writeBytesMax : limits.hostRequestBytesMax;
+}
+
 /**
- * Cuts a TRIM or WRITE_ZEROES, which may span 4 GiB, into requests that the engine takes. Hosts do send such ones: a
- * new file system discards its whole device.
+ * Cuts a request into such that the engine takes, in their order. A TRIM or WRITE_ZEROES may span 4 GiB, and hosts do send
+ * such ones: a new file system discards its whole device. It has no bytes, however long its parts are. A WRITE is cut where
+ * a group's journal takes it in parts (core/journal-size.ts), at whole multiples of that length: within no block of the host.
+ *
+ * NBD promises no more: what is under way at a time has no order, and nobody may count on more than a block being written
+ * whole. The host is answered once, when all parts are; each of them is durable before that where the whole was to be (FUA).
  */
-export function partsOf(request: {
-  readonly offset: number;
-  readonly length: number;
-}): readonly Part[] {
-  const partsLeft = Math.ceil(request.length / limits.hostRequestBytesMax);
-  const split: SplitRequest = { partsLeft, failure: "ok" };
-  return Array.from({ length: partsLeft }, (_, index) => {
-    const skipped = index * limits.hostRequestBytesMax;
-    const length = Math.min(limits.hostRequestBytesMax, request.length - skipped);
-    return { offset: request.offset + skipped, length, split };
-  });
+export function partsOf(
+  request: Pick<RequestDecoder, "type" | "offset" | "length" | "payload">,
+  bytesMax: number,
+): readonly Part[] {
+  const { offset, length, payload } = request;
+  const isWrite = request.type === command.write;
+  const split: SplitRequest = { partsLeft: 0, failure: "ok" };
+  const parts: Part[] = [];
+  const pieces = { list: payload, index: 0, byte: 0 };
+  let firstBytes = isWrite ? bytesMax - (offset % bytesMax) : bytesMax;
+  for (let at = 0; at < length;) {
+    const bytes = Math.min(firstBytes, length - at);
+    const part = isWrite ? takePieces(pieces, bytes) : [];
+    parts.push({ offset: offset + at, length: bytes, payload: part, split });
+    at += bytes;
+    firstBytes = bytesMax;
+  }
+  split.partsLeft = parts.length;
+  return parts;
+}
+
+// The next so many bytes of a payload, as views.
+function takePieces(
+  from: { readonly list: readonly Uint8Array[]; index: number; byte: number },
+  bytes: number,
+): Uint8Array[] {
+  const taken: Uint8Array[] = [];
+  for (let left = bytes; left > 0;) {
+    const piece = must(from.list[from.index], "a write has as many bytes as it says");
+    const part = piece.subarray(from.byte, from.byte + left);
+    taken.push(part);
+    left -= part.length;
+    from.byte += part.length;
+    if (from.byte < piece.length) continue;
+    from.index += 1;
+    from.byte = 0;
+  }
+  return taken;
 }
 
 /** How the engine's outcomes look to an NBD client. Undefined: success. */
