@@ -165,7 +165,7 @@ export const limits = {
   storeReserveBytes: 1 * MiB,
   setEntriesMax: 65_536,
   /** A journal has no more segments than a log may have. */
-  journalBytesMin: 256 * MiB,
+  journalBytesMin: 16 * MiB,
   journalBytesMax: 16 * TiB,
   /** From here on it takes the longest writes whole, with room for a few; a smaller one takes parts (core/journal-size.ts). */
   journalBytesWhole: 256 * MiB,

@@ -317,8 +317,8 @@ const cases: readonly Case[] = [
   {
     name: "a journal that is too small",
     from: "    primary: east",
-    to: "    primary: east\n    journal: { size: 64MiB }",
-    problem: "14 groups.bank.journal.size: a journal of 64MiB cannot be kept | 256MiB to 16TiB fit",
+    to: "    primary: east\n    journal: { size: 8MiB }",
+    problem: "14 groups.bank.journal.size: a journal of 8MiB cannot be kept | 16MiB to 16TiB fit",
   },
   {
     name: "the primary as a relay",
