@@ -10,7 +10,15 @@ import type { JournalSize } from "#core/journal-size.ts";
 import { noPosition, positionOf } from "#core/log-position.ts";
 import type { LogPosition } from "#core/log-position.ts";
 import { placeOf } from "#store/log-places.ts";
-import { append, closeLog, figuresOf, reclaim, sync } from "#store/log.ts";
+import {
+  append,
+  bytesOfFull,
+  closeLog,
+  figuresOf,
+  lastSegment,
+  reclaim,
+  sync,
+} from "#store/log.ts";
 import type { Log, LogPlace } from "#store/log.ts";
 import { logName } from "#store/log-files.ts";
 import type { LogKind } from "#store/log-files.ts";
@@ -331,11 +339,7 @@ export function bytesMaxOf(run: JournalRun): number {
 /** As the log counts its room: a segment that is no longer written to is full, whatever its last record left free. */
 function bytesTaken(log: Log): number {
   const { segmentBytes } = log.options;
-  const last = must(log.segments.at(-1), "a log has a segment");
-  let bytes = last.endByte;
-  for (const segment of log.segments)
-    if (segment !== last) bytes += Math.max(segment.endByte, segmentBytes);
-  return bytes;
+  return bytesOfFull(log) - segmentBytes + Math.min(lastSegment(log).endByte, segmentBytes);
 }
 
 /** Bytes of the volumes that were changed behind this set, at most: what a copy that has it all up to there lacks. */

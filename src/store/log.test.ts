@@ -22,7 +22,7 @@ import {
 import type { Piece } from "../../test/support/log-world.ts";
 import { recordHeadBytes, segmentHeaderBytes } from "./log-format.ts";
 import { endOf, placeOf } from "./log-places.ts";
-import { append, bytesOfFull, closeLog, figuresOf, lastSegment, reclaim, sync } from "./log.ts";
+import { append, closeLog, figuresOf, lastSegment, reclaim, sync } from "./log.ts";
 import type { Log } from "./log.ts";
 import { readRecords } from "./log-read.ts";
 
@@ -364,34 +364,34 @@ test("row 39: a failed write is final, and what it left is cut off at the next o
   }
 });
 
-test("I36: a record that is longer than a segment has one of its own, beyond the log's size by that and one more", () => {
+test("I36: a record that is longer than a segment has one of its own, which counts as one; and the log goes on behind it", () => {
   const world = createLogWorld();
   const settings = { segmentBytes: 2_048, bytesMax: 4 * 2_048 };
   const log = opened(world, settings);
   const [long, short] = [5_000, 300];
   const twin: Piece[] = [];
-  const put = (payloadBytes: number): boolean => {
+  const put = (one: Log, payloadBytes: number): boolean => {
     const piece = pieceOf(twin.length + 1, payloadBytes);
-    const place = append(log, piece.kind, piece.table, [piece.payload]);
+    const place = append(one, piece.kind, piece.table, [piece.payload]);
     if (place === "full") return false;
     assert.ok("byte" in place);
     return twin.push(piece) > 0;
   };
-  assert.ok(put(short) && put(long) && !put(long), "a second one would be too much");
-  assert.deepEqual(
-    log.segments.map(({ firstRecord }) => firstRecord),
-    [1, 2],
-  );
-  while (put(short));
-  assert.equal(log.segments.length, 3, "what follows it has a segment more, and no other");
-  assert.ok(bytesOfFull(log) <= settings.bytesMax + long + settings.segmentBytes);
+  for (const bytes of [short, long, short, long]) assert.ok(put(log, bytes));
+  const starts = log.segments.map(({ firstRecord }) => firstRecord);
+  assert.deepEqual(starts, [1, 2, 3, 4]);
+  assert.ok(!put(log, long), "there are as many segments as there may be");
+  assert.ok(put(log, short), "a SEAL has its place");
+  while (put(log, short));
+  assert.equal(log.segments.length, 5);
   mustSync(world, log);
   world.kill();
   const again = opened(world, settings);
   assert.deepEqual(readAll(world, again, firstPlace(again)).pieces, twin);
-  assert.equal(reclaim(again, again.lastRecord), undefined);
+  assert.equal(reclaim(again, 4), undefined);
   rest(world);
-  assert.equal(again.segments.length, 1);
+  assert.equal(again.segments.length, 2);
+  assert.ok(put(again, long) && put(again, short));
 });
 
 test("a record beyond the limits is a bug of the caller, and they leave room for any batch", () => {

@@ -241,15 +241,15 @@ function roomFor(log: Log, bytes: number): Segment | "full" | IoFailure {
   return made;
 }
 
-/** All segments, each counted as full. A log that was made with other settings may have longer ones. */
+/**
+ * All segments, each counted as full. One that is longer, by a long record or by the settings of before, counts like any other:
+ * the last one never goes, and a log that it alone had filled could never go on.
+ */
 export function bytesOfFull({ segments, options: { segmentBytes } }: Log): number {
-  return segments.reduce((sum, one) => sum + Math.max(one.endByte, segmentBytes), 0);
+  return segments.length * segmentBytes;
 }
 
-/**
- * It may have one segment more, and for a long record one that is longer than usual. What follows a longer one has room for one
- * more in any case: nobody could append a SEAL otherwise. So a log is larger than it may be by those two at most.
- */
+/** It may have one segment more. Behind a longer one it always may: a start of the primary appends a SEAL. */
 export function isRoomForSegment(log: Log, isLong = false): boolean {
   const { segmentBytes, bytesMax } = log.options;
   if (!isLong && lastSegment(log).endByte > segmentBytes) return true;

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import fs from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { MiB } from "#base/limits.ts";
 import { imageReader } from "../support/acked-writer.ts";
@@ -12,6 +14,7 @@ import { connectHost } from "../support/nbd-host.ts";
 import { missing } from "../support/needs.ts";
 import { assertFedFromLogs, closeWan, startRelayBank } from "../support/relay-bank.ts";
 import { untilNobodyFeeds } from "../support/take-over.ts";
+import { until } from "../support/until.ts";
 
 // A journal of the least size, 16 MiB, and hosts whose writes are longer than its segments, or than itself (SPEC-async.md).
 
@@ -93,8 +96,7 @@ for (const mode of journalModes)
     const cluster = await startCluster(t, { ...inMode(options, mode), ...journalOf("stall") });
     const [east, west] = [cluster.site("east"), cluster.site("west")];
     let fill = 0;
-    for (const bytes of [4 * MiB, 32 * MiB, 1 * MiB, 32 * MiB, 4 * MiB])
-      await fillWhole(east, bytes, (fill += 1));
+    for (const bytes of [4 * MiB, 32 * MiB, 4 * MiB]) await fillWhole(east, bytes, (fill += 1));
     const { journal } = await east.group();
     assert.equal(journal.bytesMax, 16 * MiB);
     assert.ok(journal.bytesUsed <= journal.bytesMax, `${journal.bytesUsed} are used`);
@@ -169,6 +171,46 @@ test("I25, row 40: overflow fail: of a small journal that is full hosts are told
   assert.equal((await east.copy("west")).resyncComparedBytes, 0, "the journal had it all");
   judge(west.image(), pushed, 0);
   count("row 40", { faultsInjected: 1, effectsSeen: refused.length });
+});
+
+test("I17, I25: a journal that was made smaller than what it holds keeps all of that for the copy, and goes on", async (t) => {
+  const cluster = await startCluster(t, {
+    ...options,
+    groupLines: ["journal: { size: 256MiB, overflow: stall }"],
+  });
+  const [east, west] = [cluster.site("east"), cluster.site("west")];
+  await fillWhole(east, 4 * MiB, 1);
+  await assertCaughtUp(cluster);
+  await west.kill();
+  // Records of 32 MiB, in segments of 64.
+  await fillWhole(east, 32 * MiB, 2);
+  for (const name of ["east", "west"]) {
+    const path = join(cluster.folder, `${name}.yaml`);
+    const text = fs.readFileSync(path, "utf8");
+    assert.match(text, /size: 256MiB, overflow/);
+    fs.writeFileSync(path, text.replace("size: 256MiB, overflow", "size: 16MiB, overflow"));
+  }
+  const reloaded = await cluster.cli("reload", "bank", "--site", "east");
+  assert.equal(reloaded.code, 0, reloaded.stderr);
+  assert.match(reloaded.stdout, /when the journal is next opened/);
+  await east.kill();
+  await east.start();
+  await east.until("it serves", ({ serving }) => serving);
+  const pushed = await push(east, { bytes: 32 * MiB, fill: 3 });
+  const { journal } = await east.until("hosts wait", (group) => group.journal.stalledWrites > 0);
+  assert.equal(journal.bytesMax, 16 * MiB);
+  await west.start();
+  await pushed.ended;
+  assert.deepEqual(pushed.outcomes, [0, 0]);
+  await assertCaughtUp(cluster);
+  assert.equal((await east.copy("west")).resyncComparedBytes, 0, "the journal had it all");
+  judge(west.image(), pushed, 2);
+  const files = (): number => {
+    const folder = join(east.data, "bank");
+    const names = fs.readdirSync(folder).filter((name) => name.startsWith("journal-"));
+    return names.reduce((sum, name) => sum + fs.statSync(join(folder, name)).size, 0);
+  };
+  await until("it is as small as it is to be", () => files() <= 16 * MiB);
 });
 
 test("B6, I5, row 14: a bunker with a small log brings the copy up after long writes, and no acked one is lost", async (t) => {
