@@ -17,7 +17,7 @@ for (const overflow of ["stall", "trip"] as const)
     async (t) => {
       const bank = await startGatewayBank(t, {
         mode: "async",
-        groupLines: [`journal: { size: 256MiB, overflow: ${overflow} }`],
+        groupLines: [`journal: { size: 32MiB, overflow: ${overflow} }`],
       });
       const { east, west, device, path } = bank;
       // Long writes beside those whose content is judged: they fill the journal in seconds.

@@ -166,13 +166,13 @@ test("row 11, I30: a copy that takes sets goes back to the end of one (PEERS C45
     groups: { bank: { data: "16MiB", log: "4MiB" } },
     modes: { west: "async" },
     copies: { west: "probe: 100ms, rate: 1MiB/s" },
-    groupLines: ["journal: { size: 256MiB, overflow: trip }"],
+    groupLines: ["journal: { size: 32MiB, overflow: trip }"],
   });
   const east = cluster.site("east");
   const writer = await startWriter(east);
   const past = await inResync(cluster, writer, async () => {
     const host = await connectHost(east.nbd, "bank/data");
-    for (let number = 0; number < 280; number += 1)
+    for (let number = 0; number < 35; number += 1)
       assert.equal(await host.write((4 + (number % 12)) * MiB, Buffer.alloc(MiB, number + 1)), 0);
     host.close();
     await cluster.copyIs("east", "west", "tripped");

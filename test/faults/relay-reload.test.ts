@@ -23,7 +23,7 @@ import { until } from "../support/until.ts";
 
 const smallJournal = {
   groups: { bank: { data: "64MiB", log: "8MiB" } },
-  groupLines: ["journal: { size: 256MiB, overflow: trip }"],
+  groupLines: ["journal: { size: 32MiB, overflow: trip }"],
 };
 
 /** Takes the file of every site, with this changed in it. */
@@ -114,19 +114,19 @@ test("A2, A6, I17: a reload takes a copy from its relay and gives it back, under
   assert.deepEqual(byEast, [], "nothing by the primary while it has one");
 });
 
-// Were the copy not tripped, the relay's log would be full at 384 MiB, and the writes behind that would wait for ever: the
+// Were the copy not tripped, the relay's log would be full at 48 MiB, and the writes behind that would wait for ever: the
 // journal begins with what came after the reload.
 test("I25, row 40: stall is chosen while the relay alone has what its copy lacks: its full log trips that copy still, and hosts go on", async (t) => {
   const bank = await startRelayBank(t, undefined, smallJournal);
   const { cluster, east, wan } = bank;
   const filler = await startFiller(bank);
   assert.ok(closeWan(bank) > 0);
-  await filler.more(232 * MiB);
-  await east.until("the journal has let go", ({ journal }) => journal.bytesUsed <= 128 * MiB);
+  await filler.more(26 * MiB);
+  await east.until("the journal has let go", ({ journal }) => journal.bytesUsed <= 16 * MiB);
   assert.deepEqual(await tripsOfWest(bank), []);
   const plan = await reload(bank, /overflow: trip/, "overflow: stall");
   assert.match(plan, /overflow trip -> stall; of what its relay alone has now.*west \(gate\)/);
-  await filler.more(240 * MiB);
+  await filler.more(30 * MiB);
   filler.end();
   const [why = "it was not tripped"] = await tripsOfWest(bank);
   assert.match(why, /^the log of its relay gate is full/);
@@ -143,18 +143,18 @@ test("I17, A10, row 7: a primary starts while nobody reaches the copy: its relay
     fs.readdirSync(join(gate.data, "bank")).filter((name) => name.startsWith("bunker-"));
   const [first = ""] = segments().toSorted();
   const before = await startFiller(bank);
-  await before.more(72 * MiB);
+  await before.more(6 * MiB);
   await until("the relay lets go what everybody has", () => !segments().includes(first));
   toWest.isClosed = true;
   assert.ok(closeWan(bank) + toWest.cut() > 1);
-  await before.more(8 * MiB);
+  await before.more(1 * MiB);
   before.end();
   await east.kill();
   await east.start();
   await cluster.copyIs("east", "gate", "streaming");
-  // By 160 MiB a journal that had to keep it all would be full, by 256 MiB the relay's log.
+  // By 20 MiB a journal that had to keep it all would be full, by 32 MiB the relay's log.
   const filler = await startFiller(bank);
-  await filler.more(200 * MiB);
+  await filler.more(21 * MiB);
   filler.end();
   assert.deepEqual(await tripsOfWest(bank), []);
   toWest.isClosed = false;

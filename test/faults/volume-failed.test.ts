@@ -24,7 +24,7 @@ async function fillJournal(t: TestContext, kind: "write" | "flush") {
   const disk = await startLabDisk(t, 16 * MiB);
   const bank = await startBunkerBank(t, "probe: 100ms, timeout: 1s", {
     at: { bank: { data: { east: disk.path } } },
-    groupLines: ["journal: { size: 256MiB, overflow: trip }"],
+    groupLines: ["journal: { size: 128MiB, overflow: trip }"],
   });
   const { east } = bank;
   const data = await connectHost(east.nbd, "bank/data");
