@@ -134,6 +134,7 @@ test("I1, I25, row 40: a primary that is killed with a small journal full, in th
   // The first few have their place, one of them in part, and none behind them.
   const pushed = await push(east, { bytes: 3 * MiB, fill: 2, many: 20 });
   await east.until("hosts wait", ({ journal }) => journal.stalledWrites > 0);
+  await until("what fits is acked", () => pushed.outcomes.includes(0));
   const { journal } = await east.group();
   assert.ok(journal.bytesUsed <= journal.bytesMax, `${journal.bytesUsed} of ${journal.bytesMax}`);
   await east.kill();
@@ -225,6 +226,7 @@ test("B6, I5, row 14: a bunker with a small log brings the copy up after long wr
   toWest.bytesPerSecond = 20_000;
   const pushed = await push(east, { bytes: 3 * MiB, fill: 3, many: 20 });
   await east.until("hosts wait", ({ journal }) => journal.stalledWrites > 0);
+  await until("what fits is acked", () => pushed.outcomes.includes(0));
   await Promise.all([east.kill(), toEast.close()]);
   toWest.cut();
   await pushed.ended;
