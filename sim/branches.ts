@@ -46,6 +46,10 @@ export function noteBranch(world: World, machine: Machine, event: EventRecord): 
   if (given === undefined) return;
   if (event.kind === "discard" && event.why.includes("are not given up") && given.hadDiverged)
     line.diverged.add(machine.name);
+  // The taking back came too late: the word holds, on record, or as the history that the site has taken over.
+  const hasWord = record?.discarding !== undefined || record?.history.at(-1)?.id !== given.tenure;
+  if (event.kind === "discard" && event.why.startsWith("has failed: ") && hasWord)
+    line.diverged.delete(machine.name);
   if (event.kind === "branch" || event.kind === "promote") given.isKept = false;
   if (event.kind !== "image") return;
   if (

@@ -88,12 +88,12 @@ function decide(group: Group, command: DiscardCommand, plan: Plan, done: Done): 
   if (!isAllowed) return done(refused("unsafe", plan.refusal, plan.hint, lines));
   if (command.dryRun) return done({ ok: true, plan: lines });
   emit(group.context, { kind: "discard", why: lines.join("; ") });
-  const end = (failure: string | undefined): void =>
-    done(
-      failure === undefined
-        ? { ok: true, plan: lines }
-        : refused("failed", failure, undefined, lines),
-    );
+  const end = (failure: string | undefined): void => {
+    if (failure === undefined) return done({ ok: true, plan: lines });
+    // Whoever reads the events must not take for done what the one before this tells.
+    emit(group.context, { kind: "discard", why: `has failed: ${failure}` });
+    done(refused("failed", failure, undefined, lines));
+  };
   if (command.what === "give-up") giveUp(group, end);
   else if (command.what === "undo") undo(group, end);
   else drop(group, end);
