@@ -23,6 +23,7 @@ import { outrankedBy } from "./outranked.ts";
 import { refusePeer, sendDocument } from "./peer-connection.ts";
 import type { Peer } from "./peer-connection.ts";
 import type { PrimaryRun } from "./primary-run.ts";
+import { isOutdated } from "./outdated.ts";
 import { hasFailedHere } from "./refusals.ts";
 import { primarySilence } from "./primary-silence.ts";
 import { splitFrom } from "./split.ts";
@@ -186,6 +187,7 @@ function refuseSession(group: Group, peer: Peer, code: PeerRefusal["code"], why:
 
 /** What another site has said of the group. Gives whether the group goes by another configuration here from now on. */
 export function viewHeard(group: Group, site: string, view: GroupView): boolean {
+  if (isOutdated(view, group.views.get(site)?.view)) return false;
   const { context } = group;
   const record = knownRecord(group);
   const relation = compareHistories(view.history, record.history);
