@@ -186,7 +186,7 @@ test("I4: onLoss stall replies to nothing while the copy lacks it, and goes on w
   count("row 6", { faultsInjected: 1, effectsSeen: 1 });
 });
 
-test("I4, N14: whoever asks why hosts hang is told which copy they wait for, whatever its rpo, and how to let them go on", async (t) => {
+test("I4: whoever asks why hosts hang is told which copy they wait for, whatever its rpo, and how to let them go on", async (t) => {
   const cluster = await startCluster(t, {
     copies: { west: "probe: 100ms, onLoss: stall, rpo: 1h" },
   });
