@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MiB } from "#base/limits.ts";
-import { exports, killEast, startBunkerBank } from "../support/bunker-bank.ts";
+import { exports, killEast, startBunkerBank, twoCopiesAndBunker } from "../support/bunker-bank.ts";
 import { startChainWriter } from "../support/chain-writer.ts";
 import { count } from "../support/claims.ts";
 import { startCluster, type TestCluster, type TestSite } from "../support/cluster.ts";
@@ -55,13 +55,7 @@ test("B17, I27: a copy that an overflow has given up is not brought over the gap
 });
 
 test("B17, I28: a log of another generation, or of before the primary's last start, is refused", async (t) => {
-  const probe = "probe: 100ms";
-  const cluster = await startCluster(t, {
-    sites: ["east", "west", "north", "vault"],
-    modes: { west: "async", north: "async", vault: "bunker" },
-    copies: { west: probe, north: probe, vault: probe },
-    groups: { bank: { data: "16MiB", log: "8MiB" } },
-  });
+  const cluster = await startCluster(t, twoCopiesAndBunker);
   const [east, west, north, vault] = ["east", "west", "north", "vault"].map((name) =>
     cluster.site(name),
   );

@@ -8,6 +8,7 @@ import {
   killEast,
   loseEast,
   startBunkerBank,
+  twoCopiesAndBunker,
 } from "../support/bunker-bank.ts";
 import { startChainWriter } from "../support/chain-writer.ts";
 import { count } from "../support/claims.ts";
@@ -233,13 +234,7 @@ test("B12, B16, I16: a primary that returns before the takeover goes on, once th
 });
 
 test("B9, B12: a bunker whose copy is gone for good is freed at another site, by force, and brings up another copy", async (t) => {
-  const probe = "probe: 100ms";
-  const cluster = await startCluster(t, {
-    sites: ["east", "west", "north", "vault"],
-    modes: { west: "async", north: "async", vault: "bunker" },
-    copies: { west: probe, north: probe, vault: probe },
-    groups: { bank: { data: "16MiB", log: "8MiB" } },
-  });
+  const cluster = await startCluster(t, twoCopiesAndBunker);
   const [east, west, north] = ["east", "west", "north"].map((name) => cluster.site(name));
   assert.ok(east !== undefined && west !== undefined && north !== undefined);
   const writer = await startChainWriter({ socket: east.nbd, exports, blocks: 400, flushEvery: 30 });

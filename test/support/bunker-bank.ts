@@ -25,6 +25,16 @@ export type BunkerBank = {
   readonly toLog: Proxy;
 };
 
+const probe = "probe: 100ms";
+
+/** A primary at east with two copies, at west and north, and a bunker at vault: without a proxy, and no site on TCP. */
+export const twoCopiesAndBunker: ClusterOptions = {
+  sites: ["east", "west", "north", "vault"],
+  modes: { west: "async", north: "async", vault: "bunker" },
+  copies: { west: probe, north: probe, vault: probe },
+  groups: { bank: { data: "16MiB", log: "8MiB" } },
+};
+
 export type BunkerBankOptions = ClusterOptions & {
   /** What is done to the bunker's folder before any site is started. */
   readonly prepare?: (vault: TestSite) => Promise<void>;
@@ -33,7 +43,7 @@ export type BunkerBankOptions = ClusterOptions & {
 /** All three run, and both copies are `streaming`. `vault`: options of the bunker as they stand in the cluster file. */
 export async function startBunkerBank(
   t: TestContext,
-  vault = "probe: 100ms",
+  vault = probe,
   { prepare, ...more }: BunkerBankOptions = {},
 ): Promise<BunkerBank> {
   const proxies: Proxy[] = [];
@@ -41,7 +51,7 @@ export async function startBunkerBank(
     sites: ["east", "west", "vault"],
     groups: { bank: { data: "16MiB", log: "8MiB" } },
     modes: { west: "async", vault: "bunker" },
-    copies: { vault, west: "probe: 100ms" },
+    copies: { vault, west: probe },
     tcp: ["east", "west", "vault"],
     reach: async (peers) => {
       const toWest = await startProxy(t, peers.get("west") ?? "");
