@@ -109,6 +109,14 @@ export const limits = {
   logCachedReadBytesMax: 2 * MiB - 4 * KiB,
   /** Longer writes go to the page cache in pieces between multiples of this (io/file-device.ts says why). */
   imageWriteBytesMax: 32 * KiB,
+  /** Writes from this length on, whole multiples of the unit, go past the page cache (io/direct-writes.ts says why). */
+  directWriteBytesMin: 256 * KiB,
+  directWriteUnitBytes: 4 * KiB,
+  /** So many have come before in a row: where short ones come between, all go through the page cache. */
+  directWriteRunMin: 64,
+  /** Under way at the same time, of all images: a thread of the pool is left for reads and syncs. Each holds so much memory. */
+  directWritesMax: 3,
+  directWriteBytesMax: 1 * MiB,
   /** Reads from this length on are made without the kernel's reading ahead (io/file-device.ts says why). */
   imageBulkReadBytesMin: 128 * KiB,
   /** Memory of zeros that is written again and again where ranges cannot be zeroed otherwise. */

@@ -15,12 +15,17 @@ import {
 } from "../../test/acceptance/block-device-suite.ts";
 import { settle } from "../../test/support/settle.ts";
 import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder.ts";
-import { createFileDevice, piecesOf } from "./file-device.ts";
+import { DirectMemory } from "./direct-memory.ts";
+import { createFileDevice, type FileDeviceOptions, piecesOf } from "./file-device.ts";
 import { nativeCalls, type Sys } from "./sys.ts";
 import { createUnsyncedBudget } from "./unsynced-bound.ts";
 
 blockDeviceSuite("sparse file", () => fileWorld(nativeCalls()));
 blockDeviceSuite("sparse file without native calls", () => fileWorld(undefined));
+blockDeviceSuite("sparse file, whole pages past the page cache", () => directWorld(0));
+blockDeviceSuite("sparse file, the second of whole pages past the page cache", () =>
+  directWorld(1),
+);
 blockDeviceSuite("sparse file whose file system can do nothing special", () =>
   fileWorld({
     fallocate: () => -95,
@@ -183,12 +188,42 @@ function fileWorld(sys: Sys | undefined): BlockDeviceWorld {
   };
 }
 
+/** Every write of whole pages counts as a long one; `runMin` of them go before the first that goes past the page cache. */
+function directWorld(runMin: number): BlockDeviceWorld {
+  const world = fileWorld(nativeCalls());
+  const temp = makeTempFolder();
+  const path = join(temp, "image");
+  return {
+    ...world,
+    open() {
+      const fd = openFile(path, DEVICE_BYTES);
+      const directFd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_DIRECT);
+      const memory = new DirectMemory();
+      const direct = { fd: directFd, memory, bytesMin: limits.directWriteUnitBytes, runMin };
+      return deviceOf(fd, path, { direct });
+    },
+    end() {
+      world.end();
+      removeTempFolder(temp);
+    },
+  };
+}
+
 function openAt(path: string, sys: Sys | undefined, bytes = DEVICE_BYTES): BlockDevice {
+  return deviceOf(openFile(path, bytes), path, { sys, bytes });
+}
+
+function openFile(path: string, bytes: number): number {
   const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT);
   if (fs.fstatSync(fd).isFile()) fs.ftruncateSync(fd, bytes);
+  return fd;
+}
+
+function deviceOf(fd: number, path: string, more: Partial<FileDeviceOptions>): BlockDevice {
   const budget = createUnsyncedBudget();
   const onClosed = () => {};
-  return createFileDevice({ fd, path, bytes, budget, sys, onClosed });
+  const sys = nativeCalls();
+  return createFileDevice({ fd, path, bytes: DEVICE_BYTES, budget, sys, onClosed, ...more });
 }
 
 function write(device: BlockDevice, offset: number, bytes: Uint8Array): void {

@@ -7,6 +7,7 @@ import { limits } from "#base/limits.ts";
 import type { BlockDevice, Extent, ReadDone, WriteDone } from "#ports/block-device.ts";
 import { Syncer } from "#store/syncer.ts";
 import { createClock } from "./clock.ts";
+import { DirectWrites, type DirectWritesOptions } from "./direct-writes.ts";
 import { failureOf, failureOfErrno } from "./failure.ts";
 import { OpenFile } from "./open-file.ts";
 
@@ -24,10 +25,16 @@ const { EINVAL, ENOSYS, ENXIO, EOPNOTSUPP } = constants.errno;
 
 const zeros = new Uint8Array(limits.zeroChunkBytes);
 
+type DirectOptions = Pick<DirectWritesOptions, "memory" | "bytesMin" | "runMin"> & {
+  readonly fd: number;
+};
+
 export type FileDeviceOptions = {
   readonly fd: number;
   /** Another descriptor of the same file, for long reads: it reads nothing ahead. Undefined to do without. */
   readonly bulkFd?: number;
+  /** A third one, opened with `O_DIRECT`, for long writes. Undefined to do without. */
+  readonly direct?: DirectOptions;
   readonly path: string;
   readonly bytes: number;
   /** Of a block device: what it holds by now. Undefined for a regular file. */
@@ -41,9 +48,10 @@ export type FileDeviceOptions = {
 };
 
 /**
- * The `BlockDevice` port over a regular file or a block device of the machine, by way of the page cache.
+ * The `BlockDevice` port over a regular file or a block device of the machine, by way of the page cache but for streams of
+ * long writes (direct-writes.ts).
  *
- * Writes and zeroes are system calls made before the method returns: 4 KiB cost 2 us so, and 40 us through the thread
+ * All other writes and zeroes are system calls made before the method returns: 4 KiB cost 2 us so, and 40 us through the thread
  * pool. Their order is thus the order of the calls. Reads are tried without blocking (`RWF_NOWAIT`) and go to the pool
  * when the page cache has not got them all: one cold read on this thread would hold up every host, peer and heartbeat.
  * Without native code a read cannot be tried, and every read goes to the pool for the same reason, although a cached
@@ -69,6 +77,7 @@ class FileDevice implements BlockDevice {
   readonly #capacityBytes: (() => number) | undefined;
   readonly #file: OpenFile;
   readonly #bulk: OpenFile;
+  readonly #direct: DirectWrites | undefined;
   readonly #sys: Sys | undefined;
   readonly #bound: UnsyncedBound;
   readonly #syncer: Syncer;
@@ -87,6 +96,7 @@ class FileDevice implements BlockDevice {
     this.#sys = sys;
     this.#file = new OpenFile(fd, path, options.onClosed);
     this.#bulk = options.bulkFd === undefined ? this.#file : new OpenFile(options.bulkFd, path);
+    this.#direct = this.#openDirect(options);
     this.#bound = new UnsyncedBound(options.budget);
     this.#syncer = new Syncer({
       path,
@@ -122,13 +132,26 @@ class FileDevice implements BlockDevice {
   write<C>(offset: number, chunks: readonly Uint8Array[], context: C, done: WriteDone<C>): void {
     const length = totalBytes(chunks);
     this.#checkRange(offset, length);
-    done(context, this.#dead() ?? this.#write(offset, chunks, length));
+    const direct = this.#direct;
+    if (direct?.takes(offset, length) === true) {
+      direct.write(offset, length, chunks, (failure) => {
+        // Not by way of the page cache: a sync has it in its care, and nearly no work with it.
+        this.#syncer.wrote(0);
+        done(context, failure);
+      });
+    } else if (direct === undefined || direct.isIdle) {
+      done(context, this.#dead() ?? this.#write(offset, chunks, length));
+    } else {
+      direct.after(() => done(context, this.#dead() ?? this.#write(offset, chunks, length)));
+    }
   }
 
   // oxlint-disable-next-line max-params -- the port's shape: a request object would cost an allocation each time
   zero<C>(offset: number, length: number, mayPunch: boolean, context: C, done: WriteDone<C>): void {
     this.#checkRange(offset, length);
-    done(context, this.#dead() ?? this.#zero(offset, length, mayPunch));
+    const now = () => done(context, this.#dead() ?? this.#zero(offset, length, mayPunch));
+    if (this.#direct === undefined || this.#direct.isIdle) now();
+    else this.#direct.after(now);
   }
 
   sync(done: (failure: IoFailure | undefined) => void): void {
@@ -179,6 +202,7 @@ class FileDevice implements BlockDevice {
     this.#closed = { code: "EBADF", message: `${this.#file.path} was closed` };
     this.#bound.leave();
     if (this.#bulk !== this.#file) this.#bulk.close();
+    this.#direct?.close();
     this.#file.close();
   }
 
@@ -221,6 +245,16 @@ class FileDevice implements BlockDevice {
     else if (length === 0) this.sync(done);
     else if (this.isPressed()) this.sync(() => this.#zeroOnwards(from + length, to, done));
     else setImmediate(() => this.#zeroOnwards(from + length, to, done));
+  }
+
+  #openDirect({ direct, path }: FileDeviceOptions): DirectWrites | undefined {
+    if (direct === undefined) return undefined;
+    return new DirectWrites({
+      ...direct,
+      file: new OpenFile(direct.fd, path),
+      dead: () => this.#dead(),
+      writeCached: (offset, chunks) => this.#write(offset, chunks, totalBytes(chunks)),
+    });
   }
 
   #dead(): IoFailure | undefined {

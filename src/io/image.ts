@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import type { BlockDevice } from "#ports/block-device.ts";
+import { DirectMemory } from "./direct-memory.ts";
 import { failureOf } from "./failure.ts";
 import { createFileDevice } from "./file-device.ts";
 import { lockFile } from "./file-lock.ts";
@@ -10,11 +11,13 @@ import { syncNamesNow } from "./folder.ts";
 import { nativeCalls, SEEK_DATA, type Sys } from "./sys.ts";
 import { createUnsyncedBudget, type UnsyncedBudget } from "./unsynced-bound.ts";
 
-/** What an image is to hold; whether it has held it before; and what all images together may leave unsynced. */
+/** What an image is to hold; whether it has held it before; and what all images together may leave unsynced, and use. */
 export type ImageWanted = {
   readonly bytes: number;
   readonly isOnRecord?: boolean;
   readonly budget?: UnsyncedBudget;
+  /** For writes that go past the page cache; all images of a process share it. */
+  readonly memory?: DirectMemory;
 };
 
 /** The unit in which sysfs tells sizes, whatever the device's sectors are. */
@@ -65,11 +68,9 @@ function gone(path: string): IoFailure {
   };
 }
 
-function openDescriptor(
-  fd: number,
-  path: string,
-  { bytes, isOnRecord = false, budget = createUnsyncedBudget() }: ImageWanted,
-): BlockDevice | IoFailure {
+function openDescriptor(fd: number, path: string, wanted: ImageWanted): BlockDevice | IoFailure {
+  const { bytes, isOnRecord = false } = wanted;
+  const { budget = createUnsyncedBudget(), memory = new DirectMemory() } = wanted;
   const stat = fs.fstatSync(fd);
   if (!stat.isFile() && !stat.isBlockDevice()) {
     return {
@@ -95,9 +96,11 @@ function openDescriptor(
     if (size === bytes || isLonger) {
       sys?.adviseUnneeded(fd);
       const bulkFd = sys === undefined ? undefined : openForBulk(sys, path);
+      const directFd = openDirect(path);
       return createFileDevice({
         fd,
         ...(bulkFd === undefined ? {} : { bulkFd }),
+        ...(directFd === undefined ? {} : { direct: { fd: directFd, memory } }),
         path,
         bytes,
         ...(isBlockSpecial ? { capacityBytes: () => blockDeviceBytes(stat.rdev) } : {}),
@@ -124,6 +127,16 @@ function openForBulk(sys: Sys, path: string): number {
   // It is advice: a kernel that does not take it reads ahead as ever.
   sys.adviseRandom(fd);
   return fd;
+}
+
+/** A third one for long writes; undefined where the file system knows no way past the page cache. */
+function openDirect(path: string): number | undefined {
+  try {
+    return fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_DIRECT);
+  } catch (error) {
+    failureOf(error, `opening ${path} with O_DIRECT`);
+    return undefined;
+  }
 }
 
 /**

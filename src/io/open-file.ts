@@ -88,6 +88,23 @@ export class OpenFile {
     });
   }
 
+  /** Writes in the thread pool. Answers how many bytes that were: fewer than asked where the next one would fail. */
+  writeInPool(
+    offset: number,
+    bytes: Uint8Array,
+    done: (count: number, failure: IoFailure | undefined) => void,
+    attempts = 1,
+  ): void {
+    this.#inPool++;
+    fs.write(this.fd, bytes, 0, bytes.length, offset, (error, count) => {
+      this.#leavePool();
+      if (error === null) done(count, undefined);
+      else if (!isPassing(error) || attempts === limits.fileAttemptsMax)
+        done(0, failureOf(error, `writing ${this.path} at byte ${offset}`));
+      else this.writeInPool(offset, bytes, done, attempts + 1);
+    });
+  }
+
   /** `fdatasync(2)` in the thread pool. */
   fdatasync(done: (failure: IoFailure | undefined) => void): void {
     this.#inPool++;

@@ -18,6 +18,7 @@ import { createLinkedImage } from "#site/linked-image.ts";
 import { createNbdLink } from "./nbd-link.ts";
 import type { NbdLinkOptions } from "./nbd-link.ts";
 import { createPacking } from "./packing.ts";
+import { DirectMemory } from "./direct-memory.ts";
 import { createUnsyncedBudget } from "./unsynced-bound.ts";
 import type { ReceivedMemory } from "./received-memory.ts";
 import { createTransport } from "./transport.ts";
@@ -39,7 +40,7 @@ export type SitePortsOptions = {
 export async function createSitePorts(options: SitePortsOptions): Promise<SitePorts> {
   const { config, site, events, trace, memory } = options;
   const own = must(config.sites.get(site), `no site ${site} in the configuration`);
-  const budget = createUnsyncedBudget();
+  const ofAllImages = { budget: createUnsyncedBudget(), memory: new DirectMemory() };
   const clock = createClock();
   const transport = createTransport(memory);
   return {
@@ -55,7 +56,7 @@ export async function createSitePorts(options: SitePortsOptions): Promise<SitePo
     openImage(group, volume, { bytes, isOnRecord }) {
       const named = volumeOf(config, group, volume);
       const place = imagePath(own, group, named);
-      if (!isDeviceUri(place)) return openVolume(place, { bytes, isOnRecord, budget });
+      if (!isDeviceUri(place)) return openVolume(place, { bytes, isOnRecord, ...ofAllImages });
       const trustDevice = named.trustDevice === true;
       return openDevice(place, { bytes, trustDevice, clock, transport });
     },
