@@ -21,7 +21,7 @@ test("what is short waits for the long ones under way, and all behind it for its
   const { direct, ends, log } = world();
   long(direct, 0, 1, log);
   long(direct, 1, 1, log);
-  direct.after(() => log.push("short"));
+  direct.after(5 * unit, 512, () => log.push("short"));
   long(direct, 2, 1, log);
   assert.equal(direct.isIdle, false);
   ends.end(0);
@@ -43,6 +43,17 @@ test("long writes that overlap are made one after the other, others side by side
   assert.deepEqual(ends.begun(), [1, 10, 11].slice(0, limits.directWritesMax));
   ends.end(10);
   assert.deepEqual(ends.begun(), [1, 11, 12]);
+});
+
+test("a read waits for what was to be written there before it, and for nothing else", () => {
+  const { direct, ends, log } = world();
+  long(direct, 0, 2, log);
+  direct.after(5 * unit, 512, () => log.push("short"));
+  const changed = [0, 1, 2, 5, 6].map((page) => direct.changes(page * unit, unit));
+  assert.deepEqual(changed, [true, true, false, true, false]);
+  assert.equal(direct.changes(5 * unit + 512, 512), false);
+  ends.end(0);
+  assert.equal(direct.changes(0, 9 * unit), false);
 });
 
 test("images that share the memory wait for each other, and none for ever", () => {
@@ -99,7 +110,7 @@ test("what waits when the file is closed fails, and touches nothing", () => {
   const state = world();
   const { direct, ends, log } = state;
   long(direct, 0, 1, log);
-  direct.after(() => log.push("short"));
+  direct.after(5 * unit, 512, () => log.push("short"));
   long(direct, 1, 1, log);
   state.dead = gone;
   direct.close();
@@ -154,7 +165,7 @@ test("long and short writes of any order leave the file as if made one by one", 
       if (direct.takes(page * unit, bytes.length))
         direct.write(page * unit, bytes.length, chunks, ended);
       else if (direct.isIdle) ended(cached.write(page * unit, chunks));
-      else direct.after(() => ended(cached.write(page * unit, chunks)));
+      else direct.after(page * unit, bytes.length, () => ended(cached.write(page * unit, chunks)));
     }
     await settle(() => left === 0);
     assert.ok(Buffer.compare(fs.readFileSync(path), twin) === 0);

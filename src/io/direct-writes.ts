@@ -1,21 +1,23 @@
+import { must } from "#base/assert.ts";
 import type { IoFailure } from "#base/errors.ts";
-import { createFifo, peek, push, shift } from "#base/fifo.ts";
+import { at, createFifo, peek, push, shift } from "#base/fifo.ts";
 import type { Fifo } from "#base/fifo.ts";
 import { limits } from "#base/limits.ts";
 import type { DirectMemory } from "./direct-memory.ts";
 import type { OpenFile } from "./open-file.ts";
 
+/** A range of the file, in bytes. */
+type Range = { readonly offset: number; readonly length: number };
+
 /** A write that goes past the page cache. Its chunks stay untouched until `done`. */
-type LongWrite = {
+type LongWrite = Range & {
   readonly kind: "long";
-  readonly offset: number;
-  readonly length: number;
   readonly chunks: readonly Uint8Array[];
   readonly done: (failure: IoFailure | undefined) => void;
 };
 
-/** Anything else that changes the file: made at once, on this thread, as soon as no long write is under way. */
-type Other = { readonly kind: "other"; readonly run: () => void };
+/** Anything else, by way of the page cache: begun on this thread, as soon as no long write is under way. */
+type Other = Range & { readonly kind: "other"; readonly run: () => void };
 
 /** What it needs of the descriptor. */
 export type DirectFile = Pick<OpenFile, "writeInPool" | "close">;
@@ -93,9 +95,19 @@ export class DirectWrites {
   }
 
   /** Has anything else that changes the file wait for its turn. */
-  after(run: () => void): void {
-    push(this.#waiting, { kind: "other", run });
+  after(offset: number, length: number, run: () => void): void {
+    push(this.#waiting, { kind: "other", offset, length, run });
     this.#begin();
+  }
+
+  /** Whether a read of this range has to wait for its turn, too, to find what was written before it was asked for. */
+  changes(offset: number, length: number): boolean {
+    if (this.isIdle) return false;
+    const range = { offset, length };
+    if (this.#isUnderWay(range)) return true;
+    for (let i = 0; i < this.#waiting.count; i += 1)
+      if (overlap(must(at(this.#waiting, i), "it waits"), range)) return true;
+    return false;
   }
 
   /** Closes the descriptor when what is under way has ended. What waits has its turn then, and finds the file dead. */
@@ -111,7 +123,7 @@ export class DirectWrites {
         next.run();
         continue;
       }
-      if (this.#overlaps(next)) return;
+      if (this.#isUnderWay(next)) return;
       const block = this.#memory.take();
       if (block === undefined) return this.#awaitMemory();
       shift(this.#waiting);
@@ -129,9 +141,8 @@ export class DirectWrites {
     });
   }
 
-  #overlaps({ offset, length }: LongWrite): boolean {
-    for (const other of this.#underWay)
-      if (other.offset < offset + length && offset < other.offset + other.length) return true;
+  #isUnderWay(range: Range): boolean {
+    for (const write of this.#underWay) if (overlap(write, range)) return true;
     return false;
   }
 
@@ -158,6 +169,10 @@ export class DirectWrites {
     write.done(failure);
     this.#begin();
   }
+}
+
+function overlap(one: Range, other: Range): boolean {
+  return one.offset < other.offset + other.length && other.offset < one.offset + one.length;
 }
 
 /** Fills `into` with what lies `from` bytes behind the beginning of the chunks. */

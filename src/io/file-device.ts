@@ -112,21 +112,9 @@ class FileDevice implements BlockDevice {
 
   read<C>(offset: number, length: number, context: C, done: ReadDone<C>): void {
     this.#checkRange(offset, length);
-    const bytes = Buffer.allocUnsafe(length);
-    const dead = this.#dead();
-    if (dead !== undefined) {
-      done(context, dead, bytes.subarray(0, 0));
-      return;
-    }
-    const file = length >= limits.imageBulkReadBytesMin ? this.#bulk : this.#file;
-    const cached = this.#readCached(file, offset, bytes);
-    if (cached === length) {
-      done(context, undefined, bytes);
-      return;
-    }
-    file.readInPool(offset, bytes, cached, (failure) => {
-      done(context, failure, failure === undefined ? bytes : bytes.subarray(0, 0));
-    });
+    const direct = this.#direct;
+    if (direct?.changes(offset, length) !== true) this.#read(offset, length, context, done);
+    else direct.after(offset, length, () => this.#read(offset, length, context, done));
   }
 
   write<C>(offset: number, chunks: readonly Uint8Array[], context: C, done: WriteDone<C>): void {
@@ -142,7 +130,9 @@ class FileDevice implements BlockDevice {
     } else if (direct === undefined || direct.isIdle) {
       done(context, this.#dead() ?? this.#write(offset, chunks, length));
     } else {
-      direct.after(() => done(context, this.#dead() ?? this.#write(offset, chunks, length)));
+      direct.after(offset, length, () =>
+        done(context, this.#dead() ?? this.#write(offset, chunks, length)),
+      );
     }
   }
 
@@ -151,7 +141,7 @@ class FileDevice implements BlockDevice {
     this.#checkRange(offset, length);
     const now = () => done(context, this.#dead() ?? this.#zero(offset, length, mayPunch));
     if (this.#direct === undefined || this.#direct.isIdle) now();
-    else this.#direct.after(now);
+    else this.#direct.after(offset, length, now);
   }
 
   sync(done: (failure: IoFailure | undefined) => void): void {
@@ -204,6 +194,24 @@ class FileDevice implements BlockDevice {
     if (this.#bulk !== this.#file) this.#bulk.close();
     this.#direct?.close();
     this.#file.close();
+  }
+
+  #read<C>(offset: number, length: number, context: C, done: ReadDone<C>): void {
+    const bytes = Buffer.allocUnsafe(length);
+    const dead = this.#dead();
+    if (dead !== undefined) {
+      done(context, dead, bytes.subarray(0, 0));
+      return;
+    }
+    const file = length >= limits.imageBulkReadBytesMin ? this.#bulk : this.#file;
+    const cached = this.#readCached(file, offset, bytes);
+    if (cached === length) {
+      done(context, undefined, bytes);
+      return;
+    }
+    file.readInPool(offset, bytes, cached, (failure) => {
+      done(context, failure, failure === undefined ? bytes : bytes.subarray(0, 0));
+    });
   }
 
   #grow(bytes: number, done: (failure: IoFailure | undefined) => void): void {

@@ -9,7 +9,8 @@ export type Extent = { readonly offset: number; readonly length: number; readonl
  *
  * Everything calls back, and may do so before the call returns. `context` is handed through untouched, so that one
  * function serves all requests and none costs a closure. Writes and zeroes that overlap take effect in the order in
- * which they were submitted; whoever implements the port sees to that. Chunks must stay untouched until the callback.
+ * which they were submitted, and a read finds what was submitted before it, and maybe some of what came after; whoever
+ * implements the port sees to that. Chunks must stay untouched until the callback.
  */
 export type BlockDevice = {
   /** Grows by `grow` alone. */

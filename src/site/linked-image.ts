@@ -21,13 +21,15 @@ export function createLinkedImage(options: LinkedImageOptions): BlockDevice {
   return new LinkedImage(options);
 }
 
-/** A write or zeroed range, from the call until it is answered. */
-type Change = {
-  readonly offset: number;
-  readonly length: number;
-  readonly start: (done: (context: undefined, failure: IoFailure | undefined) => void) => void;
-  readonly done: (failure: IoFailure | undefined) => void;
+type Range = { readonly offset: number; readonly length: number };
+
+/** A write or zeroed range, from the call until it is answered; or a read of what they change. */
+type Turn = Range & {
+  /** Begins it; `ended` is to be called first of all when it has ended. */
+  readonly run: (ended: () => void) => void;
 };
+
+type Answered = (context: undefined, failure: IoFailure | undefined) => void;
 
 class LinkedImage implements BlockDevice {
   readonly bytes: number;
@@ -44,8 +46,8 @@ class LinkedImage implements BlockDevice {
   /** What waits for the link, each to be told whether it came. */
   #waiting: ((failure: IoFailure | undefined) => void)[] = [];
   /** In the order of the calls; the oldest waits for an overlapping one under way. */
-  readonly #queued: Change[] = [];
-  readonly #underWay = new Set<Change>();
+  readonly #queued: Turn[] = [];
+  readonly #underWay = new Set<Turn>();
 
   constructor({ connect, clock }: LinkedImageOptions) {
     this.#clock = clock;
@@ -68,34 +70,32 @@ class LinkedImage implements BlockDevice {
 
   read<C>(offset: number, length: number, context: C, done: ReadDone<C>): void {
     this.#checkRange(offset, length);
-    this.#whenUp((failure) => {
-      if (failure !== undefined) return done(context, failure, new Uint8Array(0));
-      this.#link.read(offset, length, context, (same, notRead, bytes) =>
-        done(same, notRead && this.#lastingly(notRead), bytes),
-      );
+    const range = { offset, length };
+    if (!isAmong(this.#underWay, range) && !isAmong(this.#queued, range))
+      return this.#read(range, context, done);
+    // A server answers in any order: what is to be written here before it must be there first.
+    this.#take({
+      ...range,
+      run: (ended) =>
+        this.#read(range, context, (same, failure, bytes) => {
+          ended();
+          done(same, failure, bytes);
+          this.#pump();
+        }),
     });
   }
 
   write<C>(offset: number, chunks: readonly Uint8Array[], context: C, done: WriteDone<C>): void {
-    const length = totalBytes(chunks);
-    this.#checkRange(offset, length);
-    this.#change({
-      offset,
-      length,
-      start: (answered) => this.#link.write(offset, chunks, undefined, answered),
-      done: (failure) => done(context, failure),
-    });
+    const range = { offset, length: totalBytes(chunks) };
+    const start = (answered: Answered) => this.#link.write(offset, chunks, undefined, answered);
+    this.#change(range, start, (failure) => done(context, failure));
   }
 
   // oxlint-disable-next-line max-params -- the port's shape
   zero<C>(offset: number, length: number, mayPunch: boolean, context: C, done: WriteDone<C>): void {
-    this.#checkRange(offset, length);
-    this.#change({
-      offset,
-      length,
-      start: (answered) => this.#link.zero(offset, length, mayPunch, undefined, answered),
-      done: (failure) => done(context, failure),
-    });
+    const start = (answered: Answered) =>
+      this.#link.zero(offset, length, mayPunch, undefined, answered);
+    this.#change({ offset, length }, start, (failure) => done(context, failure));
   }
 
   sync(done: (failure: IoFailure | undefined) => void): void {
@@ -149,39 +149,53 @@ class LinkedImage implements BlockDevice {
     return this.#link;
   };
 
-  // ------------------------------------------------------------------------------------------ changes
+  // -------------------------------------------------------------------------------- one after the other
 
-  #change(change: Change): void {
-    this.#queued.push(change);
+  #change(
+    range: Range,
+    start: (answered: Answered) => void,
+    done: (failure: IoFailure | undefined) => void,
+  ): void {
+    this.#checkRange(range.offset, range.length);
+    const run = (ended: () => void): void => {
+      const end = (failure: IoFailure | undefined): void => {
+        ended();
+        // A failed one may have left a part behind, and that part is unsynced like any other.
+        this.#syncer.wrote(range.length);
+        done(failure);
+        this.#pump();
+      };
+      this.#whenUp((failure) => {
+        if (failure !== undefined) end(failure);
+        else start((_, notDone) => end(notDone && this.#lastingly(notDone)));
+      });
+    };
+    this.#take({ ...range, run });
+  }
+
+  #take(turn: Turn): void {
+    this.#queued.push(turn);
     this.#pump();
   }
 
   #pump(): void {
     for (;;) {
       const [next] = this.#queued;
-      if (next === undefined || this.#overlapsUnderWay(next)) return;
+      if (next === undefined || isAmong(this.#underWay, next)) return;
       if (this.#underWay.size >= limits.deviceRequestsMax) return;
       this.#queued.shift();
       this.#underWay.add(next);
-      this.#whenUp((failure) => {
-        if (failure !== undefined) return this.#changed(next, failure);
-        next.start((_, notDone) => this.#changed(next, notDone && this.#lastingly(notDone)));
-      });
+      next.run(() => this.#underWay.delete(next));
     }
   }
 
-  #overlapsUnderWay({ offset, length }: Change): boolean {
-    for (const other of this.#underWay)
-      if (other.offset < offset + length && offset < other.offset + other.length) return true;
-    return false;
-  }
-
-  #changed(change: Change, failure: IoFailure | undefined): void {
-    this.#underWay.delete(change);
-    // A failed one may have left a part behind, and that part is unsynced like any other.
-    this.#syncer.wrote(change.length);
-    change.done(failure);
-    this.#pump();
+  #read<C>({ offset, length }: Range, context: C, done: ReadDone<C>): void {
+    this.#whenUp((failure) => {
+      if (failure !== undefined) return done(context, failure, new Uint8Array(0));
+      this.#link.read(offset, length, context, (same, notRead, bytes) =>
+        done(same, notRead && this.#lastingly(notRead), bytes),
+      );
+    });
   }
 
   // --------------------------------------------------------------------------------------- the link
@@ -229,4 +243,10 @@ class LinkedImage implements BlockDevice {
     const inside = Number.isSafeInteger(offset) && offset >= 0 && length >= 0;
     assert(inside && offset + length <= this.bytes, `${offset}+${length} is not in the device`);
   }
+}
+
+function isAmong(turns: Iterable<Range>, { offset, length }: Range): boolean {
+  for (const other of turns)
+    if (other.offset < offset + length && offset < other.offset + other.length) return true;
+  return false;
 }

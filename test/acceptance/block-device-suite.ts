@@ -84,6 +84,21 @@ const cases: Readonly<Record<string, (world: BlockDeviceWorld) => Promise<void>>
     device.close();
   },
 
+  "a read finds what was submitted before it, answered or not": async (world) => {
+    const device = world.open();
+    for (let round = 1; round <= 30; round += 1) {
+      const bytes = new Uint8Array(4 * PAGE_BYTES).fill(round);
+      const written = apply(world, device, [
+        { kind: "write", offset: 0, chunks: [bytes] },
+        { kind: "write", offset: 4 * PAGE_BYTES, chunks: [bytes.subarray(0, 100)] },
+      ]);
+      const found = await read(world, device, PAGE_BYTES, 3 * PAGE_BYTES + 100);
+      assert.ok(found.every((byte) => byte === round));
+      await written;
+    }
+    device.close();
+  },
+
   "extents cover the range without gaps, from an odd byte to an odd byte": async (world) => {
     const device = world.open();
     await apply(world, device, [
