@@ -191,11 +191,11 @@ function endOf(disk: SimDisk, pending: readonly Operation[], range: Range): numb
   return endUs;
 }
 
-/** What reaches the same bytes, and not to read them alone, keeps its order. */
-function isOrdered(one: Range, other: Range): boolean {
+/** What reaches the bytes of an earlier write keeps its order; a read may find what was written after it was asked for. */
+function isOrdered(earlier: Range, later: Range): boolean {
   const overlaps =
-    one.offset < other.offset + other.length && other.offset < one.offset + one.length;
-  return overlaps && (one.writes || other.writes);
+    earlier.offset < later.offset + later.length && later.offset < earlier.offset + earlier.length;
+  return overlaps && earlier.writes;
 }
 
 function isBehind(pending: readonly Operation[], operation: Operation): boolean {
