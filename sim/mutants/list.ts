@@ -205,7 +205,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "lag-hidden",
-    file: "src/site/status.ts",
+    file: "src/site/member-status.ts",
     find: '  if (member.stage !== "none") return dirty + member.outstandingBytes;',
     replace: '  if (member.stage !== "none") return 0;',
     ids: ["N8"],

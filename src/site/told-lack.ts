@@ -1,6 +1,6 @@
 import type { GroupView } from "#wire/peer/probe.ts";
 import type { Group } from "./group.ts";
-import { memberStatus } from "./status.ts";
+import { memberStatus } from "./member-status.ts";
 
 /** What a primary's probe tells a member, so that this one knows what it lacks when the primary is gone (decision 7). */
 export function toldLack(
