@@ -1,6 +1,7 @@
 import { groupOfPathBunker } from "#base/path-bunker.ts";
 import { formatSize } from "#config/units.ts";
 import { describeWrote } from "#core/discard.ts";
+import { whatHappens } from "#core/held-up.ts";
 import { isPrimaryRole } from "#site/api.ts";
 import type { CopyStatus, GroupStatus, VolumeStatus } from "#site/api.ts";
 import { isCutOff } from "./loss.ts";
@@ -114,9 +115,9 @@ function offered({ name, why }: GroupStatus, successor: string, site: string): B
 
 // What to do about a copy that lacks it stands with the copy.
 function fullJournal(group: GroupStatus, site: string): Blocker[] {
-  const { name, serving, why, copies } = group;
-  if (!serving || !why.startsWith("the journal is full")) return [];
-  const [, volume] = /of what (\S+) lacks, which has failed/.exec(why) ?? [];
+  const { name, why, copies, writesHeldUp: heldUp } = group;
+  if (heldUp?.by !== "journal") return [];
+  const volume = heldUp.keptFor === "failed-volume" ? heldUp.volume : undefined;
   const copy = copies.find(({ image }) => image !== "none")?.site ?? "COPY";
   const takeover = `antipode demote ${name} --site ${site}, then antipode promote ${name} --site ${copy}`;
   return [
@@ -132,14 +133,13 @@ function fullJournal(group: GroupStatus, site: string): Blocker[] {
 }
 
 // What is the matter with it stands with the copy; here is what hosts get of it.
-function strictCopy({ name, serving, why }: GroupStatus, site: string): Blocker[] {
-  const [, what = "", copy = "", policy = ""] =
-    /^(writes .+) until copy (\S+) is back \(onLoss: (\w+)\)$/.exec(why) ?? [];
-  if (!serving || copy === "") return [];
+function strictCopy({ name, writesHeldUp: heldUp }: GroupStatus, site: string): Blocker[] {
+  if (heldUp?.by !== "copy") return [];
+  const { copy, onLoss } = heldUp;
   return [
     {
-      what: `hosts of ${name} cannot write at ${site}: ${what}`,
-      waitsFor: `copy ${copy} to be back, as onLoss: ${policy} of it asks`,
+      what: `hosts of ${name} cannot write at ${site}: ${whatHappens(heldUp)}`,
+      waitsFor: `copy ${copy} to be back, as onLoss: ${onLoss} of it asks`,
       help:
         `bring ${copy} or the link to it back; to go on without it, at the price that only ${site} has what is written ` +
         `from then on: antipode pause ${name} --copy ${copy}`,
@@ -148,10 +148,10 @@ function strictCopy({ name, serving, why }: GroupStatus, site: string): Blocker[
 }
 
 /** Hosts may not feel it yet, or may have paid for it with a copy: it is to be mended all the same. */
-function fullDisk({ name, why, journal }: GroupStatus, site: string): Blocker[] {
+function fullDisk({ name, journal, writesHeldUp }: GroupStatus, site: string): Blocker[] {
   const { diskFull } = journal;
   if (diskFull === undefined || diskFull === "") return [];
-  const isFelt = why.startsWith("the disk under the journal is full");
+  const isFelt = writesHeldUp?.by === "disk";
   return [
     {
       what: isFelt

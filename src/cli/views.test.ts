@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { CopyConfig } from "#config/types.ts";
-import type { CopyStatus, GroupStatus } from "#site/api.ts";
+import { whyHeldUp } from "#core/held-up.ts";
+import type { CopyStatus, GroupStatus, HeldUp } from "#site/api.ts";
 import { copyStatus, sampleGroup } from "../../test/support/fake-site.ts";
 import { findBlockers } from "./blockers.ts";
 import { describeEvent } from "./events.ts";
@@ -16,6 +17,11 @@ import type { Objectives } from "#control/objectives.ts";
 
 function group(copies: readonly CopyStatus[], more: Partial<GroupStatus> = {}): GroupStatus {
   return sampleGroup({ copies, ...more });
+}
+
+/** What a primary says whose hosts cannot write. */
+function heldUp(writesHeldUp: HeldUp): Pick<GroupStatus, "why" | "writesHeldUp"> {
+  return { why: whyHeldUp(writesHeldUp), writesHeldUp };
 }
 
 function complaintsOf(seen: GroupStatus, rpos: Objectives = new Map()): readonly string[] {
@@ -93,17 +99,77 @@ test("row 40: hosts that cannot write are complained of, however little a copy l
   const copy = copyStatus("west", "buffering", { lagSeconds: 1 });
   const rpos = new Map([["bank", new Map([["west", 60_000]])]]);
   assert.deepEqual(complaintsOf(group([copy]), rpos), []);
-  const why = "the journal is full of what west lacks; writes wait";
-  assert.deepEqual(complaintsOf(group([copy], { why }), rpos), [`hosts cannot write (${why})`]);
+  for (const held of [
+    { by: "journal", keptFor: "copy", copy: "west", verdict: "wait" },
+    { by: "journal", keptFor: "images", verdict: "fail" },
+    { by: "copy", copy: "west", onLoss: "fail", verdict: "fail" },
+    { by: "disk", said: "no space left on device (ENOSPC)", verdict: "wait" },
+  ] as const)
+    assert.deepEqual(complaintsOf(group([copy], heldUp(held)), rpos), [
+      `hosts cannot write (${whyHeldUp(held)})`,
+    ]);
+});
+
+test("row 40, I4: who waits for room or for a strict copy is told for which, and what helps, whatever the words of `why`", () => {
+  const west = copyStatus("west", "synchronized");
+  const full = { by: "journal", verdict: "wait" } as const;
+  const hosts = "hosts of bank cannot write at east";
+  for (const [held, what, waitsFor, help] of [
+    [
+      { ...full, keptFor: "copy", copy: "west" },
+      hosts,
+      /^room in the journal/,
+      /^antipode wait bank --site east/,
+    ],
+    [
+      { ...full, keptFor: "device", volume: "data" },
+      hosts,
+      /^room in the journal/,
+      /^antipode wait bank --site east/,
+    ],
+    [
+      { ...full, keptFor: "failed-volume", volume: "data" },
+      hosts,
+      /^room in the journal/,
+      /^antipode repair bank --volume data --site east; .* antipode promote bank --site west$/,
+    ],
+    [
+      { by: "copy", copy: "west", onLoss: "stall", verdict: "wait" },
+      `${hosts}: writes wait`,
+      /^copy west to be back, as onLoss: stall of it asks$/,
+      /antipode pause bank --copy west$/,
+    ],
+    [
+      { by: "copy", copy: "west", onLoss: "fail", verdict: "fail" },
+      `${hosts}: writes are refused`,
+      /^copy west to be back, as onLoss: fail of it asks$/,
+      /antipode pause bank --copy west$/,
+    ],
+  ] as const) {
+    for (const why of [whyHeldUp(held), "in words of another day"]) {
+      const [blocker, ...more] = findBlockers(group([west], { why, writesHeldUp: held }), "east");
+      assert.deepEqual(more, []);
+      assert.equal(blocker?.what, what);
+      assert.match(blocker?.waitsFor ?? "", waitsFor);
+      assert.match(blocker?.help ?? "", help);
+    }
+  }
+  // A site of an older version sends no data: nothing is read out of its words, which are shown as they are.
+  const why = "writes wait until copy west is back (onLoss: stall)";
+  const older = group([west], { why });
+  assert.deepEqual(findBlockers(older, "east"), []);
+  assert.deepEqual(complaintsOf(older), []);
+  assert.ok(describeGroup(older, "east").includes(`  why: ${why}`));
 });
 
 test("row 40: a full disk under the journal is named with what helps, whether hosts feel it yet or not", () => {
   const diskFull = "taking room for /d/bank/journal-1.log: no space left on device (ENOSPC)";
   const { journal } = group([]);
-  const why = `the disk under the journal is full: ${diskFull}; it goes on by itself once there is room; writes wait`;
+  const full = { journal: { ...journal, diskFull } };
+  const felt = { ...full, ...heldUp({ by: "disk", said: diskFull, verdict: "wait" }) };
   for (const [seen, what, complaint] of [
-    [group([], { journal: { ...journal, diskFull } }), /hosts still write/, /^the disk under/],
-    [group([], { why, journal: { ...journal, diskFull } }), /cannot write/, /^hosts cannot write/],
+    [group([], full), /hosts still write/, /^the disk under/],
+    [group([], felt), /cannot write/, /^hosts cannot write/],
   ] as const) {
     const [blocker, ...more] = findBlockers(seen, "east");
     assert.equal(more.length, 0);

@@ -42,9 +42,8 @@ function groupComplaints(group: GroupStatus, objectives: Objectives): readonly s
     complaints.push(because("hosts get no answers", group.why));
   }
   // Those who write feel it, however little a copy lacks.
-  const isFelt = group.serving && cannotWrite(group.why);
   const diskFull = group.journal.diskFull ?? "";
-  if (isFelt) complaints.push(because("hosts cannot write", group.why));
+  if (group.writesHeldUp !== undefined) complaints.push(because("hosts cannot write", group.why));
   else if (diskFull !== "")
     complaints.push(because("the disk under the journal is full", diskFull));
   const rpos = objectives.get(group.name);
@@ -55,11 +54,6 @@ function groupComplaints(group: GroupStatus, objectives: Objectives): readonly s
     if (complaint !== undefined) complaints.push(because(complaint, copy.why));
   }
   return complaints;
-}
-
-/** The words of a primary that serves, and whose hosts wait all the same (core/journal-room.ts, core/strict.ts). */
-function cannotWrite(why: string): boolean {
-  return /\bwrites (?:wait|are refused)\b/.test(why);
 }
 
 function copyComplaint(copy: CopyStatus, rpoMs: number | undefined): string | undefined {

@@ -3,9 +3,10 @@ import { test } from "node:test";
 import { limits } from "#base/limits.ts";
 import { samplePrimary } from "../../test/support/sample-primary.ts";
 import { sampleRequest } from "../../test/support/sample-request.ts";
+import { whyHeldUp } from "./held-up.ts";
 import { roomBytesMax, sealIdle } from "./journal.ts";
 import type { DiskRoom, Journal } from "./journal.ts";
-import { journalRoom, overflowing, releaseJournal, tailHolder, whyNoRoom } from "./journal-room.ts";
+import { journalRoom, noRoom, overflowing, releaseJournal, tailHolder } from "./journal-room.ts";
 import { whyFull } from "./journal-room.ts";
 import type { PrimaryEffect, PrimaryEvent } from "./primary-events.ts";
 import { step } from "./primary.ts";
@@ -59,10 +60,17 @@ test("row 39: what a failed volume lacks is kept, whatever overflow says: no cop
     volume.flush.coveredLsn = 20;
     west.sets.completeLsn = 40;
     west.sets.completeSet = 99;
-    assert.equal(whyNoRoom(primary), "");
+    assert.equal(noRoom(primary), undefined);
     journal.bytesUsed = journal.bytesMax - limits.journalMarginBytes + 1;
     assert.equal(journalRoom(primary), overflow === "fail" ? "fail" : "wait");
-    assert.match(whyNoRoom(primary), /full of what data lacks, which has failed here; writes/);
+    const verdict = overflow === "fail" ? "fail" : "wait";
+    const byJournal = { by: "journal", verdict } as const;
+    const forVolume = { ...byJournal, keptFor: "failed-volume", volume: "data" };
+    assert.deepEqual(noRoom(primary), forVolume);
+    assert.match(
+      whyHeldUp(noRoom(primary)),
+      /full of what data lacks, which has failed here; writes/,
+    );
     const out: PrimaryEffect[] = [];
     assert.equal(overflowing(primary, out), undefined);
     assert.ok(west.record.phase === "synchronized");
@@ -70,12 +78,14 @@ test("row 39: what a failed volume lacks is kept, whatever overflow says: no cop
     assert.ok(out.some((effect) => effect.kind === "reclaim" && effect.lsn === 20));
     // A copy that is further behind than the image still goes first.
     west.sets.completeLsn = 12;
-    assert.match(whyNoRoom(primary), /full of what west lacks; writes/);
+    assert.deepEqual(noRoom(primary), { ...byJournal, keptFor: "copy", copy: "west" });
+    assert.match(whyHeldUp(noRoom(primary)), /full of what west lacks; writes/);
     assert.equal(overflowing(primary, out), overflow === "trip" ? west : undefined);
     // Nothing has failed, and everybody has everything: it is a matter of a sync, which is waited for (decision 13).
     west.sets.completeLsn = 40;
     volume.state = "ok";
-    assert.match(whyNoRoom(primary), /full until the images here are synced; writes wait/);
+    assert.deepEqual(noRoom(primary), { by: "journal", keptFor: "images", verdict: "wait" });
+    assert.match(whyHeldUp(noRoom(primary)), /full until the images here are synced; writes wait/);
     assert.equal(journalRoom(primary), "wait");
     west.sets.completeLsn = 12;
     assert.equal(journalRoom(primary), overflow === "fail" ? "fail" : "wait");
@@ -172,7 +182,7 @@ test("row 40, decision 13: a full disk counts as a full journal: stall waits, fa
     told(full);
     assert.equal(journalRoom(primary), "go", "what is left is for hosts");
     assert.equal(roomBytesMax(journal), journal.bytesUsed + full.aheadBytes);
-    assert.equal(whyNoRoom(primary), "");
+    assert.equal(noRoom(primary), undefined);
     const { limitBytes } = journal.pace;
     journal.gatheredBytes = 1;
     assert.equal(journalRoom(primary), overflow === "fail" ? "fail" : "wait", "with its margin");
@@ -180,8 +190,10 @@ test("row 40, decision 13: a full disk counts as a full journal: stall waits, fa
 
     told({ ...full, aheadBytes: full.aheadBytes - 1 });
     assert.equal(journalRoom(primary), overflow === "fail" ? "fail" : "wait");
+    const verdict = overflow === "fail" ? "fail" : "wait";
+    assert.deepEqual(noRoom(primary), { by: "disk", said: diskWhy, verdict });
     assert.match(
-      whyNoRoom(primary),
+      whyHeldUp(noRoom(primary)),
       /^the disk under the journal is full: .*ENOSPC.*; it goes on by itself once there is room; writes /,
     );
     assert.match(whyFull(journal), /^the disk under the journal is full .*ENOSPC/);
@@ -225,7 +237,8 @@ test("row 40: where bits have no room, a journal that is full by its own size tr
   journal.bytesUsed = journal.bytesMax;
   journal.disk = { aheadBytes: Number.POSITIVE_INFINITY, why: diskWhy, mayTrip: false };
   assert.equal(overflowing(primary, []), undefined);
-  assert.match(whyNoRoom(primary), /^the disk under the journal is full: .*; writes wait$/);
+  assert.deepEqual(noRoom(primary), { by: "disk", said: diskWhy, verdict: "wait" });
+  assert.match(whyHeldUp(noRoom(primary)), /^the disk under the journal is full: .*; writes wait$/);
   journal.disk = undefined;
   assert.equal(overflowing(primary, []), west);
 });

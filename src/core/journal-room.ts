@@ -2,7 +2,8 @@ import { limits } from "#base/limits.ts";
 import { isCovered } from "./device-volume.ts";
 import { wantRound } from "./flush.ts";
 import { isCrowded, isDiskCrowded, roomBytesMax } from "./journal.ts";
-import type { DiskRoom, Journal } from "./journal.ts";
+import type { HeldUpByDisk, HeldUpByJournal } from "./held-up.ts";
+import type { Journal } from "./journal.ts";
 import { needsSets, isFed, keepsLog } from "./member-state.ts";
 import { isPaced } from "./pace.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -37,11 +38,6 @@ function heldByCopy(primary: Primary, journal: Journal): Member | undefined {
   return isBehind ? holder : undefined;
 }
 
-/** For people, who look for the word "disk". */
-function diskFull({ why }: DiskRoom): string {
-  return `the disk under the journal is full: ${why}; it goes on by itself once there is room`;
-}
-
 /** Why a copy has to go. */
 export function whyFull(journal: Journal | undefined): string {
   const why = journal?.disk?.why;
@@ -61,26 +57,27 @@ function failedLacking({ volumes }: Primary): Volume | undefined {
 }
 
 /**
- * Why writes find no room, for people; "" while there is some. A volume that has failed holds the journal for as long as its
- * image lacks what was acked: nothing of that is ever let go (decision 13).
+ * Why writes find no room; undefined while there is some. A volume that has failed holds the journal for as long as its image
+ * lacks what was acked: nothing of that is ever let go (decision 13).
  */
-export function whyNoRoom(primary: Primary): string {
+export function noRoom(primary: Primary): HeldUpByJournal | HeldUpByDisk | undefined {
   const { journal } = primary;
-  if (journal === undefined || !isCrowded(journal)) return "";
-  const waits = refusesWhenFull(primary, journal) ? "writes are refused" : "writes wait";
-  if (journal.disk !== undefined && isDiskCrowded(journal))
-    return `${diskFull(journal.disk)}; ${waits}`;
+  if (journal === undefined || !isCrowded(journal)) return undefined;
+  const { disk } = journal;
+  const verdict = refusesWhenFull(primary, journal) ? "fail" : "wait";
   const holder = heldByCopy(primary, journal);
-  if (holder !== undefined && journal.overflow === "trip" && journal.disk?.mayTrip === false)
-    return `${diskFull(journal.disk)}; ${waits}`;
-  if (holder !== undefined) return `the journal is full of what ${holder.site} lacks; ${waits}`;
+  // Where a full disk has no room for the bits of who would be tripped, it is the disk that hosts wait for.
+  const keepsHolder = holder !== undefined && journal.overflow === "trip" && !disk?.mayTrip;
+  if (disk !== undefined && (isDiskCrowded(journal) || keepsHolder))
+    return { by: "disk", said: disk.why, verdict };
+  if (holder !== undefined) return { by: "journal", keptFor: "copy", copy: holder.site, verdict };
   const failed = failedLacking(primary);
+  if (failed !== undefined)
+    return { by: "journal", keptFor: "failed-volume", volume: failed.name, verdict };
   const lacking = primary.volumes.find((one) => one.device !== undefined && !isCovered(one));
-  if (lacking !== undefined && failed === undefined)
-    return `the journal is full of what the device of ${lacking.name} lacks; ${waits}`;
-  return failed === undefined
-    ? `the journal is full until the images here are synced; ${waits}`
-    : `the journal is full of what ${failed.name} lacks, which has failed here; ${waits}`;
+  return lacking === undefined
+    ? { by: "journal", keptFor: "images", verdict }
+    : { by: "journal", keptFor: "device", volume: lacking.name, verdict };
 }
 
 /** Lets the journal forget what everybody has: synced in the images here, and complete at every copy that is not dirty. */

@@ -1,6 +1,7 @@
 import { limits } from "#base/limits.ts";
+import { whyHeldUp } from "./held-up.ts";
 import { isCrowded } from "./journal.ts";
-import { whyNoRoom } from "./journal-room.ts";
+import { noRoom } from "./journal-room.ts";
 import { inMiB } from "./point.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import type { FullSpell, Primary } from "./primary-state.ts";
@@ -51,7 +52,7 @@ function tell(
   const { bytesUsed, bytesMax } = primary.journal ?? { bytesUsed: 0, bytesMax: 0 };
   const how = to === "refusing" ? " (ENOSPC)" : `, ${primary.held.length} of them now`;
   const used = `${inMiB(bytesUsed)} of ${inMiB(bytesMax)} are used, the rest is for what is on its way`;
-  const why = `${whyNoRoom(primary)}${how}; ${used}`;
+  const why = `${whyHeldUp(noRoom(primary))}${how}; ${used}`;
   out.push({ kind: "event", event: { kind: "journal", from: spell.told, to, why } });
   spell.told = to;
 }

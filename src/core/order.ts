@@ -5,8 +5,9 @@ import { isNoRoom } from "#ports/file.ts";
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import { fracture, markAbsent, recordAlone, recordBuffering } from "./dirty-maps.ts";
 import { doubtVolume, failVolume, isMapCrowded, joinFlush, wantRound } from "./flush.ts";
+import type { HeldUp } from "./held-up.ts";
 import { journalWrite, sealAtFlush } from "./journal.ts";
-import { journalRoom } from "./journal-room.ts";
+import { journalRoom, noRoom } from "./journal-room.ts";
 import { noteFull } from "./journal-spell.ts";
 import { legDone } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
@@ -23,7 +24,7 @@ import { reserve } from "./reserves.ts";
 import { allMarked, markBytes, unitOf } from "./region-map.ts";
 import { reply } from "./replies.ts";
 import { wantRegions } from "./resync.ts";
-import { strictVerdict } from "./strict.ts";
+import { heldUpByStrict, strictVerdict } from "./strict.ts";
 import { noteStale } from "./verify.ts";
 
 // The way of a host's request through the primary: admitted, its granules open, its LSN, the image, the members, the
@@ -96,6 +97,11 @@ function admitWrite(
   if (room === "wait") return hold(primary, request);
   if (room === "fail") return reply(primary, request, "full", out);
   if (openFor(primary, request, out)) issue(primary, volume, request, out);
+}
+
+/** What hosts of a primary that serves have to wait for before it takes their writes again; what is read needs none of it. */
+export function writesHeldUp(primary: Primary): HeldUp | undefined {
+  return noRoom(primary) ?? heldUpByStrict(primary);
 }
 
 function isLocked(primary: Primary, request: HostRequest): boolean {

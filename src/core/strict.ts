@@ -1,3 +1,4 @@
+import type { HeldUpByCopy } from "./held-up.ts";
 import { isFed, mustHave } from "./member-state.ts";
 import type { Member, Primary } from "./primary-state.ts";
 
@@ -8,13 +9,13 @@ export function strictVerdict(primary: Primary): "go" | "wait" | "fail" {
   return missing === undefined ? "go" : verdictOf(missing);
 }
 
-/** Why hosts cannot write, in words; "" while no such member is missing. */
-export function whyStrict(primary: Primary): string {
+/** Why hosts cannot write; undefined while no such member is missing. */
+export function heldUpByStrict(primary: Primary): HeldUpByCopy | undefined {
   const missing = missingStrict(primary);
-  if (missing === undefined) return "";
-  const { site, policy } = missing;
-  const what = verdictOf(missing) === "wait" ? "writes wait" : "writes are refused";
-  return `${what} until copy ${site} is back (onLoss: ${policy.loss.waits ? "stall" : "fail"})`;
+  if (missing === undefined) return undefined;
+  const { site: copy, policy } = missing;
+  const onLoss = policy.loss.waits ? "stall" : "fail";
+  return { by: "copy", copy, onLoss, verdict: verdictOf(missing) };
 }
 
 function missingStrict({ members }: Primary): Member | undefined {

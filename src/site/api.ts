@@ -1,9 +1,11 @@
 import type { ErrorCode } from "#base/errors.ts";
+import type { HeldUp } from "#core/held-up.ts";
 import type { CopyState, ImageState, LinkState, Role } from "#core/states.ts";
 
 // What a running site can be asked and told. The control API, the CLI and the simulator's operator all speak this.
 
 export { copyStates, imageStates, isPrimaryRole, linkStates, roles } from "#core/states.ts";
+export type { HeldUp } from "#core/held-up.ts";
 export type { CopyState, ImageState, LinkState, Role } from "#core/states.ts";
 
 /** How `why` ends of a copy that answers, and waits for an operator before it is fed again. */
@@ -28,6 +30,11 @@ export type GroupStatus = {
   /** This site is the primary, and cannot go on before it is started again: `why` says what for. */
   readonly hasFailed?: true;
   readonly why: string;
+  /**
+   * At a primary that serves, while hosts cannot write all the same: what for, of which `why` has the words. Absent where
+   * they can; an older version never sends it, and who reads it knows no more of such a site than `why` says.
+   */
+  readonly writesHeldUp?: HeldUp;
   readonly lsn: number;
   readonly set: number;
   readonly volumes: readonly VolumeStatus[];

@@ -1,12 +1,11 @@
 import { overflowsInMs } from "#core/forecast.ts";
 import { fullBytes, roomBytesMax } from "#core/journal.ts";
 import type { Journal } from "#core/journal.ts";
-import { whyNoRoom } from "#core/journal-room.ts";
 import { isDrained } from "#core/gateway.ts";
+import { whyHeldUp } from "#core/held-up.ts";
 import { generationCounter } from "#core/history.ts";
-import type { Primary } from "#core/primary-state.ts";
+import { writesHeldUp } from "#core/order.ts";
 import type { Role } from "#core/states.ts";
-import { whyStrict } from "#core/strict.ts";
 import type { BunkerAtHand, GroupStatus, SplitStatus, VolumeStatus } from "./api.ts";
 import { bytesAfter } from "./journal-run.ts";
 import { configurationStatus } from "./configuration.ts";
@@ -41,7 +40,7 @@ export function groupStatus(group: Group): GroupStatus {
     durability: group.config.durability,
     serving: primary?.stage === "serving",
     ...(hasFailedHere(group) ? { hasFailed: true as const } : {}),
-    why: group.failedWhy || primary?.why || (primary === undefined ? "" : whyNoWrites(primary)),
+    ...whyNoWrites(group),
     lsn: primary === undefined ? heldLsn(group) : primary.nextLsn - 1,
     set:
       primary?.journal === undefined
@@ -72,9 +71,14 @@ export function groupStatus(group: Group): GroupStatus {
   };
 }
 
-/** Why hosts cannot write at a primary that serves them; what is read needs neither. */
-function whyNoWrites(primary: Primary): string {
-  return whyNoRoom(primary) || whyStrict(primary);
+/** Why hosts get no answers, or cannot write: the words are made of the data, lest people and programs be told two things. */
+function whyNoWrites(group: Group): Pick<GroupStatus, "why" | "writesHeldUp"> {
+  const primary = group.run?.primary;
+  const why = group.failedWhy || (primary?.why ?? "");
+  const heldUp = why === "" && primary !== undefined ? writesHeldUp(primary) : undefined;
+  if (heldUp === undefined) return { why };
+  const isServing = primary?.stage === "serving";
+  return { why: whyHeldUp(heldUp), ...(isServing ? { writesHeldUp: heldUp } : {}) };
 }
 
 /** A primary in front of devices is a gateway: the replication is its own, and none of it in the store (A7). */

@@ -197,7 +197,10 @@ test("I4: whoever asks why hosts hang is told which copy they wait for, whatever
   await east.until("hosts wait", ({ why }) => why !== "");
   const writing = host.write(0, stampedBlock(0, 1));
   const why = "writes wait until copy west is back (onLoss: stall)";
-  assert.equal((await east.group()).why, why);
+  const held = await east.group();
+  assert.equal(held.why, why);
+  const byCopy = { by: "copy", copy: "west", onLoss: "stall", verdict: "wait" };
+  assert.deepEqual(held.writesHeldUp, byCopy);
   const checked = await cluster.cli("status", "--check");
   assert.equal(checked.code, 1, checked.stdout);
   assert.ok(checked.stdout.includes(`why: ${why}`), checked.stdout);
@@ -208,7 +211,9 @@ test("I4: whoever asks why hosts hang is told which copy they wait for, whatever
   const paused = await cluster.cli(...command.split(" "));
   assert.equal(paused.code, 0, `${command}: ${paused.stderr}`);
   assert.equal(await writing, 0);
-  assert.equal((await east.group()).why, "");
+  const well = await east.group();
+  assert.equal(well.why, "");
+  assert.equal(well.writesHeldUp, undefined);
   host.close();
 });
 
@@ -223,8 +228,9 @@ test("I4: onLoss fail answers with an error while the copy is away, and takes wr
   const host = await connectHost(east.nbd, "bank/data");
   assert.equal(await host.write(4 * MiB, stampedBlock(1024, 1)), ioError);
   assert.equal(await host.flush(), ioError);
-  const { why } = await east.group();
+  const { why, writesHeldUp } = await east.group();
   assert.equal(why, "writes are refused until copy west is back (onLoss: fail)");
+  assert.deepEqual(writesHeldUp, { by: "copy", copy: "west", onLoss: "fail", verdict: "fail" });
   await writer.stop();
   assert.ok(writer.errors.length > 0 && writer.errors.every((error) => error === ioError));
   // Nothing was replied that the copy lacks.

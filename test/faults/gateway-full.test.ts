@@ -32,6 +32,8 @@ for (const overflow of ["stall", "trip"] as const)
         ({ journal, why }) => journal.stalledWrites > 0 && /journal is full/.test(why),
       );
       assert.match(full.why, /full of what the device of data lacks; writes wait/);
+      const forDevice = { by: "journal", keptFor: "device", volume: "data", verdict: "wait" };
+      assert.deepEqual(full.writesHeldUp, forDevice);
       assert.ok(full.journal.bytesUsed <= full.journal.bytesMax, "I25");
       const acked = writer.acked();
       await device.start();

@@ -95,7 +95,9 @@ test(
       ({ why, journal }) => isSaid.test(why) && journal.stalledWrites > 0,
     );
     assert.ok(waiting.serving && waiting.journal.bytesMax <= 160 * MiB, "the limit is the disk's");
-    assert.match(waiting.journal.diskFull ?? "", /ENOSPC/);
+    const { diskFull } = waiting.journal;
+    assert.match(diskFull ?? "", /ENOSPC/);
+    assert.deepEqual(waiting.writesHeldUp, { by: "disk", said: diskFull, verdict: "wait" });
     const before = acked.length;
     assert.ok(before > 0 && before < manyWrites, `${before} were answered`);
     assert.equal((await east.copy("west")).state, "buffering", "nothing is tripped");

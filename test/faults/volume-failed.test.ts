@@ -60,7 +60,10 @@ test(
     const bank = await fillJournal(t, "write");
     const { cluster, east, west, vault, disk, data, outcomes, writes } = bank;
     const isSaid = /the journal is full of what data lacks, which has failed here; writes wait/;
-    assert.match((await east.group()).why, isSaid);
+    const held = await east.group();
+    assert.match(held.why, isSaid);
+    const forData = { by: "journal", keptFor: "failed-volume", volume: "data", verdict: "wait" };
+    assert.deepEqual(held.writesHeldUp, forData);
     const { stdout } = await cluster.cli("why", "bank");
     assert.match(stdout, /hosts of bank cannot write at east/);
     assert.match(stdout, /repair bank --volume data --site east; where that is refused, .*demote/);
