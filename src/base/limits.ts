@@ -111,11 +111,13 @@ export const limits = {
   imageWriteBytesMax: 32 * KiB,
   /** Writes from this length on, whole multiples of the unit, go past the page cache (io/direct-writes.ts says why). */
   directWriteBytesMin: 256 * KiB,
+  /** A block of the disk, whatever its sectors are: what goes past the page cache begins and ends at one. */
   directWriteUnitBytes: 4 * KiB,
   /** So many have come before in a row: where short ones come between, all go through the page cache. */
   directWriteRunMin: 64,
-  /** Under way at the same time, of all images: a thread of the pool is left for reads and syncs. Each holds so much memory. */
+  /** Under way at the same time, of all images: a thread of the pool is left for reads and syncs. */
   directWritesMax: 3,
+  /** Memory that each holds: longer ones are made one block after the other. */
   directWriteBytesMax: 1 * MiB,
   /** Reads from this length on are made without the kernel's reading ahead (io/file-device.ts says why). */
   imageBulkReadBytesMin: 128 * KiB,

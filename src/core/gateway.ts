@@ -2,6 +2,7 @@ import { unreachable } from "#base/assert.ts";
 import { createFifo, drain, peek, push, shift } from "#base/fifo.ts";
 import type { Fifo } from "#base/fifo.ts";
 import { limits } from "#base/limits.ts";
+import { meetsAny } from "#base/span.ts";
 import type { EventRecord } from "#ports/events.ts";
 import { createOverlay, forgetThrough, look, put } from "./overlay.ts";
 import type { Overlay, OverlayPart, RecordPlace } from "./overlay.ts";
@@ -357,10 +358,8 @@ function pump(gateway: Gateway, out: GatewayEffect[]): void {
 }
 
 // A device does what is under way in any order: what overlaps waits for what came before it.
-function overlapsUnderWay(gateway: Gateway, { offset, length }: DeviceWrite): boolean {
-  for (const other of gateway.underWay)
-    if (other.offset < offset + length && offset < other.offset + other.length) return true;
-  return false;
+function overlapsUnderWay(gateway: Gateway, write: DeviceWrite): boolean {
+  return meetsAny(write, gateway.underWay);
 }
 
 function written(

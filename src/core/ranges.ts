@@ -1,3 +1,5 @@
+import { meets } from "#base/span.ts";
+
 /** Bytes `offset` to `offset + length` of a volume, named by its index. */
 export type ByteRange = {
   readonly volume: number;
@@ -9,7 +11,7 @@ export type ByteRange = {
 export type Grown = { readonly volume: number; readonly bytes: number };
 
 export function overlaps(a: ByteRange, b: ByteRange): boolean {
-  return a.volume === b.volume && a.offset < b.offset + b.length && b.offset < a.offset + a.length;
+  return a.volume === b.volume && meets(a, b);
 }
 
 /** A device that answers later may still be writing there: what would be read is neither old nor new. */

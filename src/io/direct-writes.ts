@@ -1,23 +1,23 @@
 import { must } from "#base/assert.ts";
+import { firstBytes, restOf } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { at, createFifo, peek, push, shift } from "#base/fifo.ts";
 import type { Fifo } from "#base/fifo.ts";
 import { limits } from "#base/limits.ts";
+import { meets, meetsAny } from "#base/span.ts";
+import type { Span } from "#base/span.ts";
 import type { DirectMemory } from "./direct-memory.ts";
 import type { OpenFile } from "./open-file.ts";
 
-/** A range of the file, in bytes. */
-type Range = { readonly offset: number; readonly length: number };
-
 /** A write that goes past the page cache. Its chunks stay untouched until `done`. */
-type LongWrite = Range & {
+type LongWrite = Span & {
   readonly kind: "long";
   readonly chunks: readonly Uint8Array[];
   readonly done: (failure: IoFailure | undefined) => void;
 };
 
 /** Anything else, by way of the page cache: begun on this thread, as soon as no long write is under way. */
-type Other = Range & { readonly kind: "other"; readonly run: () => void };
+type Other = Span & { readonly kind: "other"; readonly run: () => void };
 
 /** What it needs of the descriptor. */
 export type DirectFile = Pick<OpenFile, "writeInPool" | "close">;
@@ -104,9 +104,9 @@ export class DirectWrites {
   changes(offset: number, length: number): boolean {
     if (this.isIdle) return false;
     const range = { offset, length };
-    if (this.#isUnderWay(range)) return true;
+    if (meetsAny(range, this.#underWay)) return true;
     for (let i = 0; i < this.#waiting.count; i += 1)
-      if (overlap(must(at(this.#waiting, i), "it waits"), range)) return true;
+      if (meets(range, must(at(this.#waiting, i), "it waits"))) return true;
     return false;
   }
 
@@ -123,7 +123,7 @@ export class DirectWrites {
         next.run();
         continue;
       }
-      if (this.#isUnderWay(next)) return;
+      if (meetsAny(next, this.#underWay)) return;
       const block = this.#memory.take();
       if (block === undefined) return this.#awaitMemory();
       shift(this.#waiting);
@@ -141,17 +141,12 @@ export class DirectWrites {
     });
   }
 
-  #isUnderWay(range: Range): boolean {
-    for (const write of this.#underWay) if (overlap(write, range)) return true;
-    return false;
-  }
-
   /** A block after the other, from byte `from` of it on. */
   #write(write: LongWrite, from: number, block: Uint8Array): void {
     const dead = this.#dead();
     if (dead !== undefined || from === write.length) return this.#end(write, block, dead);
     const piece = block.subarray(0, Math.min(block.length, write.length - from));
-    copyFrom(write.chunks, from, piece);
+    fill(piece, firstBytes(restOf(write.chunks, from), piece.length));
     const at = write.offset + from;
     this.#file.writeInPool(at, piece, (count, failure) => {
       if (failure?.code === "EINVAL") this.#isRefused = true;
@@ -171,19 +166,10 @@ export class DirectWrites {
   }
 }
 
-function overlap(one: Range, other: Range): boolean {
-  return one.offset < other.offset + other.length && other.offset < one.offset + one.length;
-}
-
-/** Fills `into` with what lies `from` bytes behind the beginning of the chunks. */
-function copyFrom(chunks: readonly Uint8Array[], from: number, into: Uint8Array): void {
-  let skip = from;
-  let at = 0;
+function fill(block: Uint8Array, chunks: readonly Uint8Array[]): void {
+  let end = 0;
   for (const chunk of chunks) {
-    if (at === into.length) return;
-    const part = chunk.subarray(Math.min(skip, chunk.length)).subarray(0, into.length - at);
-    skip = Math.max(0, skip - chunk.length);
-    into.set(part, at);
-    at += part.length;
+    block.set(chunk, end);
+    end += chunk.length;
   }
 }

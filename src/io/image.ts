@@ -129,11 +129,12 @@ function openForBulk(sys: Sys, path: string): number {
   return fd;
 }
 
-/** A third one for long writes; undefined where the file system knows no way past the page cache. */
+/** A third one for long writes; undefined where the file system refuses it, for whatever reason: it serves without. */
 function openDirect(path: string): number | undefined {
   try {
     return fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_DIRECT);
   } catch (error) {
+    // What is no answer of the operating system's is a mistake of ours, and thrown on.
     failureOf(error, `opening ${path} with O_DIRECT`);
     return undefined;
   }

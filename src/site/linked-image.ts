@@ -2,6 +2,8 @@ import { assert } from "#base/assert.ts";
 import { totalBytes } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
+import { meetsAny } from "#base/span.ts";
+import type { Span } from "#base/span.ts";
 import type { BlockDevice, Extent, ReadDone, WriteDone } from "#ports/block-device.ts";
 import type { Clock, Timer } from "#ports/clock.ts";
 import type { DeviceLink, DeviceLinkEvents } from "#ports/device-link.ts";
@@ -21,10 +23,8 @@ export function createLinkedImage(options: LinkedImageOptions): BlockDevice {
   return new LinkedImage(options);
 }
 
-type Range = { readonly offset: number; readonly length: number };
-
 /** A write or zeroed range, from the call until it is answered; or a read of what they change. */
-type Turn = Range & {
+type Turn = Span & {
   /** Begins it; `ended` is to be called first of all when it has ended. */
   readonly run: (ended: () => void) => void;
 };
@@ -71,7 +71,7 @@ class LinkedImage implements BlockDevice {
   read<C>(offset: number, length: number, context: C, done: ReadDone<C>): void {
     this.#checkRange(offset, length);
     const range = { offset, length };
-    if (!isAmong(this.#underWay, range) && !isAmong(this.#queued, range))
+    if (!meetsAny(range, this.#underWay) && !meetsAny(range, this.#queued))
       return this.#read(range, context, done);
     // A server answers in any order: what is to be written here before it must be there first.
     this.#take({
@@ -152,7 +152,7 @@ class LinkedImage implements BlockDevice {
   // -------------------------------------------------------------------------------- one after the other
 
   #change(
-    range: Range,
+    range: Span,
     start: (answered: Answered) => void,
     done: (failure: IoFailure | undefined) => void,
   ): void {
@@ -181,7 +181,7 @@ class LinkedImage implements BlockDevice {
   #pump(): void {
     for (;;) {
       const [next] = this.#queued;
-      if (next === undefined || isAmong(this.#underWay, next)) return;
+      if (next === undefined || meetsAny(next, this.#underWay)) return;
       if (this.#underWay.size >= limits.deviceRequestsMax) return;
       this.#queued.shift();
       this.#underWay.add(next);
@@ -189,7 +189,7 @@ class LinkedImage implements BlockDevice {
     }
   }
 
-  #read<C>({ offset, length }: Range, context: C, done: ReadDone<C>): void {
+  #read<C>({ offset, length }: Span, context: C, done: ReadDone<C>): void {
     this.#whenUp((failure) => {
       if (failure !== undefined) return done(context, failure, new Uint8Array(0));
       this.#link.read(offset, length, context, (same, notRead, bytes) =>
@@ -243,10 +243,4 @@ class LinkedImage implements BlockDevice {
     const inside = Number.isSafeInteger(offset) && offset >= 0 && length >= 0;
     assert(inside && offset + length <= this.bytes, `${offset}+${length} is not in the device`);
   }
-}
-
-function isAmong(turns: Iterable<Range>, { offset, length }: Range): boolean {
-  for (const other of turns)
-    if (other.offset < offset + length && offset < other.offset + other.length) return true;
-  return false;
 }

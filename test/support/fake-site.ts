@@ -139,6 +139,14 @@ function groupStatus({ config, role, states }: FakeGroup, site: string): GroupSt
   });
 }
 
+/** `sampleGroup` with copies. */
+export function groupWith(
+  copies: readonly CopyStatus[],
+  more: Partial<GroupStatus> = {},
+): GroupStatus {
+  return sampleGroup({ copies, ...more });
+}
+
 /** A primary's group of one volume and no copies, and what is otherwise. */
 export function sampleGroup(more: Partial<GroupStatus> = {}): GroupStatus {
   return {
