@@ -4,6 +4,7 @@ import type { Machine } from "./machine.ts";
 import { primaryOf, promote } from "./operator.ts";
 import type { Prng } from "./prng.ts";
 import { allWell } from "./run-state.ts";
+import { runUntilServing } from "./run-until-serving.ts";
 import { giveUp } from "./settler.ts";
 import type { Settler } from "./settler.ts";
 import type { World } from "./world.ts";
@@ -86,7 +87,7 @@ function takeOver(world: World, line: Line, heir: Machine): boolean {
   if (world.failed()) return false;
   let promoted = false;
   promote(world, line, { site: heir.name, force: true }, (done) => (promoted = done));
-  world.runFor(10e6, () => world.status(heir, line.group.name)?.serving === true);
+  runUntilServing(world, heir, line.group.name, 10e6);
   return promoted && !world.failed();
 }
 

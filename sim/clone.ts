@@ -12,6 +12,7 @@ import { promote } from "./operator.ts";
 import { differsFromPoint, pointOnRecord } from "./points.ts";
 import type { KeptPoint } from "./points.ts";
 import type { Prng } from "./prng.ts";
+import { runUntilServing } from "./run-until-serving.ts";
 import { eventKind } from "./scheduler.ts";
 import { World } from "./world.ts";
 
@@ -224,15 +225,12 @@ function judgeRestart(clone: World, promises: Promises, crashes: Crashes, toTheE
   const crash = crashes.get(primary) ?? "kill";
   if (primary === "") return;
   for (const machine of clone.machines.values()) machine.start();
-  const serves = (): boolean => {
-    const machine = clone.machine(primary);
-    return clone.status(machine, line.group.name)?.serving === true;
-  };
-  clone.runFor(recoverUsMax, serves);
+  const machine = clone.machine(primary);
+  const serves = runUntilServing(clone, machine, line.group.name, recoverUsMax);
   if (clone.failed()) return;
-  if (!serves()) {
+  if (!serves) {
     // A site that had lost its role before the crash, or whose disk is broken, need not serve.
-    const status = clone.status(clone.machine(primary), line.group.name);
+    const status = clone.status(machine, line.group.name);
     if (status?.role === "primary")
       clone.report("I31", `${primary} does not serve after a restart: ${status.why}`);
     return;

@@ -76,7 +76,7 @@ export class Oracle {
   /** Generation in which each reign served, by its number. */
   readonly generations: number[] = [0];
   /** Line writes of each sector in the order of their invocation. */
-  readonly #histories = new Map<number, number[]>();
+  readonly #histories = new Map<number, WriteRecord[]>();
   /** Keys of `#histories`, to draw from. */
   readonly #touched: number[] = [];
   /** Per sector, the writes that a settled crash or promotion lost, and when. */
@@ -167,16 +167,16 @@ export class Oracle {
       const key = keyOf(write.volume, write.sector + i);
       const history = this.#histories.get(key);
       if (history !== undefined) {
-        history.push(write.id);
+        history.push(write);
         continue;
       }
-      this.#histories.set(key, [write.id]);
+      this.#histories.set(key, [write]);
       this.#touched.push(key);
     }
   }
 
-  /** Newest id first: the line writes of a sector. */
-  history(volume: number, sector: number): readonly number[] {
+  /** The line writes of a sector, in the order of their invocation. */
+  history(volume: number, sector: number): readonly WriteRecord[] {
     return this.#histories.get(keyOf(volume, sector)) ?? [];
   }
 
@@ -197,9 +197,9 @@ export class Oracle {
   candidates(volume: number, sector: number, held: Held): readonly (WriteRecord | undefined)[] {
     if (held.kind === "alien") return [];
     const history = this.history(volume, sector);
-    if (held.id !== 0) return history.includes(held.id) ? [this.writes[held.id]] : [];
-    const zeroings = history.map((id) => this.writes[id]).filter((write) => write?.zero === true);
-    return [undefined, ...zeroings];
+    if (held.id === 0) return [undefined, ...history.filter((write) => write.zero)];
+    const write = this.writes[held.id];
+    return write !== undefined && history.includes(write) ? [write] : [];
   }
 
   /** Whether an image keeps what was promised. At most a few findings, the most telling first. */
@@ -249,10 +249,9 @@ export class Oracle {
     const { number } = this.reign;
     if (held?.reign === number && lsnOf(held) > lsnOf(order.highestHeld)) order.highestHeld = held;
     const lost = this.#lost.get(keyOf(place.volume, place.sector));
-    for (const id of this.history(place.volume, place.sector)) {
-      const write = this.writes[id];
-      if (write === undefined || write.reign !== number || lsnOf(write) === 0) continue;
-      if (wasLost(lost, id, place.asOf)) continue;
+    for (const write of this.history(place.volume, place.sector)) {
+      if (write.reign !== number || lsnOf(write) === 0) continue;
+      if (wasLost(lost, write.id, place.asOf)) continue;
       // What failed at the primary may be anywhere or nowhere.
       if (write.outcome !== "ok" && write.outcome !== "none") continue;
       if (!this.isSurelyOlder(newest, write)) continue;
@@ -305,11 +304,9 @@ export class Oracle {
   ): WriteRecord | undefined {
     const lost = this.#lost.get(keyOf(place.volume, place.sector));
     let first: WriteRecord | undefined;
-    for (const id of this.history(place.volume, place.sector)) {
-      const write = this.writes[id];
-      if (write === undefined || wasLost(lost, id, place.asOf) || !wanted(write)) continue;
-      if (this.isSurelyOlder(held, write) && write.ackedTick < (first?.ackedTick ?? Infinity))
-        first = write;
+    for (const write of this.history(place.volume, place.sector)) {
+      if (write.ackedTick >= (first?.ackedTick ?? Infinity) || !wanted(write)) continue;
+      if (this.isSurelyOlder(held, write) && !wasLost(lost, write.id, place.asOf)) first = write;
     }
     return first;
   }
@@ -331,18 +328,17 @@ export class Oracle {
       for (const candidate of candidates)
         if (this.#noteRevived(this.#lost.get(key), candidate))
           revivedFrom = Math.min(revivedFrom, candidate?.ackedTick ?? Infinity);
-      for (const id of history) {
-        const write = this.writes[id];
-        if (write === undefined || candidates.includes(write)) continue;
+      for (const write of history) {
+        if (candidates.includes(write)) continue;
         if (write.life === life && write.outcome === "none") {
           // It waits to be served by this reign, whatever another one made of it meanwhile.
-          this.#lost.get(key)?.delete(id);
+          this.#lost.get(key)?.delete(write.id);
           continue;
         }
         if (held !== undefined && this.isSurelyOlder(write, held)) continue;
         let lost = this.#lost.get(key);
         if (lost === undefined) this.#lost.set(key, (lost = new Map()));
-        if (!lost.has(id)) lost.set(id, tick);
+        if (!lost.has(write.id)) lost.set(write.id, tick);
       }
     }
     // Requests that reached the process before it served were held, and are of this reign.
@@ -400,7 +396,8 @@ export class Oracle {
     const lost = this.#lost.get(keyOf(volume, sector));
     const now = { volume, sector, asOf: Infinity };
     let finding: Finding | undefined;
-    for (const candidate of candidates) {
+    // Of several zeroings the newest lacks least.
+    for (const candidate of candidates.toReversed()) {
       const newer = this.#firstNewer(candidate, now, (write) => write.ackedTick < invokedTick);
       const cameBack = candidate !== undefined && lost?.has(candidate.id) === true;
       if (newer === undefined && !cameBack) return undefined;
@@ -439,11 +436,9 @@ export class Oracle {
   /** What the line went on with is of the same primary, and comes later in its order: there the write had been. */
   #isWrittenOver({ volume, life, request }: WriteRecord, sector: number): boolean {
     const lsn = request?.lsn ?? 0;
-    return this.history(volume, sector).some((id) => {
-      const write = this.writes[id];
-      if (write?.life !== life || lsnOf(write) <= lsn) return false;
-      return !this.isLost(write, sector);
-    });
+    return this.history(volume, sector).some(
+      (write) => write.life === life && lsnOf(write) > lsn && !this.isLost(write, sector),
+    );
   }
 
   /** Whether a crash or a takeover has taken this write from a sector for good. */
@@ -460,9 +455,8 @@ export class Oracle {
   newestAcked(volume: number, sector: number): WriteRecord | undefined {
     const lost = this.#lost.get(keyOf(volume, sector));
     let newest: WriteRecord | undefined;
-    for (const id of this.history(volume, sector)) {
-      const write = this.writes[id];
-      if (write === undefined || write.ackedTick === Infinity || lost?.has(id) === true) continue;
+    for (const write of this.history(volume, sector)) {
+      if (write.ackedTick === Infinity || lost?.has(write.id) === true) continue;
       if (this.isSurelyOlder(newest, write)) newest = write;
     }
     return newest;

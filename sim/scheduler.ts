@@ -39,6 +39,8 @@ export type Owner = {
   releasedUs: number;
   /** Timers that it armed and that have neither fired nor been cancelled (N7). */
   timers: number;
+  /** Events of its own that it has had. */
+  turns: number;
   /** Told when one of its events threw. */
   onThrow: (error: unknown) => void;
 };
@@ -53,7 +55,17 @@ export type Scheduled = {
 };
 
 export function createOwner(name: string, id: number, onThrow: (error: unknown) => void): Owner {
-  return { name, id, alive: true, paused: false, held: [], releasedUs: 0, timers: 0, onThrow };
+  return {
+    name,
+    id,
+    alive: true,
+    paused: false,
+    held: [],
+    releasedUs: 0,
+    timers: 0,
+    turns: 0,
+    onThrow,
+  };
 }
 
 export class Scheduler {
@@ -137,6 +149,7 @@ export class Scheduler {
   }
 
   #guard(owner: Owner | undefined, run: () => void): void {
+    if (owner !== undefined) owner.turns += 1;
     try {
       run();
     } catch (error) {

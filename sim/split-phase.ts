@@ -3,6 +3,7 @@ import type { Machine } from "./machine.ts";
 import { primaryOf, promote } from "./operator.ts";
 import type { Prng } from "./prng.ts";
 import { allWell } from "./run-state.ts";
+import { runUntilServing } from "./run-until-serving.ts";
 import { giveUp } from "./settler.ts";
 import type { Settler } from "./settler.ts";
 import type { World } from "./world.ts";
@@ -59,7 +60,7 @@ function split(world: World, { line, primary, copy, rng }: Scene): boolean {
   world.runFor(timeoutUs + rng.logUniform(200e3, 2e6));
   let promoted = false;
   promote(world, line, { site: copy.name, force: true }, (done) => (promoted = done));
-  world.runFor(10e6, () => world.status(copy, line.group.name)?.serving === true);
+  runUntilServing(world, copy, line.group.name, 10e6);
   world.runFor(rng.logUniform(50e3, 2e6));
   world.troubleUs = world.scheduler.nowUs;
   for (const link of links) network.setDown(link, false);

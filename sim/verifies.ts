@@ -8,6 +8,7 @@ import { imageName } from "./machine.ts";
 import type { Machine } from "./machine.ts";
 import { primaryOf } from "./operator.ts";
 import { flipPageBit } from "./pages.ts";
+import { lsnOf } from "./prefix.ts";
 import type { Prng } from "./prng.ts";
 import { allWell } from "./run-state.ts";
 import { eventKind } from "./scheduler.ts";
@@ -243,14 +244,14 @@ function flip(world: World, line: Line, rot: Place): void {
 }
 
 function newestOf({ oracle }: Line, volume: number, sector: number): number {
-  return oracle.history(volume, sector).at(-1) ?? 0;
+  return oracle.history(volume, sector).at(-1)?.id ?? 0;
 }
 
 /** No write has gone over it since. One that was refused before it had a place in the order has not. */
 function isUntouched({ oracle }: Line, { volume, sector, writeId }: Rot): boolean {
   const history = oracle.history(volume, sector);
-  const since = history.slice(history.indexOf(writeId) + 1);
-  return since.every((id) => (oracle.writes[id]?.request?.lsn ?? 0) === 0);
+  const since = history.slice(history.findIndex(({ id }) => id === writeId) + 1);
+  return since.every((write) => lsnOf(write) === 0);
 }
 
 /** A walk that saw everything has found every rotten sector that nobody has written since, and no region without one. */
