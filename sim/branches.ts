@@ -41,7 +41,7 @@ export function noteBranch(world: World, machine: Machine, event: EventRecord): 
     world.givenUp.set(key, { hadDiverged, tenure, ...image });
   }
   if (event.kind === "discard" && event.why.startsWith("takes the image of "))
-    line.wentBack(machine.name);
+    line.wentBack(machine.name, record !== undefined && record.image !== "synchronizing");
   const given = world.givenUp.get(key);
   if (given === undefined) return;
   if (event.kind === "discard" && event.why.includes("are not given up") && given.hadDiverged)

@@ -32,12 +32,17 @@ export type SiteKnowledge = {
   wentBackAt: number;
   /** Tick at which it last recorded that it has everything. */
   wholeAt: number;
+  /** Tick at which its operator last had a whole image of it taken back to its branch; -1 for never. */
+  wholeUntil: number;
+  /** Tick at which a primary's status last showed it without a session: all that is heard of it since, it has said since. */
+  apartAt: number;
   /** It may hold writes that the line has lost or given up since. */
   mayHoldLost: boolean;
 };
 
 const nothingComplete = { reign: 0, lsn: 0 };
 const unfedStates: readonly string[] = ["buffering", "tripped", "paused", "stopped", "split-brain"];
+const sessionStates: readonly string[] = ["resync", "synchronized", "streaming", "replaying"];
 
 /** The relay that feeds this copy while that site is the primary. */
 export function relayFor({ group }: Line, primary: string, copy: string): string | undefined {
@@ -111,6 +116,8 @@ export class Line {
           powerLostAt: -1,
           wentBackAt: -1,
           wholeAt: -1,
+          wholeUntil: -1,
+          apartAt: 0,
           mayHoldLost: place > 0,
         },
       ]),
@@ -124,11 +131,12 @@ export class Line {
   }
 
   /** Takes note of what the serving primary says of its copies. Copies that have just become whole are named. */
-  observe(primary: string, status: GroupStatus): string[] {
+  observe(primary: string, status: Pick<GroupStatus, "copies">): string[] {
     const joined: string[] = [];
     for (const copy of status.copies) {
       const known = this.of(copy.site);
       this.#noteMode(primary, copy, known);
+      if (!sessionStates.includes(copy.state)) known.apartAt = this.oracle.tick;
       const isWell = isWellState(copy.state);
       if (isWell && !known.well) {
         if (!this.takesSets(primary, copy.site)) this.#noteWholeMirror(primary, known);
@@ -232,8 +240,20 @@ export class Line {
   }
 
   /** What the site has answered for is undone there, by its operator's word: its primary may still be about to hear of it. */
-  wentBack(site: string): void {
-    this.of(site).wentBackAt = this.oracle.next();
+  wentBack(site: string, wasWhole: boolean): void {
+    const known = this.of(site);
+    known.wentBackAt = this.oracle.next();
+    if (wasWhole) known.wholeUntil = known.wentBackAt;
+  }
+
+  /**
+   * A primary hears that a copy is whole, and it is no more: it said so, went back to its branch, and the end of that session
+   * is still on its way. What was overwritten was given up then. There is no such excuse for a session that began since it
+   * went back, for a copy that was in the midst of a resync then, or for one that has recorded anew that it is whole.
+   */
+  isHeardLate(site: string): boolean {
+    const { apartAt, wholeAt, wholeUntil } = this.of(site);
+    return apartAt < wholeUntil && wholeAt < wholeUntil;
   }
 
   powerLost(site: string): void {
@@ -364,6 +384,7 @@ export class Line {
       known.well = false;
       known.mayHoldLost = true;
       known.unfedFrom = 0;
+      known.apartAt = this.oracle.tick;
       // What an earlier primary had lost in a power cut is there again: at that primary it is not.
       known.missedFrom = Math.min(known.missedFrom, revivedFrom);
     }

@@ -340,7 +340,8 @@ export class World {
 
   #noteJoined(line: Line, copy: string): void {
     this.count("situations:copy synchronized");
-    if (line.diverged.delete(copy))
+    if (line.isHeardLate(copy)) this.count("situations:whole no more when its primary heard of it");
+    else if (line.diverged.delete(copy))
       this.report(
         "I29",
         `${copy} is whole again, and nobody has given up the writes that it had acked`,
