@@ -146,6 +146,24 @@ test("decision 11: with sets, the point is the last that is applied and on recor
   assert.deepEqual({ set, lsn, stampMs }, { set: 12, lsn: 77, stampMs: 3_000 });
 });
 
+test("decision 11: an image that went back is the same point again, of its own generation and age, unless it has moved on", () => {
+  const reverted = { lsn: 40, set: 0, stampMs: 0, generation: 1, keptSinceMs: 2_000 };
+  const cases: readonly (readonly [number, number, number])[] = [
+    [40, 1, 2_000],
+    [50, 2, 5_000],
+  ];
+  for (const [lsn, generation, keptSinceMs] of cases) {
+    const syncedAt = { lsn, generation };
+    const rig = createRig({ history: told.history, syncedAt, reverted });
+    open(rig);
+    give(rig, "begin");
+    makePoint(rig);
+    const point = rig.copy.record.preservedPoint;
+    const position = { lsn, set: 0, stampMs: 0, generation, keptSinceMs };
+    assert.deepEqual(point, { id: 7, ...position, phase: "kept" });
+  }
+});
+
 test("decision 11: no point of a first sync, of an image in doubt, without a resync, or where none is kept", () => {
   const cases: readonly (readonly [Partial<GroupRecord>, boolean, boolean])[] = [
     [{ image: "out-of-sync", syncedAt: undefined }, true, true],

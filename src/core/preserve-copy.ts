@@ -57,7 +57,9 @@ export function keepPoint(copy: Copy, begin: CopyBegin): void {
     begin.firstSet > 0 && applied !== undefined
       ? { set: applied.set, lsn: applied.lsn, stampMs: applied.stampMs }
       : { set: 0, lsn: appliedLsn, stampMs: 0 };
-  const generation = generationCounter(record.history);
+  // Gone back, and not moved on since: the generation whose resync was undone is still on record, and its state is not here.
+  const wentBackTo = record.reverted?.lsn === position.lsn ? record.reverted : undefined;
+  const generation = wentBackTo?.generation ?? generationCounter(record.history);
   const { as, ...made } = madePoint;
   const point = { ...made, ...position, generation, phase: "kept" } as const;
   const nothingSaved = createPreserve(record.volumes, copy.preserveStepBytes);
@@ -68,7 +70,9 @@ export function keepPoint(copy: Copy, begin: CopyBegin): void {
     copy.branch = nothingSaved;
     return;
   }
-  record.preservedPoint = point;
+  // A state of then is not newer than the resync that was undone.
+  const keptSinceMs = wentBackTo?.keptSinceMs ?? made.keptSinceMs;
+  record.preservedPoint = { ...point, keptSinceMs };
   copy.preserve = nothingSaved;
 }
 
