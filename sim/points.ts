@@ -2,6 +2,7 @@ import type { EventRecord } from "#ports/events.ts";
 import { decodeSegmentHeader, recordHeadBytes, segmentHeaderBytes } from "#store/log-format.ts";
 import { decodeRecordHead } from "#store/log-format.ts";
 import { decodeStep } from "#store/preserve-log.ts";
+import { recordOf } from "./branches.ts";
 import { cloneDiskState, inodeAt, readInode } from "./disk-state.ts";
 import type { DiskState, Inode, View } from "./disk-state.ts";
 import { differences } from "./image-view.ts";
@@ -30,24 +31,32 @@ export function notePoint(world: World, machine: Machine, event: EventRecord): v
     else world.claimedPoint.delete(key);
   }
   if (line === undefined || event.kind !== "image") return;
-  if (event.to === "synchronizing" && recordOf(world, line, machine.name) === undefined) {
-    const claim = line.takeoverClaim(machine.name, false);
-    const tick = line.oracle.next();
-    const allAckedBefore = Math.min(claim.allAckedBefore, tick);
-    const then: Claim = { ...claim, allAckedBefore, mayHoldLost: true, asOf: tick };
-    world.points.set(key, { disk: cloneDiskState(machine.disk.state), claim: then, id: undefined });
-  }
+  if (event.to !== "synchronizing") return;
+  const record = recordOf(world, line, machine.name, "current");
+  if (record?.preservedPoint !== undefined) return;
+  const disk = cloneDiskState(machine.disk.state);
+  const before = record?.reverted === undefined ? undefined : world.points.get(key);
+  // What a resync had brought was undone, with the promotion that then came to nothing: the primary had called that acked, and
+  // the site held it then, so the line does not know that it is missing. What was owed at the point is owed, and no more.
+  const isAtPoint =
+    before !== undefined && differsFromPoint(before, disk, line, "current") === undefined;
+  if (isAtPoint) world.count("situations:a resync of an image at its preserved point");
+  const claim = isAtPoint ? before.claim : claimNow(line, machine.name);
+  world.points.set(key, { disk, claim, id: undefined });
 }
 
-function recordOf(world: World, line: Line, site: string) {
-  const found = world.inspector(site, line).record("current");
-  return found.kind === "found" ? found.record.preservedPoint : undefined;
+/** What a takeover would have to find at a site now, also when it comes later. */
+function claimNow(line: Line, site: string): Claim {
+  const claim = line.takeoverClaim(site, false);
+  const tick = line.oracle.next();
+  const allAckedBefore = Math.min(claim.allAckedBefore, tick);
+  return { ...claim, allAckedBefore, mayHoldLost: true, asOf: tick };
 }
 
 /** The point that is on record at a site, as it was; undefined where none is, or nobody saw it being made. */
 export function pointOnRecord(world: World, line: Line, site: string): KeptPoint | undefined {
   const point = world.points.get(`${line.group.name}@${site}`);
-  const onRecord = recordOf(world, line, site);
+  const onRecord = recordOf(world, line, site, "current")?.preservedPoint;
   if (point === undefined || onRecord === undefined) return undefined;
   if (point.id === undefined) {
     point.id = onRecord.id;
