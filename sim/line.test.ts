@@ -5,7 +5,7 @@ import type { CopyStatus } from "#site/api.ts";
 import { Line } from "./line.ts";
 import { quietSwarm } from "./scripts.ts";
 
-// When the judges excuse a primary that calls a copy whole which has gone back to its branch: `Line.isHeardLate`.
+// What the judges know that a primary has not heard yet: `Line.isHeardLate`, `Line.isLossUnheard`.
 
 /** East serves, and west is in a session with it. */
 function begun(): Line {
@@ -64,4 +64,15 @@ test("I29: nor a copy that went back in the midst of the resync, or is whole ane
   anew.noteWhole("west");
   assert.ok(sees(anew, "synchronized"));
   assert.ok(!anew.isHeardLate("west"));
+});
+
+test("N8: a loss of power is unheard while the primary shows the session of before, and no longer", () => {
+  const line = begun();
+  assert.ok(!line.isLossUnheard("west"));
+  line.powerLost("west");
+  sees(line, "resync");
+  assert.ok(line.isLossUnheard("west"));
+  sees(line, "fractured");
+  sees(line, "resync");
+  assert.ok(!line.isLossUnheard("west"));
 });

@@ -256,6 +256,12 @@ export class Line {
     return apartAt < wholeUntil && wholeAt < wholeUntil;
   }
 
+  /** A site has lost its power, and its primary shows the session of before still: it is about to notice. */
+  isLossUnheard(site: string): boolean {
+    const { apartAt, powerLostAt } = this.of(site);
+    return powerLostAt > apartAt;
+  }
+
   powerLost(site: string): void {
     if (this.group.copies.get(site)?.mode === "bunker") {
       this.forgetful.add(site);

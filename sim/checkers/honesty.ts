@@ -23,8 +23,8 @@ export function honestyChecker(world: World): Checker {
     // Its operator takes it back to what it was, and it is no copy any more.
     if (record.kind === "found" && record.record.branch?.phase === "undoing") return;
     // It has lost what was not synced, and the primary may still be about to notice.
-    const isDown = !world.machine(copy.site).isUp();
-    if ((copy.state === "synchronized" || isDown) && line.of(copy.site).powerLostAt >= 0) return;
+    const isUnheard = !world.machine(copy.site).isUp() || line.isLossUnheard(copy.site);
+    if ((copy.state === "synchronized" || isUnheard) && line.of(copy.site).powerLostAt >= 0) return;
     const image = world.imagesOf(copy.site, line);
     const lacked = new Set<string>();
     const takesSets = line.takesSets(line.oracle.reign.site, copy.site);
