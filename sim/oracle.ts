@@ -341,9 +341,11 @@ export class Oracle {
         if (!lost.has(write.id)) lost.set(write.id, tick);
       }
     }
-    // Requests that reached the process before it served were held, and are of this reign.
+    // Requests that reached the process before it served were held, and are of this reign. What it acked before, as the
+    // primary of a branch that its operator has given up since, is not.
     for (const write of this.writes) {
       if (write === undefined || write.life !== life) continue;
+      if (write.outcome === "ok" && write.reign < 0) continue;
       this.#join(write);
       if (write.outcome === "none") write.reign = this.reign.number;
     }
