@@ -34,7 +34,7 @@ export type SiteKnowledge = {
   wholeAt: number;
   /** Tick at which its operator last had a whole image of it taken back to its branch; -1 for never. */
   wholeUntil: number;
-  /** Tick at which a primary's status last showed it without a session: all that is heard of it since, it has said since. */
+  /** Tick at which a primary's status last showed it in none of `sessionStates`: what is heard of it since, it said since. */
   apartAt: number;
   /** It may hold writes that the line has lost or given up since. */
   mayHoldLost: boolean;
@@ -42,6 +42,7 @@ export type SiteKnowledge = {
 
 const nothingComplete = { reign: 0, lsn: 0 };
 const unfedStates: readonly string[] = ["buffering", "tripped", "paused", "stopped", "split-brain"];
+/** Not the first sync: nothing that was whole before it is heard of in it. */
 const sessionStates: readonly string[] = ["resync", "synchronized", "streaming", "replaying"];
 
 /** The relay that feeds this copy while that site is the primary. */
