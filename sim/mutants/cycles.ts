@@ -127,7 +127,7 @@ export const cycleMutants: readonly Mutant[] = [
   {
     name: "sent-set-forgotten",
     file: "src/site/member-feed.ts",
-    find: "  slot.sentSet = Math.max(slot.sentSet, sender.sentSet);\n",
+    find: "  session.sentSet = Math.max(session.sentSet, sender.sentSet);\n",
     replace: "",
     ids: ["I24"],
     note: "a primary does not remember beyond a session what it has sent",

@@ -13,9 +13,9 @@ export const gatewayMutants: readonly Mutant[] = [
   {
     name: "let-go-before-the-device-flushed",
     file: "src/core/gateway.ts",
-    find: "  if (write.record !== undefined) write.record.left -= 1;\n  settle(gateway);",
+    find: "  if (write.record !== undefined) write.record.left -= 1;\n  countWritten(gateway);",
     replace:
-      '  if (write.record !== undefined) write.record.left -= 1;\n  settle(gateway);\n  out.push({ kind: "synced", lsn: gateway.writtenLsn });',
+      '  if (write.record !== undefined) write.record.left -= 1;\n  countWritten(gateway);\n  out.push({ kind: "synced", lsn: gateway.writtenLsn });',
     ids: ["I1", "I2", "I16", "I18", "I22", "I31", "I32", "I33", "N1", "N2", "N3", "N8"],
     note: "the journal lets go of what the device has answered and not flushed",
   },

@@ -272,11 +272,11 @@ function recordsRead(
     gateway.readLsn = Math.max(gateway.readLsn, lastLsn);
     gateway.cursor = next;
   }
-  settle(gateway);
+  countWritten(gateway);
 }
 
 // What the device has answered counts up to the first record that it has not.
-function settle(gateway: Gateway): void {
+function countWritten(gateway: Gateway): void {
   for (let oldest = peek(gateway.records); oldest?.left === 0; oldest = peek(gateway.records)) {
     shift(gateway.records);
     gateway.writtenLsn = Math.max(gateway.writtenLsn, oldest.lastLsn);
@@ -375,7 +375,7 @@ function written(
   }
   gateway.unflushedBytes += write.length;
   if (write.record !== undefined) write.record.left -= 1;
-  settle(gateway);
+  countWritten(gateway);
 }
 
 /** What was answered before it began is durable when it is answered (decision 17). */

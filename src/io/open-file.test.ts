@@ -2,25 +2,9 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import fc from "fast-check";
 import { settle } from "../../test/support/settle.ts";
 import { makeTempFolder, removeTempFolder } from "../../test/support/temp-folder.ts";
-import { OpenFile, without } from "./open-file.ts";
-
-test("row 39: after a short write exactly the rest is left over, without empty chunks before it", () => {
-  fc.assert(
-    fc.property(fc.array(fc.uint8Array({ maxLength: 5 })), fc.nat(40), (chunks, wanted) => {
-      const whole = chunks.flatMap((chunk) => [...chunk]);
-      const count = Math.min(wanted, whole.length);
-      const rest = without(chunks, count);
-      assert.deepEqual(
-        rest.flatMap((chunk) => [...chunk]),
-        whole.slice(count),
-      );
-      assert.notEqual(rest[0]?.length, 0);
-    }),
-  );
-});
+import { OpenFile } from "./open-file.ts";
 
 test("more chunks than one system call takes are written whole", (t) => {
   const temp = makeTempFolder();

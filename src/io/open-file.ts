@@ -1,5 +1,5 @@
 import fs from "node:fs";
-import { totalBytes } from "#base/bytes.ts";
+import { restOf, totalBytes } from "#base/bytes.ts";
 import type { IoFailure } from "#base/errors.ts";
 import { limits } from "#base/limits.ts";
 import { failureOf } from "./failure.ts";
@@ -35,7 +35,7 @@ export class OpenFile {
       try {
         const count = writeSome(this.fd, at, rest);
         at += count;
-        if (at < end) rest = without(rest, count);
+        if (at < end) rest = restOf(rest, count);
       } catch (error) {
         attempts++;
         if (isPassing(error) && attempts < limits.fileAttemptsMax) continue;
@@ -142,16 +142,6 @@ function writeSome(fd: number, offset: number, chunks: readonly Uint8Array[]): n
   const only = chunks.length === 1 ? chunks[0] : undefined;
   if (only === undefined) return fs.writevSync(fd, chunks, offset);
   return fs.writeSync(fd, only, 0, only.length, offset);
-}
-
-/** The chunks less their first `count` bytes: what a short write left over. */
-export function without(chunks: readonly Uint8Array[], count: number): readonly Uint8Array[] {
-  let left = count;
-  for (const [index, chunk] of chunks.entries()) {
-    if (left < chunk.length) return [chunk.subarray(left), ...chunks.slice(index + 1)];
-    left -= chunk.length;
-  }
-  return [];
 }
 
 function isPassing(error: unknown): boolean {

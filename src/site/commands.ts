@@ -124,7 +124,7 @@ function whyNotFed(group: Group, member: Member, kind: MemberWord): CommandOutco
   const { site, record } = member;
   const split = splitWhy(member);
   if (split !== undefined)
-    return refused("unsafe", `${site} is split-brain: ${split}`, settle(group, member));
+    return refused("unsafe", `${site} is split-brain: ${split}`, howToSettle(group, member));
   if (kind === "resume" && hasForeignDisk(member)) {
     const command = `antipode resync ${group.name} --copy ${site} --full`;
     return refused("unsafe", record.stoppedWhy, `${command}, if that disk may be written over`);
@@ -153,7 +153,7 @@ function isOwnCopy({ config, context, copy, failedWhy }: Group, site: string): b
   return isOwn && copy.fedBy() === undefined && replaysByItself(config);
 }
 
-function settle({ name, context }: Group, { site }: Member): string {
+function howToSettle({ name, context }: Group, { site }: Member): string {
   return `antipode discard ${name} --site ${site} --dry-run, or --site ${context.site}: the plan says what each gives up`;
 }
 

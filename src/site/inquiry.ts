@@ -177,7 +177,7 @@ function end(link: Link, why: string): void {
   link.timer = undefined;
   link.isStopped = true;
   link.peer?.connection.close(why);
-  settle(link, link.answeredId, true);
+  answerAskers(link, link.answeredId, true);
 }
 
 // Another address is dialled at once; a connection that is there and answers is as good as before otherwise.
@@ -288,7 +288,7 @@ function take(options: InquiryOptions, link: Link, peer: Peer): void {
     answered(options, link, reply.value.id);
     options.onViews(link.target.site, reply.value.views);
     options.onAnswer(link.target.site, link.roundTripMs);
-    settle(link, reply.value.id, false);
+    answerAskers(link, reply.value.id, false);
   };
   probe(options, link);
 }
@@ -309,7 +309,7 @@ function answered(options: InquiryOptions, link: Link, id: number): void {
 function down(options: InquiryOptions, link: Link, why: string): void {
   link.isUp = false;
   link.why = why;
-  settle(link, link.answeredId, true);
+  answerAskers(link, link.answeredId, true);
   if (link.isToldDown) return;
   link.isToldDown = true;
   link.downSinceMs = options.identity.clock.nowMs();
@@ -317,7 +317,7 @@ function down(options: InquiryOptions, link: Link, why: string): void {
 }
 
 // An answer counts only for those who asked before its question went out.
-function settle(link: Link, answeredId: number, isGivenUp: boolean): void {
+function answerAskers(link: Link, answeredId: number, isGivenUp: boolean): void {
   for (const asker of link.askers.splice(0)) {
     if (answeredId > asker.afterId) asker.done(true);
     else if (isGivenUp) asker.done(false);

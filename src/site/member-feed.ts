@@ -24,7 +24,7 @@ import { traceIn, traceOut, traceSent } from "./trace-session.ts";
 // A primary's sessions, one for each member, and what feeds a member from the journal over its session: whole sets,
 // striped over several connections, or the records as they are.
 
-export type Slot = {
+export type MemberSession = {
   readonly member: Member;
   wire: SessionWire | undefined;
   /** What the copy of this session understands of packed batches. */
@@ -58,21 +58,21 @@ export type Owner = {
 
 export type Sessions = Owner & {
   readonly submit: (event: PrimaryEvent) => void;
-  readonly slots: Slot[];
+  readonly all: MemberSession[];
   epoch: number;
 };
 
-export function slotOf(sessions: Sessions, index: number): Slot | undefined {
-  return sessions.slots.find(({ member }) => member.index === index);
+export function sessionOf(sessions: Sessions, index: number): MemberSession | undefined {
+  return sessions.all.find(({ member }) => member.index === index);
 }
 
 // What is queued still goes out, so that the copy can read why; but for us the session ends now.
 export function closeSession(sessions: Sessions, index: number, why: string): void {
-  const slot = slotOf(sessions, index);
-  const wire = slot?.wire;
-  if (slot === undefined || wire === undefined) return;
-  slot.wire = undefined;
-  endSets(sessions, slot, wire.epoch, why);
+  const session = sessionOf(sessions, index);
+  const wire = session?.wire;
+  if (session === undefined || wire === undefined) return;
+  session.wire = undefined;
+  endSets(sessions, session, wire.epoch, why);
   wire.peer.onFrame = () => undefined;
   wire.peer.onLost = () => undefined;
   wire.peer.connection.end(why);
@@ -86,27 +86,27 @@ export function flushedLsn({ journal }: Primary, member: Member): number {
   return keepsLog(member) ? (journal?.lastLsn ?? 0) : 0;
 }
 
-export function locateLog(sessions: Sessions, slot: Slot, epoch: number): void {
+export function locateLog(sessions: Sessions, session: MemberSession, epoch: number): void {
   const journal = must(sessions.journal, "only a group with a journal has one that keeps it");
-  const member = slot.member.index;
-  locateRecord(journal, slot.logEnd, (found) => {
+  const member = session.member.index;
+  locateRecord(journal, session.logEnd, (found) => {
     if (found !== undefined && "code" in found) {
       const why = `the journal cannot be read for it: ${found.message}`;
       return closeSession(sessions, member, why);
     }
-    slot.logStart = found;
+    session.logStart = found;
     sessions.submit({ kind: "logLocated", member, epoch, isFound: found !== undefined });
   });
 }
 
 /** The member has BEGIN on record: it gets the journal from where its log ends, or from the first record on. */
-export function startLog(sessions: Sessions, slot: Slot, wire: SessionWire): void {
+export function startLog(sessions: Sessions, session: MemberSession, wire: SessionWire): void {
   const journal = must(sessions.journal, "only a group with a journal has one that keeps it");
-  const { index, site } = slot.member;
+  const { index, site } = session.member;
   const { generation, epoch } = wire;
-  if (slot.logStart === undefined) slot.logFirstSet = firstSetThere(journal);
-  const firstSet = slot.logFirstSet;
-  slot.logSender = startLogSender(journal, wire, slot.logStart ?? firstRecord(journal), {
+  if (session.logStart === undefined) session.logFirstSet = firstSetThere(journal);
+  const firstSet = session.logFirstSet;
+  session.logSender = startLogSender(journal, wire, session.logStart ?? firstRecord(journal), {
     onUnreadable: (why) =>
       closeSession(sessions, index, `what it lacks is not in the journal: ${why}`),
     onCaughtUp: () => sessions.submit({ kind: "logCaughtUp", member: index, firstSet }),
@@ -118,16 +118,16 @@ export function startLog(sessions: Sessions, slot: Slot, wire: SessionWire): voi
 
 /** The member is fed from the journal, at first over the session's own connection; more are dialled beside it. */
 export function startSets(sessions: Sessions, index: number, fromSet: number): void {
-  const slot = must(slotOf(sessions, index), "an effect names an unknown member");
-  const { through } = slot.member.policy;
-  if (through !== undefined) return startRelayed(sessions, slot, fromSet, through);
+  const session = must(sessionOf(sessions, index), "an effect names an unknown member");
+  const { through } = session.member.policy;
+  if (through !== undefined) return startRelayed(sessions, session, fromSet, through);
   const journal = must(sessions.journal, "only a group with a journal sends sets");
-  const { wire, member } = slot;
+  const { wire, member } = session;
   const { packing } = sessions.context.ports;
   if (wire === undefined) return;
-  slot.sender = startSender(journal, wire, fromSet, {
+  session.sender = startSender(journal, wire, fromSet, {
     packing,
-    compress: slot.unpacks.includes(packing.name) ? member.policy.compress : undefined,
+    compress: session.unpacks.includes(packing.name) ? member.policy.compress : undefined,
     onUnreadable(why) {
       const lost = `what it lacks cannot be read from the journal: ${why}`;
       sessions.submit({ kind: "journalUnreadable", member: index, why: lost });
@@ -135,23 +135,29 @@ export function startSets(sessions: Sessions, index: number, fromSet: number): v
     nowMs: () => sessions.context.ports.clock.nowMs(),
     onSent: ({ generation, epoch }, entries) =>
       traceSent(sessions.context, { copy: member.site, generation, epoch }, entries),
-    ...(member.policy.mode.folds ? { foldsFrom: slot.sentSet } : {}),
+    ...(member.policy.mode.folds ? { foldsFrom: session.sentSet } : {}),
   });
-  for (let lane = 1; lane < member.policy.connections; lane += 1) dialLane(sessions, slot, lane);
+  for (let lane = 1; lane < member.policy.connections; lane += 1) dialLane(sessions, session, lane);
 }
 
 // What the relay has on its way to us about an earlier session names that one's epoch.
-function startRelayed(sessions: Sessions, slot: Slot, fromSet: number, through: string): void {
-  const { member, wire } = slot;
+function startRelayed(
+  sessions: Sessions,
+  session: MemberSession,
+  fromSet: number,
+  through: string,
+): void {
+  const { member, wire } = session;
   const { packing } = sessions.context.ports;
-  const relay = sessions.slots.find((one) => one.member.site === through)?.wire;
+  const relay = sessions.all.find((one) => one.member.site === through)?.wire;
   if (wire === undefined) return;
   if (relay === undefined)
     return closeSession(sessions, member.index, `its relay ${through} is not there`);
-  slot.relay = relay;
+  session.relay = relay;
   const { compress, connections } = member.policy;
   const { site } = member;
-  const packs = slot.unpacks.includes(packing.name) && compress !== undefined ? { compress } : {};
+  const packs =
+    session.unpacks.includes(packing.name) && compress !== undefined ? { compress } : {};
   const { incarnation } = sessions.primary.record;
   feedFeed(relay, { site, incarnation, epoch: wire.epoch, fromSet, connections, ...packs });
   traceOut(sessions.context, relay.peer.site, relay.scratch);
@@ -163,17 +169,17 @@ export function feedLost(sessions: Sessions, from: SessionWire, frame: Frame): v
   const lost = document.ok ? parseFeedLost(document.value) : document;
   if (!lost.ok) return from.peer.connection.close(lost.error);
   const { epoch, why, isUnreadable } = lost.value;
-  const slot = sessions.slots.find(({ wire, relay }) => relay === from && wire?.epoch === epoch);
-  if (slot === undefined) return;
-  const { index } = slot.member;
+  const session = sessions.all.find(({ wire, relay }) => relay === from && wire?.epoch === epoch);
+  if (session === undefined) return;
+  const { index } = session.member;
   if (isUnreadable) sessions.submit({ kind: "journalUnreadable", member: index, why });
   else closeSession(sessions, index, why);
 }
 
 // A connection that does not come about costs speed, and nothing else.
-function dialLane(sessions: Sessions, slot: Slot, lane: number): void {
+function dialLane(sessions: Sessions, session: MemberSession, lane: number): void {
   const { context } = sessions;
-  const { wire, sender, member } = slot;
+  const { wire, sender, member } = session;
   if (wire === undefined || sender === undefined) return;
   const { generation, epoch } = wire;
   const document: LaneOpen = {
@@ -188,14 +194,14 @@ function dialLane(sessions: Sessions, slot: Slot, lane: number): void {
   dialPeer(context.identity, context.ports.transport, target, (outcome) => {
     if (outcome.kind !== "opened") return;
     const { peer } = outcome;
-    if (slot.sender !== sender) return peer.connection.close("the session has ended");
+    if (session.sender !== sender) return peer.connection.close("the session has ended");
     // The batches on it would be missing for ever: the session begins anew.
     peer.onLost = (why) => {
-      if (slot.sender === sender) closeSession(sessions, member.index, `a connection: ${why}`);
+      if (session.sender === sender) closeSession(sessions, member.index, `a connection: ${why}`);
     };
     peer.onFrame = ({ header }) => {
       traceIn(context, member.site, header);
-      slot.aliveMs = context.ports.clock.nowMs();
+      session.aliveMs = context.ports.clock.nowMs();
       if (header.type !== frameType.staged)
         peer.connection.close(`frame type ${header.type} does not belong on this connection`);
     };
@@ -207,26 +213,31 @@ function dialLane(sessions: Sessions, slot: Slot, lane: number): void {
  * A window of sets is full, and nothing is sent any more: were the copy's machine started anew meanwhile, neither side would
  * ever learn that its connection is gone. A frame that asks for nothing finds out; a copy that is merely slow takes no harm.
  */
-export function nudgeIfSilent(sessions: Sessions, slot: Slot): void {
-  const { sender, member, wire } = slot;
+export function nudgeIfSilent(sessions: Sessions, session: MemberSession): void {
+  const { sender, member, wire } = session;
   if (wire === undefined || !takesSets(member)) return;
   const nowMs = sessions.context.ports.clock.nowMs();
   // BEGUN, or what became of the sets that are whole there.
   const isAsked = sender === undefined ? isFed(member) : sender.sentSealed > sender.appliedSet;
-  if (isAsked && nowMs - slot.aliveMs < member.policy.ackTimeoutMs) return;
-  slot.aliveMs = nowMs;
+  if (isAsked && nowMs - session.aliveMs < member.policy.ackTimeoutMs) return;
+  session.aliveMs = nowMs;
   if (isAsked) feedMark(wire, 0);
 }
 
-export function endSets(sessions: Sessions, slot: Slot, epoch: number, why: string): void {
-  const { sender, logSender, relay } = slot;
-  slot.relay = undefined;
+export function endSets(
+  sessions: Sessions,
+  session: MemberSession,
+  epoch: number,
+  why: string,
+): void {
+  const { sender, logSender, relay } = session;
+  session.relay = undefined;
   if (relay !== undefined) tellRelay(sessions, relay, frameType.feedEnd, { index: epoch });
-  slot.sender = undefined;
-  slot.logSender = undefined;
+  session.sender = undefined;
+  session.logSender = undefined;
   if (logSender !== undefined) endLogSender(logSender);
   if (sender === undefined) return;
-  slot.sentSet = Math.max(slot.sentSet, sender.sentSet);
+  session.sentSet = Math.max(session.sentSet, sender.sentSet);
   endSender(sender);
   for (const { wire } of sender.lanes.slice(1)) wire.peer.connection.close(why);
 }
@@ -241,13 +252,13 @@ function tellRelay(
   traceOut(sessions.context, relay.peer.site, relay.scratch);
 }
 
-export function progressed(sessions: Sessions, slot: Slot, frame: Frame): void {
+export function progressed(sessions: Sessions, session: MemberSession, frame: Frame): void {
   const sets = parseProgress(frame);
-  if (sets === undefined) return slot.wire?.peer.connection.close("a PROGRESS is incomplete");
-  const { sender, relay, wire } = slot;
-  slot.attempts = 0;
+  if (sets === undefined) return session.wire?.peer.connection.close("a PROGRESS is incomplete");
+  const { sender, relay, wire } = session;
+  session.attempts = 0;
   if (sender !== undefined) senderApplied(sender, sets.appliedSet);
   if (relay !== undefined && wire !== undefined)
     tellRelay(sessions, relay, frameType.applied, { index: wire.epoch, set: sets.appliedSet });
-  sessions.submit({ kind: "progress", member: slot.member.index, sets });
+  sessions.submit({ kind: "progress", member: session.member.index, sets });
 }

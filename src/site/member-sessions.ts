@@ -20,11 +20,11 @@ import {
   locateLog,
   nudgeIfSilent,
   progressed,
-  slotOf,
+  sessionOf,
   startLog,
   startSets,
 } from "./member-feed.ts";
-import type { Owner, Sessions, Slot } from "./member-feed.ts";
+import type { Owner, Sessions, MemberSession } from "./member-feed.ts";
 import { offerRole } from "./offer-role.ts";
 import { outrankedBy } from "./outranked.ts";
 import { dialPeer } from "./peer-connection.ts";
@@ -95,55 +95,55 @@ export function createMemberSessions(
     ...owner,
     submit,
     epoch: 0,
-    slots: primary.members.map(newSlot),
+    all: primary.members.map(newSession),
   };
   return {
     dialDue() {
-      for (const slot of sessions.slots) {
-        nudgeIfSilent(sessions, slot);
-        dialIfDue(sessions, slot);
+      for (const session of sessions.all) {
+        nudgeIfSilent(sessions, session);
+        dialIfDue(sessions, session);
       }
     },
     siteDown(site, why) {
-      for (const slot of sessions.slots) {
-        if (slot.member.site !== site) continue;
-        submit({ kind: "memberDown", member: slot.member.index, why });
-        slot.wire?.peer.connection.close(why);
+      for (const session of sessions.all) {
+        if (session.member.site !== site) continue;
+        submit({ kind: "memberDown", member: session.member.index, why });
+        session.wire?.peer.connection.close(why);
       }
     },
     siteAnswered(site, roundTripMs) {
-      for (const slot of sessions.slots) {
-        if (slot.member.site !== site) continue;
-        if (slot.wire === undefined && !isRelayed(slot)) slot.attempts = 0;
-        if (slot.sender !== undefined) senderProbed(slot.sender, roundTripMs);
+      for (const session of sessions.all) {
+        if (session.member.site !== site) continue;
+        if (session.wire === undefined && !isRelayed(session)) session.attempts = 0;
+        if (session.sender !== undefined) senderProbed(session.sender, roundTripMs);
       }
     },
     perform: (effect) => perform(sessions, effect),
     journalGrew(batch) {
-      for (const { sender, logSender } of sessions.slots) {
+      for (const { sender, logSender } of sessions.all) {
         if (logSender !== undefined) offerRecord(logSender, batch);
         if (sender !== undefined) offerBatch(sender, batch);
       }
     },
     membersChanged(journal) {
       sessions.journal = journal;
-      const added = primary.members.filter(({ index }) => slotOf(sessions, index) === undefined);
-      sessions.slots.push(...added.map(newSlot));
-      const gone = sessions.slots.findIndex(({ member }) => !primary.members.includes(member));
-      if (gone !== -1) sessions.slots.splice(gone, 1);
+      const added = primary.members.filter(({ index }) => sessionOf(sessions, index) === undefined);
+      sessions.all.push(...added.map(newSession));
+      const gone = sessions.all.findIndex(({ member }) => !primary.members.includes(member));
+      if (gone !== -1) sessions.all.splice(gone, 1);
     },
     closeAll(why) {
-      for (const slot of sessions.slots) slot.wire?.peer.connection.close(why);
+      for (const session of sessions.all) session.wire?.peer.connection.close(why);
     },
   };
 }
 
 // That it answers us says nothing of the way from its relay: the first PROGRESS does.
-function isRelayed({ member }: Slot): boolean {
+function isRelayed({ member }: MemberSession): boolean {
   return member.policy.through !== undefined;
 }
 
-function newSlot(member: Member): Slot {
+function newSession(member: Member): MemberSession {
   return {
     member,
     wire: undefined,
@@ -162,33 +162,33 @@ function newSlot(member: Member): Slot {
   };
 }
 
-function dialIfDue(sessions: Sessions, slot: Slot): void {
+function dialIfDue(sessions: Sessions, session: MemberSession): void {
   const { context, primary } = sessions;
   const nowMs = context.ports.clock.nowMs();
-  if (slot.isDialing || slot.wire !== undefined || nowMs < slot.dialAtMs) return;
+  if (session.isDialing || session.wire !== undefined || nowMs < session.dialAtMs) return;
   // Before the start is on record, this incarnation does not exist yet.
-  if (primary.lsnReserved === 0 || !mayConnect(primary, slot.member)) return;
-  slot.isDialing = true;
-  slot.attempts += 1;
-  slot.dialAtMs = nowMs + backoffMs(context, slot.attempts);
+  if (primary.lsnReserved === 0 || !mayConnect(primary, session.member)) return;
+  session.isDialing = true;
+  session.attempts += 1;
+  session.dialAtMs = nowMs + backoffMs(context, session.attempts);
   sessions.epoch += 1;
   const epoch = sessions.epoch;
-  const document = openDocument(sessions, slot, epoch);
-  const { site } = slot.member;
+  const document = openDocument(sessions, session, epoch);
+  const { site } = session.member;
   const target = { site, address: context.addressOf(site), document };
   dialPeer(context.identity, context.ports.transport, target, (outcome) => {
-    slot.isDialing = false;
+    session.isDialing = false;
     switch (outcome.kind) {
       case "opened":
-        return opened(sessions, slot, {
+        return opened(sessions, session, {
           peer: outcome.peer,
           asked: document,
           answer: outcome.document,
         });
       case "refused":
-        return refused(sessions, slot, outcome.document);
+        return refused(sessions, session, outcome.document);
       case "failed":
-        return noSession(sessions, slot, outcome.why, outcome.isAbsent);
+        return noSession(sessions, session, outcome.why, outcome.isAbsent);
     }
   });
 }
@@ -200,7 +200,7 @@ function backoffMs(context: GroupContext, attempts: number): number {
   return Math.min(limits.peerRedialMsMax, doubled) * (0.75 + jitter);
 }
 
-function openDocument(sessions: Sessions, slot: Slot, epoch: number): SessionOpen {
+function openDocument(sessions: Sessions, session: MemberSession, epoch: number): SessionOpen {
   const { record } = sessions.primary;
   return {
     purpose: "session",
@@ -211,67 +211,75 @@ function openDocument(sessions: Sessions, slot: Slot, epoch: number): SessionOpe
     incarnation: record.incarnation,
     epoch,
     lsn: sessions.primary.nextLsn - 1,
-    unit: slot.member.policy.mode.unit,
+    unit: session.member.policy.mode.unit,
   };
 }
 
-function refused(sessions: Sessions, slot: Slot, document: unknown): void {
+function refused(sessions: Sessions, session: MemberSession, document: unknown): void {
   const refusal = parseRefusal(document);
   const why = refusal.ok ? refusal.value.why : refusal.error;
   if (refusal.ok && refusal.value.code === "higher-generation") {
     const ours = sessions.primary.record.history;
     if (compareHistories(refusal.value.history, ours) === "ahead")
-      return sessions.submit(outrankedBy(slot.member.site, refusal.value.history, ours));
+      return sessions.submit(outrankedBy(session.member.site, refusal.value.history, ours));
   }
   if (refusal.ok && (refusal.value.code === "stale" || refusal.value.code === "activated")) {
     return sessions.submit({ kind: "outranked", by: refusal.value.why });
   }
   if (refusal.ok && refusal.value.code === "diverged") {
-    return sessions.submit({ kind: "splitBrain", member: slot.member.index, why });
+    return sessions.submit({ kind: "splitBrain", member: session.member.index, why });
   }
   // A refusal proves that the site lives; it may be about to be promoted.
-  noSession(sessions, slot, why, false);
+  noSession(sessions, session, why, false);
 }
 
-function noSession(sessions: Sessions, slot: Slot, why: string, isAbsent: boolean): void {
-  const member = slot.member.index;
+function noSession(
+  sessions: Sessions,
+  session: MemberSession,
+  why: string,
+  isAbsent: boolean,
+): void {
+  const member = session.member.index;
   sessions.submit({ kind: "memberDown", member, why, ...(isAbsent ? {} : { mayLive: true }) });
 }
 
 function opened(
   sessions: Sessions,
-  slot: Slot,
-  session: { readonly peer: Peer; readonly asked: SessionOpen; readonly answer: unknown },
+  session: MemberSession,
+  {
+    peer,
+    asked,
+    answer,
+  }: { readonly peer: Peer; readonly asked: SessionOpen; readonly answer: unknown },
 ): void {
-  const { peer, asked } = session;
   const { epoch } = asked;
-  const hello = parseOpened(session.answer);
-  const member = slot.member.index;
+  const hello = parseOpened(answer);
+  const member = session.member.index;
   // A copy has made itself ready for what it was asked to take: staged sets would undo what it is sent as a mirror.
-  const isOfOldMode = asked.unit !== slot.member.policy.mode.unit;
-  if (!hello.ok || isOfOldMode || !mayConnect(sessions.primary, slot.member)) {
+  const isOfOldMode = asked.unit !== session.member.policy.mode.unit;
+  if (!hello.ok || isOfOldMode || !mayConnect(sessions.primary, session.member)) {
     peer.connection.close(hello.ok ? "not wanted any more" : hello.error);
-    if (!hello.ok) noSession(sessions, slot, hello.error, false);
+    if (!hello.ok) noSession(sessions, session, hello.error, false);
     return;
   }
   const generation = generationCounter(sessions.primary.record.history);
   // Or a silence that is over would end, at its next tick, the session that has ended it.
-  sessions.context.inquiries.noteLife(slot.member.site);
-  slot.wire = createSessionWire(peer, generation, epoch, sessions.context.ports.crypto);
-  if (!isRelayed(slot)) slot.attempts = 0;
-  peer.onFrame = (frame) => receive(sessions, slot, frame);
+  sessions.context.inquiries.noteLife(session.member.site);
+  session.wire = createSessionWire(peer, generation, epoch, sessions.context.ports.crypto);
+  if (!isRelayed(session)) session.attempts = 0;
+  peer.onFrame = (frame) => receive(sessions, session, frame);
   peer.onLost = (why) => {
-    slot.wire = undefined;
-    endSets(sessions, slot, epoch, why);
+    session.wire = undefined;
+    endSets(sessions, session, epoch, why);
     sessions.submit({ kind: "sessionLost", member, epoch, why });
   };
   const { replicaId, history, isBlank, mustRewrite, aloneTowards } = hello.value;
   const { completeSet, completeLsn, wasReplayed = false, unpacks, discards = [] } = hello.value;
-  slot.unpacks = unpacks ?? [];
+  session.unpacks = unpacks ?? [];
   // Another tenure's log does not lead to ours, wherever it ends.
   const isSame = compareHistories(history, sessions.primary.record.history) === "same";
-  slot.logFirstSet = hello.value.logFirstSet ?? Number.POSITIVE_INFINITY;
-  slot.logEnd = isSame ? (hello.value.logEnd ?? noPosition) : noPosition;
+  session.logFirstSet = hello.value.logFirstSet ?? Number.POSITIVE_INFINITY;
+  session.logEnd = isSame ? (hello.value.logEnd ?? noPosition) : noPosition;
   sessions.submit({
     kind: "sessionOpened",
     member,
@@ -292,21 +300,21 @@ function opened(
 
 // ------------------------------------------------------------------------------------------ frames
 
-function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
-  const { wire } = slot;
+function receive(sessions: Sessions, session: MemberSession, frame: Frame): void {
+  const { wire } = session;
   const { header } = frame;
   if (wire === undefined) return;
   if (header.generation !== wire.generation || header.epoch !== wire.epoch) return;
-  traceIn(sessions.context, slot.member.site, header);
-  slot.aliveMs = sessions.context.ports.clock.nowMs();
-  const member = slot.member.index;
+  traceIn(sessions.context, session.member.site, header);
+  session.aliveMs = sessions.context.ports.clock.nowMs();
+  const member = session.member.index;
   switch (header.type) {
     case frameType.ack:
-      return sessions.submit({ kind: "acked", member, sequence: unwrap(slot, header.sequence) });
+      return sessions.submit({ kind: "acked", member, sequence: unwrap(session, header.sequence) });
     case frameType.flushed:
       return sessions.submit({ kind: "flushed", member, ticket: header.index });
     case frameType.differs: {
-      const sequence = unwrap(slot, header.sequence);
+      const sequence = unwrap(session, header.sequence);
       return sessions.submit({ kind: "differs", member, sequence, bits: joined(frame.body) });
     }
     case frameType.openMap:
@@ -320,7 +328,7 @@ function receive(sessions: Sessions, slot: Slot, frame: Frame): void {
     case frameType.openMapEnd:
       return sessions.submit({ kind: "memberOpenMapEnd", member });
     case frameType.progress:
-      return progressed(sessions, slot, frame);
+      return progressed(sessions, session, frame);
     // What is staged there is on its way to be complete, which is what we wait for; the trace has it.
     case frameType.staged:
       return;
@@ -362,8 +370,8 @@ function failureIn(frame: Frame): { readonly why: string; readonly isActivated: 
 }
 
 // The wire has 32 bits of a sequence; the rest follows from what was acked last.
-function unwrap(slot: Slot, low: number): number {
-  const base = slot.member.ackedSequence;
+function unwrap(session: MemberSession, low: number): number {
+  const base = session.member.ackedSequence;
   return base + ((low - (base % 0x1_0000_0000) + 0x1_0000_0000) % 0x1_0000_0000);
 }
 
@@ -371,10 +379,10 @@ function unwrap(slot: Slot, low: number): number {
 
 function perform(sessions: Sessions, effect: SessionEffect): void {
   const index = "item" in effect ? effect.item.member : effect.member;
-  const slot = slotOf(sessions, index);
-  const wire = slot?.wire;
+  const session = sessionOf(sessions, index);
+  const wire = session?.wire;
   // The connection is gone already; the machine learns of it by the event that is on its way.
-  if (slot === undefined || wire === undefined) return;
+  if (session === undefined || wire === undefined) return;
   const { primary } = sessions;
   const lsn = primary.nextLsn - 1;
   switch (effect.kind) {
@@ -391,12 +399,12 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
       const { history, incarnation, lsnReserved } = primary.record;
       const { resync, firstSet, lsn: begunLsn, log } = effect;
       const begin = { history, incarnation, lsn: begunLsn, lsnReserved, resync, firstSet };
-      const purge = slot.member.policy.mode.folds ? ({ purge: true } as const) : {};
+      const purge = session.member.policy.mode.folds ? ({ purge: true } as const) : {};
       feedBegin(wire, { ...begin, ...purge, ...(log === undefined ? {} : { log }) });
       break;
     }
     case "sendFlush":
-      feedFlush(wire, effect.volume, effect.ticket, flushedLsn(primary, slot.member));
+      feedFlush(wire, effect.volume, effect.ticket, flushedLsn(primary, session.member));
       break;
     case "sendMemberMap":
       feedMemberMap(wire, effect.volume, effect.map, primary.volumes[effect.volume]?.bytes ?? 0);
@@ -407,9 +415,9 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
     case "sendSets":
       return startSets(sessions, index, effect.fromSet);
     case "locateLog":
-      return locateLog(sessions, slot, wire.epoch);
+      return locateLog(sessions, session, wire.epoch);
     case "sendLog":
-      return startLog(sessions, slot, wire);
+      return startLog(sessions, session, wire);
     case "sendReleased":
       sendBare(wire, frameType.released, { lsn: effect.lsn, set: effect.set });
       break;
@@ -422,7 +430,7 @@ function perform(sessions: Sessions, effect: SessionEffect): void {
     case "closeSession":
       return closeSession(sessions, index, effect.why);
     case "offerRole":
-      return offerRole(sessions, { wire, site: slot.member.site, ...effect });
+      return offerRole(sessions, { wire, site: session.member.site, ...effect });
   }
-  traceOut(sessions.context, slot.member.site, wire.scratch);
+  traceOut(sessions.context, session.member.site, wire.scratch);
 }

@@ -183,11 +183,11 @@ function beginFeeding(run: Run, feeding: Feeding): void {
     dialLane({ run, feeding, log }, lane);
 }
 
-type Way = { readonly run: Run; readonly feeding: Feeding; readonly log: JournalRun };
+type Dialling = { readonly run: Run; readonly feeding: Feeding; readonly log: JournalRun };
 
 // The first connection that comes about is enough to begin with; a later one that does not costs speed, and nothing else.
-function dialLane(way: Way, lane: number): void {
-  const { run, feeding } = way;
+function dialLane(dialling: Dialling, lane: number): void {
+  const { run, feeding } = dialling;
   const { context } = run.owner;
   const { generation } = feeding;
   const { site, incarnation, epoch } = feeding.feed;
@@ -197,9 +197,9 @@ function dialLane(way: Way, lane: number): void {
   dialPeer(context.identity, context.ports.transport, target, (outcome) => {
     switch (outcome.kind) {
       case "opened":
-        return takeLane(way, outcome.peer);
+        return takeLane(dialling, outcome.peer);
       case "refused":
-        if (lane === 1) lose(run, feeding, whyRefused(way, outcome.document));
+        if (lane === 1) lose(run, feeding, whyRefused(dialling, outcome.document));
         return;
       case "failed":
         if (lane === 1) lose(run, feeding, `${context.site} cannot reach ${site}: ${outcome.why}`);
@@ -207,14 +207,14 @@ function dialLane(way: Way, lane: number): void {
   });
 }
 
-function whyRefused({ run, feeding }: Way, document: unknown): string {
+function whyRefused({ run, feeding }: Dialling, document: unknown): string {
   const refusal = parseRefusal(document);
   const why = refusal.ok ? refusal.value.why : refusal.error;
   return `${feeding.feed.site} takes no connection from ${run.owner.context.site}: ${why}`;
 }
 
-function takeLane(way: Way, peer: Peer): void {
-  const { run, feeding, log } = way;
+function takeLane(dialling: Dialling, peer: Peer): void {
+  const { run, feeding, log } = dialling;
   const { context } = run.owner;
   const { generation } = feeding;
   const { site, epoch, fromSet, compress } = feeding.feed;

@@ -297,7 +297,8 @@ function feed(
     if (isAtWork(staging.staging)) return;
     watch.cancel();
     const { complete: now } = staging.staging;
-    if (isEnded === "asPlanned") return settle(replay, begun, { set: now.set, lsn: now.lsn, has });
+    if (isEnded === "asPlanned")
+      return recordReplayed(replay, begun, { set: now.set, lsn: now.lsn, has });
     const range = rangeOf(group.replay?.startLsn ?? now.lsn, now.lsn);
     group.replay = undefined;
     const reached = `this copy has everything up to LSN ${now.lsn} (set ${now.set})`;
@@ -334,7 +335,7 @@ function sessionOf({ context }: Group, { history, epoch }: ReplayOpened): Sessio
  * What has come is on record before anybody is told: a promotion rests on it, and no primary of old may feed this copy
  * again.
  */
-function settle(
+function recordReplayed(
   { group, command, done }: Replay,
   { opened, plan }: Begun,
   reached: { readonly set: number; readonly lsn: number; readonly has: ReplayRange },

@@ -8,10 +8,11 @@ import { fixture } from "../../test/support/fixture.ts";
 import { formatHash } from "../../test/support/format-hash.ts";
 import { createMemoryFolder } from "../../test/support/memory-folder.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
+import { writeRecord } from "../../test/support/write-record.ts";
 import { mapFileVersion, mapKind, readMapFile, readMapIdentity } from "./map-file.ts";
 import { writeMapHeader, writeMapPages } from "./map-file.ts";
 import type { MapIdentity } from "./map-file.ts";
-import { openRecordFile, recordFileVersion, recordMagic, writeRecord } from "./record-file.ts";
+import { openRecordFile, recordFileVersion, recordMagic } from "./record-file.ts";
 
 /** The fingerprint of each version of the two files, for ever. */
 const mapHashOfVersion: Readonly<Record<number, string>> = {

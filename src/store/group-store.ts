@@ -115,7 +115,7 @@ export function openGroupStore(options: StoreOptions, done: (result: OpenedStore
   if (refused !== undefined) return done({ ok: false, error: refused });
   if (record === undefined) return createStore(options, recordFile, randomId, done);
   const loaded = loadStore(folder, recordFile, record, randomId);
-  if (loaded.ok) settle(loaded.value, done);
+  if (loaded.ok) syncWhatIsThere(loaded.value, done);
   else done(loaded);
 }
 
@@ -123,7 +123,7 @@ export function openGroupStore(options: StoreOptions, done: (result: OpenedStore
  * What was found may lie in the page cache alone, when the last process was killed between a write and its sync. Nothing may
  * rest on it before it is synced: not a write into a granule that looks open, not a generation that others are told.
  */
-function settle(store: GroupStore, done: (result: Result<GroupStore>) => void): void {
+function syncWhatIsThere(store: GroupStore, done: (result: Result<GroupStore>) => void): void {
   const maps = [...store.openMaps, ...[...store.dirtyMaps.values()].flat()];
   syncFiles(maps, (failure) => {
     if (failure !== undefined) return done({ ok: false, error: failure.message });

@@ -123,7 +123,7 @@ export function openLog(options: OpenOptions, done: Opened): void {
     buffer: new Uint8Array(limits.logScanBytes),
   };
   perform(scanLog(scan), (result) => {
-    if (result.ok) return settle(scan, done);
+    if (result.ok) return finishOpening(scan, done);
     for (const { file } of scan.found) file.close();
     done(result);
   });
@@ -196,7 +196,7 @@ function makeLog(options: OpenOptions, done: Opened): void {
   syncFound(newLog(options, [made], { lastRecord: 0, chain: 0, damage: [] }), done);
 }
 
-function settle(scan: Scan, done: Opened): void {
+function finishOpening(scan: Scan, done: Opened): void {
   const { options, segments, next, chain, damage } = scan;
   syncFound(newLog(options, segments, { lastRecord: next - 1, chain, damage }), done);
 }

@@ -7,7 +7,8 @@ import { isFailure } from "#ports/file.ts";
 import { createMemoryFolder } from "../../test/support/memory-folder.ts";
 import type { MemoryFolder } from "../../test/support/memory-folder.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
-import { openRecordFile, writeRecord } from "./record-file.ts";
+import { writeRecord } from "../../test/support/write-record.ts";
+import { openRecordFile } from "./record-file.ts";
 import type { RecordFile } from "./record-file.ts";
 
 const name = "group.record";

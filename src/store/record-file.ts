@@ -87,11 +87,6 @@ export function writeEncoded(store: RecordFile, body: Uint8Array, done: RecordWa
   if (!store.writing) writeNext(store);
 }
 
-/** Makes the record, as it is now, durable; then calls `done`. */
-export function writeRecord(store: RecordFile, record: GroupRecord, done: RecordWaiter): void {
-  writeEncoded(store, encodeRecord(record), done);
-}
-
 function writeNext(store: RecordFile): void {
   const job = store.next;
   store.next = undefined;

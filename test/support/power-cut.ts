@@ -5,8 +5,9 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { openFolder } from "#io/folder.ts";
 import { isFailure } from "#ports/file.ts";
-import { openRecordFile, writeRecord } from "#store/record-file.ts";
+import { openRecordFile } from "#store/record-file.ts";
 import type { TestSite } from "./cluster.ts";
+import { writeRecord } from "./write-record.ts";
 
 /** Logs and images of the group, by name. */
 export type Synced = ReadonlyMap<string, Buffer>;

@@ -68,7 +68,7 @@ const someFrame: fc.Arbitrary<SampleFrame> = fc
   );
 /** A frame whose own checksums guard all of its body: what lies behind a table, the table's entries guard. */
 const someGuardedFrame = someFrame.map((frame) => {
-  const index = Math.max(frame.fields.index, frame.body.length);
+  const index = Math.max(frame.fields.index ?? 0, frame.body.length);
   return hasTable(frame.type) ? { ...frame, fields: { ...frame.fields, index } } : frame;
 });
 const somePlaces = fc.array(fc.nat(10_000), { maxLength: 30 });
