@@ -4,7 +4,7 @@ import type { Line } from "./line.ts";
 import type { Machine } from "./machine.ts";
 import type { Claim } from "./oracle.ts";
 import { claimedPoint } from "./points.ts";
-import { generationsSince, losesAll, lostIdOf, sitesBefore } from "./succession.ts";
+import { generationsSince, losesAll, lostIdOf, sitesAhead, sitesBefore } from "./succession.ts";
 import { noteSurplus } from "./surplus.ts";
 import type { World } from "./world.ts";
 
@@ -34,7 +34,7 @@ export function judgeServing(
   );
   if (reign.number === 0 || world.isClone) return;
   const sites = sitesBefore(world, name, line);
-  const chosen = sites.filter((site) => !isOverwritten(world, line, site));
+  const chosen = sitesAhead(world, name, line).filter((site) => !isOverwritten(world, line, site));
   if (!restart && line.diverged.delete(name)) world.count("situations:branch chosen");
   if (!restart) line.forgetSurplus(name);
   // Where the operator has chosen a branch, what it acked by itself is the line from now on.

@@ -1,3 +1,4 @@
+import type { GroupRecord } from "#core/group-record.ts";
 import type { Line } from "./line.ts";
 import type { Claim } from "./oracle.ts";
 import type { World } from "./world.ts";
@@ -16,17 +17,31 @@ export function losesAll(world: World, line: Line, site: string): boolean {
 
 /** How many promotions lie between the line and the generation that a site serves in; 0 on another branch. */
 export function generationsSince(world: World, site: string, line: Line): number {
-  const found = world.inspector(site, line).record("current");
-  if (found.kind !== "found") return 0;
-  const { history } = found.record;
+  const history = historyOf(world, site, line);
   const at = history.findIndex(({ id }) => id === line.tenure);
   return at === -1 ? 0 : history.length - 1 - at;
 }
 
 /** Sites that were primary before a site, in its own history, and itself. */
 export function sitesBefore(world: World, site: string, line: Line): readonly string[] {
+  return sitesOf(site, historyOf(world, site, line));
+}
+
+/**
+ * Of those, whose acks off the line the site's image may hold: all, where it begins on another branch. Where it follows the line,
+ * those behind the line's last tenure: what the ones before that acked off the line they acked after they had been succeeded.
+ */
+export function sitesAhead(world: World, site: string, line: Line): readonly string[] {
+  const since = generationsSince(world, site, line);
+  return sitesOf(site, historyOf(world, site, line).slice(-since));
+}
+
+function historyOf(world: World, site: string, line: Line): GroupRecord["history"] {
   const found = world.inspector(site, line).record("current");
-  const history = found.kind === "found" ? found.record.history : [];
+  return found.kind === "found" ? found.record.history : [];
+}
+
+function sitesOf(site: string, history: GroupRecord["history"]): readonly string[] {
   return [...new Set([site, ...history.map((tenure) => tenure.site)])];
 }
 
