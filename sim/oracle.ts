@@ -1,5 +1,7 @@
 import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import type { ImageView } from "./image-view.ts";
+import { isLost, noteBack, noteLost, wasLost } from "./losses.ts";
+import type { SectorLosses } from "./losses.ts";
 import { at, phantoms } from "./phantoms.ts";
 import type { Prng } from "./prng.ts";
 import { judgePrefix, lsnOf } from "./prefix.ts";
@@ -59,7 +61,7 @@ export type Claim = {
     /** LSNs at which a set may have ended, where they are known: it must have been at one of them (I10). */
     readonly ends?: ReadonlySet<number>;
   };
-  /** What was settled as lost after this tick does not count yet. */
+  /** What was settled as lost after this tick does not count yet, and what came back after it counts as lost still. */
   readonly asOf: number;
 };
 
@@ -80,7 +82,7 @@ export class Oracle {
   /** Keys of `#histories`, to draw from. */
   readonly #touched: number[] = [];
   /** Per sector, the writes that a settled crash or promotion lost, and when. */
-  readonly #lost = new Map<number, Map<number, number>>();
+  readonly #lost = new Map<number, SectorLosses>();
   /** Acked writes that no FLUSH has covered yet, by volume. */
   readonly #volatile: WriteRecord[][] = [];
 
@@ -274,8 +276,8 @@ export class Oracle {
     const legal: (WriteRecord | undefined)[] = [];
     for (const candidate of this.candidates(volume, sector, held)) {
       const required = this.#firstNewer(candidate, place, (write) => isRequired(write, claim));
-      const isLost = candidate !== undefined && wasLost(lost, candidate.id, claim.asOf);
-      const cameBack = isLost && !claim.mayHoldLost;
+      const wasGone = candidate !== undefined && wasLost(lost, candidate.id, claim.asOf);
+      const cameBack = wasGone && !claim.mayHoldLost;
       if (required === undefined && !cameBack) legal.push(candidate);
       const holds = `${at(image, volume, sector)} holds ${describe(candidate)}`;
       finding ??= cameBack
@@ -326,19 +328,19 @@ export class Oracle {
       const candidates = this.candidates(volume, sector, image.held(volume, sector));
       const held = candidates[candidates.length - 1];
       for (const candidate of candidates)
-        if (this.#noteRevived(this.#lost.get(key), candidate))
+        if (this.#noteRevived(this.#lost.get(key), candidate, tick))
           revivedFrom = Math.min(revivedFrom, candidate?.ackedTick ?? Infinity);
       for (const write of history) {
         if (candidates.includes(write)) continue;
         if (write.life === life && write.outcome === "none") {
           // It waits to be served by this reign, whatever another one made of it meanwhile.
-          this.#lost.get(key)?.delete(write.id);
+          noteBack(this.#lost.get(key), write.id, tick);
           continue;
         }
         if (held !== undefined && this.isSurelyOlder(write, held)) continue;
         let lost = this.#lost.get(key);
         if (lost === undefined) this.#lost.set(key, (lost = new Map()));
-        if (!lost.has(write.id)) lost.set(write.id, tick);
+        noteLost(lost, write.id, tick);
       }
     }
     // Requests that reached the process before it served were held, and are of this reign. What it acked before, as the
@@ -356,11 +358,15 @@ export class Oracle {
    * Where the operator chose an image from before a loss, what it holds is not lost any more. Neither is what lay there
    * before: until the newer write is synced, a power cut brings the older one back.
    */
-  #noteRevived(lost: Map<number, number> | undefined, held: WriteRecord | undefined): boolean {
-    if (lost === undefined || held === undefined || !lost.delete(held.id)) return false;
+  #noteRevived(
+    lost: SectorLosses | undefined,
+    held: WriteRecord | undefined,
+    tick: number,
+  ): boolean {
+    if (lost === undefined || held === undefined || !noteBack(lost, held.id, tick)) return false;
     for (const id of lost.keys()) {
       const write = this.writes[id];
-      if (write !== undefined && this.isSurelyOlder(write, held)) lost.delete(id);
+      if (write !== undefined && this.isSurelyOlder(write, held)) noteBack(lost, id, tick);
     }
     return true;
   }
@@ -401,7 +407,7 @@ export class Oracle {
     // Of several zeroings the newest lacks least.
     for (const candidate of candidates.toReversed()) {
       const newer = this.#firstNewer(candidate, now, (write) => write.ackedTick < invokedTick);
-      const cameBack = candidate !== undefined && lost?.has(candidate.id) === true;
+      const cameBack = candidate !== undefined && isLost(lost, candidate.id);
       if (newer === undefined && !cameBack) return undefined;
       const shows = `${place} shows ${describe(candidate)}`;
       finding ??= cameBack
@@ -445,7 +451,7 @@ export class Oracle {
 
   /** Whether a crash or a takeover has taken this write from a sector for good. */
   isLost(write: WriteRecord, sector: number): boolean {
-    return this.#lost.get(keyOf(write.volume, sector))?.has(write.id) === true;
+    return isLost(this.#lost.get(keyOf(write.volume, sector)), write.id);
   }
 
   /** A sector that a line write touched, drawn by chance; undefined while there is none. */
@@ -458,16 +464,11 @@ export class Oracle {
     const lost = this.#lost.get(keyOf(volume, sector));
     let newest: WriteRecord | undefined;
     for (const write of this.history(volume, sector)) {
-      if (write.ackedTick === Infinity || lost?.has(write.id) === true) continue;
+      if (write.ackedTick === Infinity || isLost(lost, write.id)) continue;
       if (this.isSurelyOlder(newest, write)) newest = write;
     }
     return newest;
   }
-}
-
-function wasLost(lost: ReadonlyMap<number, number> | undefined, id: number, asOf: number): boolean {
-  const tick = lost?.get(id);
-  return tick !== undefined && tick <= asOf;
 }
 
 /** What a sector holds: for certain, at best, and the first acked write that it lacks. */
