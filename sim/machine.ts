@@ -102,7 +102,8 @@ export class Machine {
     this.devices = this.#createDevices();
     this.disk.onStall = (durationUs) => this.stall(durationUs);
     options.network.listen(options.name, {
-      process: () => this.process,
+      // What was started and has not come to run yet has no socket: nobody listens.
+      process: () => (this.site === undefined ? undefined : this.process),
       powered: () => this.disk.boot.alive,
       accept: (connection) => {
         if (this.site === undefined) throw new Error("a dead site was asked to accept");
