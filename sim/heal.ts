@@ -201,7 +201,10 @@ function help(world: World, line: Line): void {
       copy.state === "split-brain" &&
       (copy.mode === "bunker" || isSettled(world, line, primary.name))
     )
-      giveUp(world, line, copy.site);
+      giveUp(world, line, copy.site, (why) => {
+        // It has been in a split brain before: the hint says to let go of what it keeps of that.
+        if (why.includes("keeps a branch already")) dropBranch(world, line, copy.site);
+      });
     if (/keeps its branch fills/.test(copy.why)) dropBranch(world, line, copy.site);
     else if (/of preserve\.bytesMax/.test(copy.why)) giveRoom(world, group, primary.name);
     else if (isDistrusted(world, copy.why) || hasLostDevice(world, copy.why))

@@ -82,8 +82,16 @@ export class Settler {
   }
 }
 
-/** Gives up what a site wrote by itself, or a bunker keeps, where the line lacks that: its serving primary's side is kept. */
-export function giveUp(world: World, line: Line, site: string): void {
+/**
+ * Gives up what a site wrote by itself, or a bunker keeps, where the line lacks that: its serving primary's side is kept.
+ * `onRefused` is told why that was refused.
+ */
+export function giveUp(
+  world: World,
+  line: Line,
+  site: string,
+  onRefused: (message: string) => void = () => undefined,
+): void {
   const { reign } = line.oracle;
   const primary = world.machines.get(reign.site);
   const status = primary === undefined ? undefined : world.rawStatus(primary, line.group.name);
@@ -94,7 +102,7 @@ export function giveUp(world: World, line: Line, site: string): void {
   if (own?.state !== "split-brain") return;
   if (own.mode === "bunker") world.count("situations:log of another history given up");
   world.count("operator:discard");
-  discard(world, line, { site, what: "give-up" });
+  discard(world, line, { site, what: "give-up" }, onRefused);
 }
 
 /** From now on the site has no older state to go back to. */
@@ -108,6 +116,7 @@ function discard(
   world: World,
   line: Line,
   { site, what }: { readonly site: string; readonly what: "give-up" | "undo" | "drop-branch" },
+  onRefused: (message: string) => void = () => undefined,
 ): void {
   const command = {
     kind: "discard",
@@ -119,5 +128,7 @@ function discard(
   // Told to let it go, or to bring it back, the site may have done so when it is killed.
   const given = world.givenUp.get(keyOf(line, site));
   if (given !== undefined) given.isKept = false;
-  world.command(site, command, () => undefined);
+  world.command(site, command, (outcome) => {
+    if (outcome?.ok === false) onRefused(outcome.message);
+  });
 }
