@@ -12,7 +12,12 @@ function begun(): Line {
   const [group] = quietSwarm("flush").config.groups.values();
   assert.ok(group);
   const line = new Line(group);
-  line.beginReign("east", { generation: 1, tenure: "first", revivedFrom: Infinity });
+  line.beginReign("east", {
+    generation: 1,
+    tenure: "first",
+    ancestry: ["first"],
+    revivedFrom: Infinity,
+  });
   sees(line, "fractured");
   line.oracle.next();
   sees(line, "resync");
@@ -48,7 +53,12 @@ test("I29: nor a reign that has begun since", () => {
   const line = begun();
   line.noteWhole("west");
   line.wentBack("west", true);
-  line.beginReign("east", { generation: 2, tenure: "second", revivedFrom: Infinity });
+  line.beginReign("east", {
+    generation: 2,
+    tenure: "second",
+    ancestry: ["first", "second"],
+    revivedFrom: Infinity,
+  });
   assert.ok(sees(line, "synchronized"));
   assert.ok(!line.isHeardLate("west"));
 });

@@ -83,6 +83,8 @@ export class Line {
   /** Counter and random id of the present reign's generation: two blind promotions share a counter, never an id (U56). */
   generation = 0;
   tenure = "";
+  /** Ids of the generations in the present reign's own history. */
+  ancestry: ReadonlySet<string> = new Set();
   /** Generations by their ids, numbered in the order in which operators were told of their promotion, or they first served. */
   readonly #promotions = new Map<string, number>();
   /** Sites that acked writes which the line lacks: their histories have diverged from it (U57). */
@@ -373,11 +375,13 @@ export class Line {
     reign: {
       readonly generation: number;
       readonly tenure: string;
+      readonly ancestry: readonly string[];
       readonly revivedFrom: number;
     },
   ): void {
-    const { generation, tenure, revivedFrom } = reign;
+    const { generation, tenure, ancestry, revivedFrom } = reign;
     this.notePromotion(tenure);
+    this.ancestry = new Set(ancestry);
     this.generation = generation;
     this.tenure = tenure;
     this.replayed.clear();

@@ -61,7 +61,7 @@ export type Claim = {
     /** LSNs at which a set may have ended, where they are known: it must have been at one of them (I10). */
     readonly ends?: ReadonlySet<number>;
   };
-  /** What was settled as lost after this tick does not count yet, and what came back after it counts as lost still. */
+  /** What was settled as lost after this tick does not count yet; what came back after it is lost still. */
   readonly asOf: number;
 };
 

@@ -4,7 +4,14 @@ import type { Line } from "./line.ts";
 import type { Machine } from "./machine.ts";
 import type { Claim } from "./oracle.ts";
 import { claimedPoint } from "./points.ts";
-import { generationsSince, losesAll, lostIdOf, sitesAhead, sitesBefore } from "./succession.ts";
+import {
+  generationsSince,
+  isApart,
+  losesAll,
+  lostIdOf,
+  sitesAhead,
+  sitesBefore,
+} from "./succession.ts";
 import { noteSurplus } from "./surplus.ts";
 import type { World } from "./world.ts";
 
@@ -38,8 +45,9 @@ export function judgeServing(
   if (!restart && line.diverged.delete(name)) world.count("situations:branch chosen");
   if (!restart) line.forgetSurplus(name);
   // Where the operator has chosen a branch, what it acked by itself is the line from now on.
-  const isBranch =
+  const isAdopted =
     !restart && line.oracle.adoptBranch(new Set(chosen), machine.process?.life ?? -1);
+  const isBranch = isAdopted || (!restart && isApart(world, name, line));
   // A site that forks from before the line has not diverged from those that it follows: only from what it gives up.
   const forks = isBranch || (!restart && generationsSince(world, name, line) === 0);
   if (forks) for (const site of sites) line.diverged.delete(site);

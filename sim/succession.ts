@@ -36,6 +36,20 @@ export function sitesAhead(world: World, site: string, line: Line): readonly str
   return sitesOf(site, historyOf(world, site, line).slice(-since));
 }
 
+/** Ids of the generations in a site's own history. */
+export function tenuresOf(world: World, site: string, line: Line): readonly string[] {
+  return historyOf(world, site, line).map(({ id }) => id);
+}
+
+/**
+ * A site begins a reign that was primary, or followed one, where the line never went: what its image holds of that is of no point
+ * of the line's history. Nobody has joined the two since, and a promotion there promises nothing of the line.
+ */
+export function isApart(world: World, site: string, line: Line): boolean {
+  const before = tenuresOf(world, site, line).slice(0, -1);
+  return !before.includes(line.tenure) && before.some((id) => !line.ancestry.has(id));
+}
+
 function historyOf(world: World, site: string, line: Line): GroupRecord["history"] {
   const found = world.inspector(site, line).record("current");
   return found.kind === "found" ? found.record.history : [];

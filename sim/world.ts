@@ -26,6 +26,7 @@ import { createPrng } from "./prng.ts";
 import type { Prng } from "./prng.ts";
 import { Scheduler, eventKind } from "./scheduler.ts";
 import { judgeServing, noteWaiting } from "./serving.ts";
+import { tenuresOf } from "./succession.ts";
 import { Story } from "./story.ts";
 import type { CountedFault, Swarm } from "./swarm.ts";
 import { mayHaveCycles } from "./swarm-sets.ts";
@@ -272,7 +273,9 @@ export class World {
     judgeServing(this, line, { machine, status, restart: tenure === line.tenure });
     const images = this.imagesOf(machine.name, line);
     const revivedFrom = line.oracle.beginReign(images, process.life, status.generation);
-    line.beginReign(machine.name, { generation: status.generation, tenure, revivedFrom });
+    const { generation } = status;
+    const ancestry = tenuresOf(this, machine.name, line);
+    line.beginReign(machine.name, { generation, tenure, ancestry, revivedFrom });
     line.promotableAtStart.clear();
     for (const { site, state } of status.copies) {
       const isMet = state === "resync" || state === "synchronized";
