@@ -1,5 +1,5 @@
-// What crashes and takeovers took from one sector. A write may be lost, come back with the image of whoever takes over next, and
-// be lost again: a claim that was made meanwhile is judged by what was lost then.
+// What crashes and takeovers took from one sector. A write may be lost, come back with the image of whoever takes over next,
+// and be lost again: a claim that was made meanwhile is judged by what was lost then.
 
 /** In ticks of the oracle; `untilTick` is Infinity while it is lost. */
 type Loss = { readonly fromTick: number; untilTick: number };

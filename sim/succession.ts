@@ -28,8 +28,8 @@ export function sitesBefore(world: World, site: string, line: Line): readonly st
 }
 
 /**
- * Of those, whose acks off the line the site's image may hold: all, where it begins on another branch. Where it follows the line,
- * those behind the line's last tenure: what the ones before that acked off the line they acked after they had been succeeded.
+ * Of those, whose acks off the line the site's image may hold: all, where it begins on another branch. Where it follows the
+ * line, those behind the line's last tenure: what the ones before acked off the line they acked once they were succeeded.
  */
 export function sitesAhead(world: World, site: string, line: Line): readonly string[] {
   const since = generationsSince(world, site, line);
@@ -42,8 +42,8 @@ export function tenuresOf(world: World, site: string, line: Line): readonly stri
 }
 
 /**
- * A site begins a reign that was primary, or followed one, where the line never went: what its image holds of that is of no point
- * of the line's history. Nobody has joined the two since, and a promotion there promises nothing of the line.
+ * A site begins a reign that was primary, or followed one, where the line never went: what its image holds of that is of no
+ * point of the line's history. Nobody has joined the two since, and a promotion there promises nothing of the line.
  */
 export function isApart(world: World, site: string, line: Line): boolean {
   const before = tenuresOf(world, site, line).slice(0, -1);
