@@ -77,9 +77,19 @@ export function noteDown(world: World, line: Line, machine: Machine): void {
   else if (isUntouched && line.tenure !== given.tenure) line.diverged.add(machine.name);
 }
 
-/** What the site acked off the line was given up, and is nowhere any more but in a branch that may be kept aside. */
-export function isOverwritten(world: World, line: Line, site: string): boolean {
-  return !line.diverged.has(site) && world.givenUp.get(keyOf(line, site))?.isOverwritten === true;
+/**
+ * What the site acked off the line was given up, and is nowhere any more but in a branch that may be kept aside; unless whoever
+ * has these tenures followed it then, and still does.
+ */
+export function isOverwritten(
+  world: World,
+  line: Line,
+  site: string,
+  tenures: readonly string[],
+): boolean {
+  const given = world.givenUp.get(keyOf(line, site));
+  if (line.diverged.has(site) || given?.isOverwritten !== true) return false;
+  return given.tenure === undefined || !tenures.includes(given.tenure);
 }
 
 export function keyOf(line: Line, site: string): string {

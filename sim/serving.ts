@@ -11,6 +11,7 @@ import {
   lostIdOf,
   sitesAhead,
   sitesBefore,
+  tenuresOf,
 } from "./succession.ts";
 import { noteSurplus } from "./surplus.ts";
 import type { World } from "./world.ts";
@@ -41,7 +42,10 @@ export function judgeServing(
   );
   if (reign.number === 0 || world.isClone) return;
   const sites = sitesBefore(world, name, line);
-  const chosen = sitesAhead(world, name, line).filter((site) => !isOverwritten(world, line, site));
+  const tenures = tenuresOf(world, name, line);
+  const chosen = sitesAhead(world, name, line).filter(
+    (site) => !isOverwritten(world, line, site, tenures),
+  );
   if (!restart && line.diverged.delete(name)) world.count("situations:branch chosen");
   if (!restart) line.forgetSurplus(name);
   // Where the operator has chosen a branch, what it acked by itself is the line from now on.

@@ -106,10 +106,25 @@ test("I30, row 11: an image in the middle of a resync needs force; one that neve
 });
 
 test("I33: a site that another one succeeded is promoted only by force, which names what is given up", () => {
-  const successor = { site: "north", generation: 3 };
+  const successor = { site: "north", primary: "north", generation: 3 };
   const plan = planPromotion(facts({ image: "consistent" }, { successor }));
   assert.equal(plan.verdict, "force");
   assert.match(plan.lines.join("\n"), /everything that north acked/);
+  assert.match(
+    plan.refusal,
+    /^north has been primary in generation 3, which this site does not have$/,
+  );
+});
+
+test("I33: what is given up was acked by who began the generation, not by a copy that tells of it", () => {
+  const successor = { site: "north", primary: "vault", generation: 3 };
+  const plan = planPromotion(facts({ image: "consistent" }, { successor }));
+  assert.match(plan.lines.join("\n"), /everything that vault acked as primary of generation 3/);
+  assert.match(
+    plan.refusal,
+    /^vault has been primary in generation 3, .*, and north has followed it$/,
+  );
+  assert.match(plan.hint, /^promote north instead/);
 });
 
 test("decision 7: a copy of sets that is known to lack writes needs --force, which names them", () => {
@@ -191,7 +206,7 @@ test("I30, row 11: an image under resync goes back to its point by force alone, 
   assert.match(lines, /undoes what a resync has written here since: 3\.0 MiB/);
   assert.match(lines, /lacks 4 writes known, LSN 6 to 9/);
   assert.match(plan.refusal, /the image here is synchronizing; set 3 \(LSN 5 .* can be promoted/);
-  const successor = { site: "north", generation: 2 };
+  const successor = { site: "north", primary: "north", generation: 2 };
   const succeeded = planPromotion(facts({ image: "synchronizing", preservedPoint }, { successor }));
   assert.match(succeeded.lines.join("\n"), /back to the preserved point.*\n.*\n.*north acked/);
 });

@@ -5,6 +5,13 @@ import { force, go, refuse } from "./plan.ts";
 import type { Plan } from "./plan.ts";
 import { describePoint, inMiB } from "./point.ts";
 
+/** A generation that this site does not have: its number, who began it, and a site that is of it, which may be another one. */
+export type Successor = {
+  readonly site: string;
+  readonly primary: string;
+  readonly generation: number;
+};
+
 /** What a site knows when it is asked to become the primary. */
 export type PromotionFacts = {
   readonly record: GroupRecord;
@@ -14,8 +21,7 @@ export type PromotionFacts = {
   readonly primaryState: "serves" | "starting" | "demoted" | "silent";
   /** Why the primary, which answers, cannot go on, as it says itself; "" where it does not say so. */
   readonly primaryFailed: string;
-  /** A site that has been primary in a generation that this one does not have, with its number. */
-  readonly successor: { readonly site: string; readonly generation: number } | undefined;
+  readonly successor: Successor | undefined;
   /** Sites of the group that did not answer. */
   readonly silentSites: readonly string[];
   /** What the primary last said of itself, and how long ago that was. */
@@ -212,14 +218,11 @@ function startingPlan(primary: string, lines: readonly string[]): Plan {
   );
 }
 
-function succeededPlan(
-  successor: { readonly site: string; readonly generation: number },
-  lines: readonly string[],
-): Plan {
-  const { site, generation } = successor;
+function succeededPlan({ site, primary, generation }: Successor, lines: readonly string[]): Plan {
+  const follows = site === primary ? "" : `, and ${site} has followed it`;
   return force(
-    [...lines, `gives up everything that ${site} acked as primary of generation ${generation}`],
-    `${site} has been primary in generation ${generation}, which this site does not have`,
+    [...lines, `gives up everything that ${primary} acked as primary of generation ${generation}`],
+    `${primary} has been primary in generation ${generation}, which this site does not have${follows}`,
     `promote ${site} instead; --force makes two histories, of which one must be given up`,
   );
 }

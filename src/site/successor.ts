@@ -1,16 +1,22 @@
-import { compareHistories, generationCounter } from "#core/history.ts";
+import { compareHistories, currentGeneration } from "#core/history.ts";
+import type { Successor } from "#core/promotion.ts";
 import type { Group } from "./group.ts";
 
-/** A site that was heard to be of a generation that this one does not have, and its number: somebody has taken over. */
-export function successorHeard({
-  views,
-  context,
-}: Group): { readonly site: string; readonly generation: number } | undefined {
+/**
+ * Somebody has taken over: a site was heard to be of a generation that this one does not have. Of several the highest one, and
+ * of the sites that are of it one that answers.
+ */
+export function successorHeard({ views, context }: Group): Successor | undefined {
   const { history } = context.store.record;
+  const found: Successor[] = [];
   for (const [site, { view }] of views) {
     const relation = compareHistories(view.history, history);
-    if (relation === "ahead" || relation === "diverged")
-      return { site, generation: generationCounter(view.history) };
+    const last = currentGeneration(view.history);
+    if (last !== undefined && (relation === "ahead" || relation === "diverged"))
+      found.push({ site, primary: last.site, generation: last.counter });
   }
-  return undefined;
+  const rank = ({ site, primary }: Successor): number =>
+    (context.inquiries.of(site).isUp ? 2 : 0) + (site === primary ? 1 : 0);
+  found.sort((one, other) => other.generation - one.generation || rank(other) - rank(one));
+  return found[0];
 }
