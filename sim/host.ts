@@ -287,8 +287,9 @@ export class Host {
       const lacks = (site: string): boolean =>
         oracle.lacks(this.#world.imagesOf(site, this.#line), record) !== undefined;
       if (onLine) this.#line.acked(machine.name, record, participants, lacks);
-      else if (oracle.isGivenUp(record) && !this.#isSurplus(machine))
-        this.#line.diverged.add(machine.name);
+      else if (!oracle.isGivenUp(record))
+        this.#line.acked(machine.name, record, this.#line.calledWell(machine.name, status), lacks);
+      else if (!this.#isSurplus(machine)) this.#line.diverged.add(machine.name);
       for (const checker of this.#world.checkers) checker.onWriteAcked?.(record, ack);
     } else if (outcome === "ok" && onLine) {
       const flush = {

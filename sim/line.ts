@@ -212,6 +212,14 @@ export class Line {
     return bits;
   }
 
+  /** The same of a primary that was succeeded and has not heard of it: itself, and whom its status calls well. */
+  calledWell(primary: string, status: GroupStatus): number {
+    let bits = this.of(primary).bit;
+    for (const { site, state } of status.copies)
+      if (this.sites.includes(site) && isWellState(state)) bits |= this.of(site).bit;
+    return bits;
+  }
+
   sitesOf(bits: number): string[] {
     return this.sites.filter((site) => (this.of(site).bit & bits) !== 0);
   }
