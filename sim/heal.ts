@@ -6,6 +6,7 @@ import { isWellState } from "./line.ts";
 import type { Line } from "./line.ts";
 import type { Machine } from "./machine.ts";
 import { primaryOf, promote } from "./operator.ts";
+import { lacksOnDevice } from "./run-state.ts";
 import { dropBranch, giveUp } from "./settler.ts";
 import { withPreserve } from "./swarm-preserve.ts";
 import { differences } from "./image-view.ts";
@@ -93,10 +94,10 @@ function blockersOf(world: World, line: Line): string[] {
     found.push(`${status.openGranules} granules are open at ${primary.name}`);
   if (status.requestsInFlight > 0 && !isSplitStrict(world, line))
     found.push(`${status.requestsInFlight} requests are in flight at ${primary.name}`);
-  for (const { name, link = "up", deviceLagBytes = 0 } of status.volumes)
-    if (link !== "up" || deviceLagBytes > 0)
-      found.push(`the device of ${name} is ${link} and lacks ${deviceLagBytes} bytes`);
   for (const volume of status.volumes) {
+    const { name, link, deviceLagBytes } = volume;
+    if (lacksOnDevice(volume))
+      found.push(`the device of ${name} is ${link} and lacks ${deviceLagBytes} bytes`);
     if (volume.state !== "ok")
       found.push(`volume ${volume.name} is ${volume.state} at ${primary.name}`);
   }
