@@ -212,20 +212,27 @@ function runPromote(
         `antipode replay ${group.name} --from ${group.context.site} brings a copy up from it`,
       ),
     );
-  if (group.copy === undefined || group.isChangingRole || group.failedWhy !== "") {
-    const why = group.failedWhy === "" ? troubleOf(group) : group.failedWhy;
-    const reason = why === "" ? "a change of role is under way" : why;
-    return done(refused("failed", `${group.name} cannot be promoted now: ${reason}`));
-  }
+  const hindrance = hindranceOf(group);
+  if (hindrance !== undefined) return done(hindrance);
   group.isChangingRole = true;
   const sinceMs = group.context.ports.clock.nowMs();
   askAll(group, (answering) =>
     readPathEnd(group, answering, (pathEndLsn) => {
       group.isChangingRole = false;
+      // Its disk may have failed while the others were asked.
+      const since = hindranceOf(group);
+      if (since !== undefined) return done(since);
       const plan = promotionPlan(group, { answering, sinceMs, pathEndLsn });
       decidePromote(group, command, { plan, done });
     }),
   );
+}
+
+function hindranceOf(group: Group): CommandOutcome | undefined {
+  if (group.copy !== undefined && !group.isChangingRole && group.failedWhy === "") return undefined;
+  const why = group.failedWhy === "" ? troubleOf(group) : group.failedWhy;
+  const reason = why === "" ? "a change of role is under way" : why;
+  return refused("failed", `${group.name} cannot be promoted now: ${reason}`);
 }
 
 /**
