@@ -303,6 +303,8 @@ export type MemberSets = {
   stampMs: number;
   /** The first set of the present session. */
   firstSet: number;
+  /** The last session whose BEGIN the copy has on record: before that nothing of a resync may reach its image. */
+  begunEpoch: number;
   /** Once complete up to here the copy has caught up with what was acked without it. */
   catchUpLsn: number;
 };
@@ -428,6 +430,7 @@ export function createMember(index: number, policy: MemberPolicy, record: Member
       syncedLsn: 0,
       stampMs: 0,
       firstSet: 0,
+      begunEpoch: 0,
       catchUpLsn: 0,
     },
     log: unknownLog(),

@@ -3,6 +3,9 @@ import { test } from "node:test";
 import { samplePrimary } from "../../test/support/sample-primary.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
 import { awaitsRedone, noteRedone, noteRefused, recordRedone } from "./refused.ts";
+import { createRegionMap, markBytes } from "./region-map.ts";
+import { startResync } from "./resync.ts";
+import { begun } from "./set-members.ts";
 
 function createRefused() {
   const { primary, west } = samplePrimary();
@@ -47,4 +50,23 @@ test("row 41: what the record says of an earlier journal counts for nothing", ()
   volume.flush.coveredLsn = 30;
   assert.equal(asked()[0]?.[0], 30);
   assert.equal(primary.record.redone.journalId, 7);
+});
+
+test("I30, row 41: what is on record then starts no resync of a copy of sets that has no BEGIN on record yet", () => {
+  const { primary, west, volume } = createRefused();
+  west.stage = "resync";
+  west.epoch = 3;
+  west.dirty = primary.volumes.map(({ bytes }) => createRegionMap(bytes, 65_536));
+  const [dirty] = west.dirty;
+  assert.ok(dirty);
+  markBytes(dirty, 0, 1);
+  noteRedone(primary, [volume.refusedLsn]);
+  const out: PrimaryEffect[] = [];
+  startResync(primary, west, out);
+  assert.deepEqual(out, [], "a region would be written over a state that is promotable as it is");
+  begun(primary, west, out);
+  assert.deepEqual(
+    out.map(({ kind }) => kind),
+    ["sendSets", "readRegion"],
+  );
 });

@@ -5,7 +5,7 @@ import { limits } from "#base/limits.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import { askFlush, failVolume } from "./flush.ts";
 import { join } from "./joining.ts";
-import { isFed, mustHave, queue } from "./member-state.ts";
+import { isFed, mustHave, queue, takesSets } from "./member-state.ts";
 import { firstGranule } from "./open-map.ts";
 import { allVolumesIndex, createResyncItem, memberOf } from "./primary-state.ts";
 import type { PrimaryEffect } from "./primary-events.ts";
@@ -33,7 +33,7 @@ import { verifyAnswered, verifyRead } from "./verify.ts";
 
 /** Begins a resync, goes on with it, or, when nothing is dirty any more, lets the member join. */
 export function startResync(primary: Primary, member: Member, out: PrimaryEffect[]): void {
-  if (member.stage !== "resync" || awaitsRedone(primary, member)) return;
+  if (!mayBringOver(primary, member)) return;
   const { dirty, resync } = member;
   if (dirty === undefined || dirty.every((map) => map.count === 0))
     return join(primary, member, out);
@@ -50,11 +50,19 @@ export function startResync(primary: Primary, member: Member, out: PrimaryEffect
   pump(primary, member, out);
 }
 
+/**
+ * A copy that takes sets applies what is complete before it has BEGIN on record, and keeps a point then: a region that came
+ * before that would be written under it, and be claimed as a state that the host had seen (I30).
+ */
+function mayBringOver(primary: Primary, member: Member): boolean {
+  if (member.stage !== "resync" || awaitsRedone(primary, member)) return false;
+  return !takesSets(member) || member.sets.begunEpoch === member.epoch;
+}
+
 /** Reads ahead as far as window and ceiling allow; asks the member to sync when there is enough to forget. */
 export function pump(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   const { resync } = member;
-  if (member.stage !== "resync" || resync.pending === undefined) return;
-  if (awaitsRedone(primary, member)) return;
+  if (resync.pending === undefined || !mayBringOver(primary, member)) return;
   while (resync.inFlightBytes < resync.windowBytes && resync.allowanceBytes > 0) {
     const next = nextItem(primary, member);
     if (next === undefined) break;

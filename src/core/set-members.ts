@@ -102,6 +102,7 @@ export function beginSets(primary: Primary, member: Member, out: PrimaryEffect[]
  */
 export function begun(primary: Primary, member: Member, out: PrimaryEffect[]): void {
   if (!takesSets(member) || !isFed(member)) return;
+  member.sets.begunEpoch = member.epoch;
   out.push({ kind: "sendSets", member: member.index, fromSet: member.sets.firstSet });
   startResync(primary, member, out);
 }
