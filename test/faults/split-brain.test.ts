@@ -30,7 +30,9 @@ async function split(t: TestContext, options: ClusterOptions = {}): Promise<Test
   });
   const [east, west] = [cluster.site("east"), cluster.site("west")];
   await write(east, { from: 0, to: volumeMiB, byte: 1 });
-  await east.until("what is cold is closed", ({ openGranules }) => openGranules <= 8);
+  // West hears of it with the next probe.
+  for (const site of [east, west])
+    await site.until("what is cold is closed", ({ openGranules }) => openGranules <= 8);
   // To its site, a process that is stopped is one that is cut off.
   west.signal("SIGSTOP");
   await write(east, { from: 0, to: 24, byte: 2 });
