@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sampleSeals } from "../../test/support/sample-seals.ts";
+import { limits } from "#base/limits.ts";
 import type { HostRequest } from "#ports/host-request.ts";
 import { sampleRecord } from "../../test/support/sample-record.ts";
 import { sampleRequest } from "../../test/support/sample-request.ts";
@@ -140,6 +141,10 @@ function perform(rig: Rig, effect: PrimaryEffect): void {
 function turn(rig: Rig, ...kinds: ("write" | "flush")[]): void {
   for (const kind of kinds) submit(rig, { kind: "request", request: sampleRequest(kind) });
   submit(rig, { kind: "turnEnd" });
+}
+
+function placesOf(rig: Rig): string[] {
+  return rig.entries.map(({ kind, set, index }) => `${kind} ${set}/${index}`);
 }
 
 function sealsOf(rig: Rig): Entry[] {
@@ -330,13 +335,33 @@ test("S23, B17: whoever is served as soon as the start is on record writes to a 
     submit(rig, { kind: "recorded", ticket: started });
     turn(rig, "flush");
     assert.equal(sealsOf(rig).at(-1)?.set, sealsOf(rig).map(coversFrom).at(-1), "it follows none");
-    return rig.entries.map(({ kind, set, index }) => `${kind} ${set}/${index}`);
+    return placesOf(rig);
   };
   const openSet = { set: 42, count: 3, digest: 77 };
   const behindOpen = placesBehind({ nextSet: 500, openSet });
   assert.deepEqual(behindOpen, ["seal 42/4", "write 500/1", "seal 500/2"]);
   const behindSealed = placesBehind({ nextSet: 42 });
   assert.deepEqual(behindSealed, ["write 43/1", "seal 43/2"], "42 never was");
+});
+
+test("S4: a full set that waits for numbers on record takes no write more, and is sealed once they are", () => {
+  const recordsHeld: number[] = [];
+  const rig = createRig({ countMax: 3 }, { nextSet: 5_000 }, { open: false, recordsHeld });
+  for (const ticket of recordsHeld.splice(0)) submit(rig, { kind: "recorded", ticket });
+  submit(rig, { kind: "tick", nowMs: 500, wallMs: 7_500 });
+  const { primary } = rig;
+  assert.equal(primary.stage, "serving");
+  // The next write asks for more numbers; while their record is on its way, what there was is used up but for a few.
+  primary.lsnReserved = primary.nextLsn + 1 + limits.lsnReserveMargin;
+  turn(rig, "write");
+  const reserve = recordsHeld.pop() ?? assert.fail("no more numbers were asked for");
+  const set = primary.journal?.set ?? assert.fail();
+  primary.lsnReserved = set + 1;
+  turn(rig, "write", "write", "write");
+  assert.deepEqual(placesOf(rig), [`write ${set}/1`, `write ${set}/2`, `write ${set}/3`]);
+  submit(rig, { kind: "recorded", ticket: reserve });
+  submit(rig, { kind: "turnEnd" });
+  assert.deepEqual(placesOf(rig).slice(3), [`seal ${set}/4`, `write ${set + 1}/1`]);
 });
 
 test("a turn with more than a batch holds is appended in several", () => {

@@ -211,7 +211,8 @@ function payloadBytesOf({ kind, length }: HostRequest): number {
   return kind === "write" ? length : 0;
 }
 
-function isSetFull(journal: Journal): boolean {
+/** The open set has all that it may have: between two events that is so only while it cannot be sealed (`seal`). */
+export function isSetFull(journal: Journal): boolean {
   const { policy, size, setBytes, count } = journal;
   const ordinary = Math.min(policy.bytesMax, size.setBytesMax);
   const bytesMax = policy.onFlush === "only" ? size.bracketBytesMax : ordinary;
@@ -226,7 +227,8 @@ function gather(primary: Primary, journal: Journal, entry: Entry, out: PrimaryEf
 
 /** Closes the open set where it stands in the order. It may be empty: then it moves the recovery point on. */
 export function seal(primary: Primary, journal: Journal, out: PrimaryEffect[]): void {
-  // A number beyond the reserve could be given out again after a crash: the set grows on until the reserve is on record.
+  // A number beyond the reserve could be given out again after a crash: the set stays open until more are on record, and once
+  // it is full, writes wait for that.
   if (journal.nextSet + 1 >= primary.lsnReserved) return;
   const entry: Entry = {
     kind: "seal",
@@ -283,6 +285,14 @@ function breakChain(primary: Primary, journal: Journal, out: PrimaryEffect[]): v
   journal.nextSet = Math.max(journal.nextSet, journal.set);
   journal.coversFrom = journal.set;
   if (primary.members.some(keepsLog)) seal(primary, journal, out);
+}
+
+/** More numbers are on record: a full set that had to wait for them is sealed. */
+export function sealWaiting(primary: Primary, out: PrimaryEffect[]): void {
+  const { journal } = primary;
+  if (journal === undefined || !isSetFull(journal)) return;
+  seal(primary, journal, out);
+  appendGathered(primary, out);
 }
 
 /** A host's FLUSH stands at its place in the order; it never waits for a copy (decision 15). */

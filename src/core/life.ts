@@ -12,7 +12,7 @@ import {
 } from "./handover.ts";
 import { failWaiting } from "./legs.ts";
 import { mapOf } from "./member-maps.ts";
-import { appendGathered, seal, sealLeftOpen } from "./journal.ts";
+import { appendGathered, seal, sealLeftOpen, sealWaiting } from "./journal.ts";
 import { isFed, isInJournal, keepsLog, mustHave, takesSets } from "./member-state.ts";
 import { loseMember } from "./members.ts";
 import { closeGranules, orOpenInto } from "./open-map.ts";
@@ -398,6 +398,7 @@ function reserved(primary: Primary, through: number, out: PrimaryEffect[]): void
   primary.lsnReserved = through;
   primary.recheckHeld = true;
   if (isFirst) sealLeftOpen(primary, out);
+  else sealWaiting(primary, out);
 }
 
 // The next role must not find writes of this one under way in the image.

@@ -6,7 +6,7 @@ import type { HostOutcome, HostRequest } from "#ports/host-request.ts";
 import { fracture, markAbsent, recordAlone, recordBuffering } from "./dirty-maps.ts";
 import { doubtVolume, failVolume, isMapCrowded, joinFlush, wantRound } from "./flush.ts";
 import type { HeldUp } from "./held-up.ts";
-import { journalWrite, sealAtFlush } from "./journal.ts";
+import { isSetFull, journalWrite, sealAtFlush } from "./journal.ts";
 import { journalRoom, noRoom } from "./journal-room.ts";
 import { noteFull } from "./journal-spell.ts";
 import { legDone } from "./legs.ts";
@@ -114,6 +114,8 @@ function isCongested(primary: Primary): boolean {
     if (member.outstandingBytes > limits.sessionOutstandingBytesMax) return true;
     if (isBehindBound(member)) return true;
   }
+  const { journal } = primary;
+  if (journal !== undefined && isSetFull(journal)) return true;
   // LSNs beyond the reserve must not be used: they could be given out again after a crash (trap 5).
   return primary.nextLsn >= primary.lsnReserved;
 }
