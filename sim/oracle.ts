@@ -4,7 +4,7 @@ import { isLost, noteBack, noteLost, wasLost } from "./losses.ts";
 import type { SectorLosses } from "./losses.ts";
 import { at, phantoms } from "./phantoms.ts";
 import type { Prng } from "./prng.ts";
-import { judgePrefix, lsnOf } from "./prefix.ts";
+import { emptyPrefix, judgePrefix, noteMissing, lsnOf } from "./prefix.ts";
 import type { Prefix } from "./prefix.ts";
 import { keyOf, placeOf } from "./sector-key.ts";
 import type { Held } from "./stamp.ts";
@@ -212,7 +212,7 @@ export class Oracle {
       write: undefined,
     };
     let firstMissing: WriteRecord | undefined;
-    const order = { highestHeld: undefined, lowestMissing: undefined, where: "" } as Prefix;
+    const order: Prefix = { ...emptyPrefix };
     for (const key of this.#histories.keys()) {
       const [volume, sector] = placeOf(key);
       const verdict = this.#judgeSector(image, claim, volume, sector);
@@ -257,9 +257,11 @@ export class Oracle {
       // What failed at the primary may be anywhere or nowhere.
       if (write.outcome !== "ok" && write.outcome !== "none") continue;
       if (!this.isSurelyOlder(newest, write)) continue;
-      if (order.lowestMissing !== undefined && lsnOf(write) >= lsnOf(order.lowestMissing)) continue;
-      order.lowestMissing = write;
-      order.where = `volume ${place.volume} sector ${place.sector} holds ${describe(held)}`;
+      noteMissing(
+        order,
+        write,
+        () => `volume ${place.volume} sector ${place.sector} holds ${describe(held)}`,
+      );
     }
   }
 
